@@ -1,0 +1,426 @@
+//! What went wrong, with the evidence, and what the caller can do about it.
+//!
+//! [`Error`] holds the evidence (path, offset, found, expected, source);
+//! [`ErrorKind`] says what to do with it. No error holds a subject id: an id is named
+//! by its position in the request.
+
+use std::io;
+
+use parquet::errors::ParquetError;
+
+use crate::limits;
+
+/// The result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the caller can do about an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The file system failed: mend it (space, permissions, hardware) and run again.
+    Io,
+    /// The call, an option or the configuration is wrong: correct it.
+    Usage,
+    /// The request can't be carried out as asked: change the request, or raise the guard.
+    Refused,
+    /// Another process was in the way: run again.
+    Conflict,
+    /// Data on disk is damaged: repair or restore the file that is named.
+    Damaged,
+    /// The file uses something that this version can't handle.
+    Unsupported,
+    /// A self-check failed before anything was replaced: a bug in efface, please report it.
+    Internal,
+}
+
+/// Everything that can go wrong, with its evidence.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file system refused an operation.
+    #[error("cannot {operation} {path}: {source}")]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The file or directory.
+        path: String,
+        /// The system's own error.
+        source: io::Error,
+    },
+
+    /// A Parquet file is damaged or uses something that is not supported.
+    #[error("{path}: {source}")]
+    Shard {
+        /// The shard, relative to the dataset.
+        path: String,
+        /// What is wrong with its bytes.
+        source: FormatError,
+    },
+
+    /// A file of efface's own (index, configuration) does not hold what it should.
+    #[error("{path}: {reason}")]
+    State {
+        /// The file, relative to the dataset.
+        path: String,
+        /// What was found.
+        reason: String,
+    },
+
+    /// The configuration can't be understood.
+    #[error("{path}: {source}")]
+    Config {
+        /// The configuration file.
+        path: String,
+        /// What the TOML parser says.
+        source: Box<toml::de::Error>,
+    },
+
+    /// An option has a value that makes no sense.
+    #[error("{option}: {reason}")]
+    Option {
+        /// The option, as it is written in the configuration or on the command line.
+        option: &'static str,
+        /// What is wrong with its value and what is expected.
+        reason: String,
+    },
+
+    /// There is nothing to work on.
+    #[error("{path}: no Parquet shards here (looked for *.parquet, below directories not starting with '_' or '.')")]
+    NoShards {
+        /// The dataset directory.
+        path: String,
+    },
+
+    /// A shard lacks a column that has a role.
+    #[error("{path}: no {role} column {column:?}; the columns are: {}", columns.join(", "))]
+    MissingColumn {
+        /// The shard.
+        path: String,
+        /// The role that the column should have.
+        role: &'static str,
+        /// The column that was looked for.
+        column: String,
+        /// The columns that there are.
+        columns: Vec<String>,
+    },
+
+    /// A column can't have the role that it was given.
+    #[error("{path}: column {column:?} cannot be a {role} column: its type is {found}, {expected}")]
+    ColumnType {
+        /// The shard.
+        path: String,
+        /// The role that it was given.
+        role: &'static str,
+        /// The column.
+        column: String,
+        /// Its type.
+        found: String,
+        /// What would have done.
+        expected: &'static str,
+    },
+
+    /// Two shards give a column types that have no common type.
+    #[error("column {column:?} is {left} in {left_path} but {right} in {right_path}: export them one by one")]
+    SchemaConflict {
+        /// The column.
+        column: String,
+        /// The first shard.
+        left_path: String,
+        /// Its type there.
+        left: String,
+        /// The other shard.
+        right_path: String,
+        /// Its type there.
+        right: String,
+    },
+
+    /// A CCPA export needs a time column and there is none.
+    #[error("a CCPA export covers the last year, but the dataset has no time column: name one with --time (the columns are: {})", columns.join(", "))]
+    NoTimeColumn {
+        /// The columns that there are.
+        columns: Vec<String>,
+    },
+
+    /// More subjects than one request may name.
+    #[error("{found} subject ids after de-duplication, but a request may name at most {}: split it", limits::SUBJECTS_MAX)]
+    TooManySubjects {
+        /// How many there were.
+        found: usize,
+    },
+
+    /// A request without subjects.
+    #[error("the request names no subject id")]
+    NoSubjects,
+
+    /// An id that is the empty string.
+    #[error("subject id {position} is empty")]
+    EmptySubject {
+        /// Its position in the request, counted from 1.
+        position: usize,
+    },
+
+    /// The CSV of ids can't be read.
+    #[error("ids file, record {record}: {reason}")]
+    IdsFile {
+        /// The record, counted from 1, header included.
+        record: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Ids that are nowhere in the dataset.
+    #[error("{} of the request's {of} subject ids occur neither in the dataset nor in the alias table: position {}; nothing was touched (--unknown report carries out the rest)", positions.len(), list(positions))]
+    UnknownSubjects {
+        /// Their positions in the request, counted from 1.
+        positions: Vec<usize>,
+        /// How many ids the request has.
+        of: usize,
+    },
+
+    /// One submitted id expands to too many ids.
+    #[error("subject id {position} expands to more than {cap} ids: the identity graph looks broken there (raise the cap with --identity-cap, or use --identity exact)")]
+    IdentityCap {
+        /// Its position in the request, counted from 1.
+        position: usize,
+        /// The cap.
+        cap: usize,
+    },
+
+    /// A delete would remove more than the guard allows.
+    #[error("the delete matches {matched} of {rows} rows ({:.1} %), more than the guard of {:.1} % allows: a wrong subject column or a shared id? (--max-match raises it)", percent(*matched, *rows), max_match * 100.0)]
+    OverMatch {
+        /// Rows that match.
+        matched: u64,
+        /// Rows of the dataset.
+        rows: u64,
+        /// The guard, as a fraction of the rows.
+        max_match: f64,
+    },
+
+    /// The plan is no longer what the caller agreed to.
+    #[error("the plan's digest is now {found}, not {expected}: the data or the request changed; look at the new plan")]
+    PlanChanged {
+        /// The digest that the caller gave.
+        expected: String,
+        /// The digest as it is now.
+        found: String,
+    },
+
+    /// The dataset is a table of a format that keeps its own list of files.
+    #[error("{path} belongs to a table format with a catalog of its own, which rewriting shards would break: use `efface rewrite` on single files and commit them through the catalog")]
+    ManagedTable {
+        /// The catalog's directory.
+        path: String,
+    },
+
+    /// A shard is a link, so replacing it would leave the bytes behind it untouched.
+    #[error("{path} is a symbolic link: replacing the link would leave the rows in the file that it points to; run efface where the file is")]
+    LinkedShard {
+        /// The link.
+        path: String,
+    },
+
+    /// Another process works on the dataset.
+    #[error("{path} is held by another efface ({holder}): try again when it has ended")]
+    Locked {
+        /// The lock file.
+        path: String,
+        /// What the holder wrote into it.
+        holder: String,
+    },
+
+    /// A shard was replaced by another process.
+    #[error("{path} was changed by another process meanwhile: nothing of it was replaced, run again")]
+    ShardChanged {
+        /// The shard.
+        path: String,
+    },
+
+    /// A rewritten shard did not read back as it was meant; the old one is still in place.
+    #[error("{path}: the rewritten shard failed its check ({reason}); the old shard was left in place")]
+    CheckFailed {
+        /// The shard.
+        path: String,
+        /// What the check found.
+        reason: String,
+    },
+
+    /// The Arrow layer failed on something that the format layer let through.
+    #[error("{context}: {source}")]
+    Arrow {
+        /// What was being done.
+        context: String,
+        /// Arrow's own error.
+        source: arrow::error::ArrowError,
+    },
+
+    /// The caller cancelled the operation.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// What is wrong with the bytes of a Parquet file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// Reading the file failed.
+    #[error("cannot read at offset {offset}: {source}")]
+    Read {
+        /// Where.
+        offset: u64,
+        /// The system's own error.
+        source: io::Error,
+    },
+
+    /// A structure ends before it should.
+    #[error("{structure} at offset {offset} needs {needed} bytes, but only {available} are left")]
+    Truncated {
+        /// What was being read.
+        structure: &'static str,
+        /// Where.
+        offset: u64,
+        /// How many bytes it needs.
+        needed: u64,
+        /// How many there are.
+        available: u64,
+    },
+
+    /// A structure holds something that it must not hold.
+    #[error("{structure} at offset {offset}: found {found}, expected {expected}")]
+    Invalid {
+        /// What was being read.
+        structure: &'static str,
+        /// Where.
+        offset: u64,
+        /// What was there.
+        found: String,
+        /// What should have been there.
+        expected: &'static str,
+    },
+
+    /// Two structures of the file disagree, so neither can be believed.
+    #[error("{what}: the metadata says {claimed}, but there are {counted}")]
+    Contradiction {
+        /// What is counted.
+        what: String,
+        /// What the metadata claims.
+        claimed: u64,
+        /// What was counted.
+        counted: u64,
+    },
+
+    /// A page's bytes do not have the checksum that its header holds.
+    #[error("page at offset {offset}: its header says CRC {expected:08x}, its bytes have {found:08x}")]
+    Checksum {
+        /// Where the page begins.
+        offset: u64,
+        /// The checksum in the header.
+        expected: u32,
+        /// The checksum of the bytes.
+        found: u32,
+    },
+
+    /// The file uses something that this version can't handle.
+    #[error("{feature} is not supported")]
+    Unsupported {
+        /// What it uses.
+        feature: String,
+    },
+
+    /// The `parquet` crate could not decode something.
+    #[error("{context}: {source}")]
+    Parquet {
+        /// What was being decoded.
+        context: String,
+        /// The crate's own error.
+        source: ParquetError,
+    },
+}
+
+impl FormatError {
+    /// Names the shard that these bytes are of.
+    pub fn in_shard(self, path: &str) -> Error {
+        Error::Shard {
+            path: path.to_owned(),
+            source: self,
+        }
+    }
+
+    /// A [`FormatError::Parquet`] for `map_err`.
+    pub fn parquet(context: impl Into<String>) -> impl FnOnce(ParquetError) -> Self {
+        move |source| Self::Parquet {
+            context: context.into(),
+            source,
+        }
+    }
+}
+
+impl Error {
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } => ErrorKind::Io,
+            Self::Shard { source, .. } => match source {
+                FormatError::Read { .. } => ErrorKind::Io,
+                FormatError::Unsupported { .. } => ErrorKind::Unsupported,
+                FormatError::Parquet {
+                    source: ParquetError::NYI(_),
+                    ..
+                } => ErrorKind::Unsupported,
+                _ => ErrorKind::Damaged,
+            },
+            Self::State { .. } | Self::Arrow { .. } => ErrorKind::Damaged,
+            Self::Config { .. }
+            | Self::Option { .. }
+            | Self::NoShards { .. }
+            | Self::MissingColumn { .. }
+            | Self::ColumnType { .. }
+            | Self::NoTimeColumn { .. } => ErrorKind::Usage,
+            Self::TooManySubjects { .. }
+            | Self::NoSubjects
+            | Self::EmptySubject { .. }
+            | Self::IdsFile { .. }
+            | Self::UnknownSubjects { .. }
+            | Self::IdentityCap { .. }
+            | Self::OverMatch { .. }
+            | Self::PlanChanged { .. }
+            | Self::Cancelled => ErrorKind::Refused,
+            Self::Locked { .. } | Self::ShardChanged { .. } => ErrorKind::Conflict,
+            Self::SchemaConflict { .. } | Self::ManagedTable { .. } | Self::LinkedShard { .. } => {
+                ErrorKind::Unsupported
+            }
+            Self::CheckFailed { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// An [`Error::Io`] for `map_err`.
+    pub fn io(operation: &'static str, path: &str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            operation,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// The first few of a list of positions, for a message.
+fn list(positions: &[usize]) -> String {
+    const SHOWN: usize = 20;
+    let mut text = positions
+        .iter()
+        .take(SHOWN)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if positions.len() > SHOWN {
+        text.push_str(&format!(" and {} more", positions.len() - SHOWN));
+    }
+    text
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a percentage in a message needs no more than 52 bits"
+)]
+fn percent(part: u64, whole: u64) -> f64 {
+    part as f64 / (whole.max(1)) as f64 * 100.0
+}

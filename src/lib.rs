@@ -1,0 +1,21 @@
+//! Exports or erases every row of a person from Parquet event shards.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::exit,
+    unsafe_code
+)]
+
+pub mod error;
+pub mod limits;
+pub mod storage;
+pub mod subject;
+
+pub use error::{Error, ErrorKind, FormatError, Result};

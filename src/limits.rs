@@ -1,0 +1,47 @@
+//! Every bound in one place.
+//!
+//! A length that comes from a file is compared with one of these, and with what is left of the
+//! file, before anything is allocated for it.
+
+/// Subject ids that one request may name, after de-duplication.
+pub const SUBJECTS_MAX: usize = 2000;
+
+/// Ids that one submitted id may expand to, unless configured otherwise.
+pub const IDENTITY_CAP: usize = 10_000;
+
+/// Bytes of a footer. Real ones of files with 10,000 columns stay under 100 MiB.
+pub const FOOTER_BYTES_MAX: u64 = 1 << 30;
+
+/// Nesting depth of Thrift structures. Parquet's own are at most 7 deep.
+pub const THRIFT_DEPTH_MAX: usize = 32;
+
+/// Bytes of one page header. Large ones hold untruncated statistics of long strings.
+pub const PAGE_HEADER_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes of one page, compressed or not. The format's own limit is an `i32`.
+pub const PAGE_BYTES_MAX: u64 = i32::MAX as u64;
+
+/// Bytes that one read of a chunk's pages asks for at least.
+pub const READ_BYTES: u64 = 1 << 20;
+
+/// Bytes of a write buffer.
+pub const WRITE_BYTES: usize = 1 << 20;
+
+/// Records that are decoded, filtered and encoded at a time.
+pub const BATCH_RECORDS: usize = 8192;
+
+/// Memory that a delete or an export may use, unless configured otherwise.
+pub const MEMORY_BYTES: u64 = 1 << 30;
+
+/// Memory that building an index may use, unless configured otherwise.
+pub const INDEX_MEMORY_BYTES: usize = 256 << 20;
+
+/// Bytes of a bloom filter's bitset. The format's own limit.
+pub const BLOOM_BYTES_MAX: u64 = 128 << 20;
+
+/// The part of the dataset's rows that a delete may match, unless raised.
+pub const MAX_MATCH: f64 = 0.5;
+
+const _: () = assert!(PAGE_HEADER_BYTES_MAX < PAGE_BYTES_MAX);
+const _: () = assert!(READ_BYTES < MEMORY_BYTES / 64);
+const _: () = assert!(INDEX_MEMORY_BYTES as u64 <= MEMORY_BYTES);

@@ -1,0 +1,330 @@
+//! The local file system: the only module that calls `std::fs`, and the only `unsafe` (the mapping).
+
+#![expect(unsafe_code, reason = "mapping a file; see the reason at the block")]
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use rustix::fs::{FlockOperation, copy_file_range, flock};
+
+use super::{FileInfo, Lock, Mapped, ReadAt, Sink, Storage};
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// Files below a directory of the local file system.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    root: PathBuf,
+}
+
+impl Disk {
+    /// The files below `root`, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    fn sync_parent(&self, path: &str) -> Result<()> {
+        let full = self.at(path);
+        let parent = match full.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        File::open(parent)
+            .and_then(|directory| directory.sync_all())
+            .map_err(Error::io("sync the directory of", path))
+    }
+
+    fn list_into(&self, dir: &str, files: &mut Vec<FileInfo>) -> Result<()> {
+        let entries = match fs::read_dir(self.at(dir)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io("list", dir)(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(Error::io("list", dir))?;
+            let path = join(dir, &entry.file_name())?;
+            let kind = entry.file_type().map_err(Error::io("look at", &path))?;
+            if kind.is_dir() {
+                self.list_into(&path, files)?;
+            } else {
+                files.extend(self.info(&path)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn join(dir: &str, name: &OsStr) -> Result<String> {
+    let Some(text) = name.to_str() else {
+        return Err(Error::Io {
+            operation: "use the name",
+            path: format!("{dir}/{}", name.to_string_lossy()),
+            source: io::Error::new(io::ErrorKind::InvalidFilename, "it is not UTF-8"),
+        });
+    };
+    Ok(if dir.is_empty() {
+        text.to_owned()
+    } else {
+        format!("{dir}/{text}")
+    })
+}
+
+impl Storage for Disk {
+    fn root(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn list(&self, dir: &str) -> Result<Vec<FileInfo>> {
+        let mut files = Vec::new();
+        self.list_into(dir, &mut files)?;
+        files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(files)
+    }
+
+    fn info(&self, path: &str) -> Result<Option<FileInfo>> {
+        let full = self.at(path);
+        let is_link = match fs::symlink_metadata(&full) {
+            Ok(metadata) => metadata.is_symlink(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("look at", path)(error)),
+        };
+        let metadata = fs::metadata(&full).map_err(Error::io("look at", path))?;
+        if !metadata.is_file() {
+            return Ok(None);
+        }
+        let modified_ns = metadata
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+            .and_then(|since| i64::try_from(since.as_nanos()).ok())
+            .unwrap_or(0);
+        Ok(Some(FileInfo {
+            path: path.to_owned(),
+            size: metadata.len(),
+            modified_ns,
+            is_link,
+        }))
+    }
+
+    fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
+        let open = || {
+            let file = File::open(self.at(path))?;
+            let len = file.metadata()?.len();
+            io::Result::Ok(Arc::new(DiskFile { file, len }))
+        };
+        Ok(open().map_err(Error::io("open", path))?)
+    }
+
+    fn create(&self, path: &str, like: Option<&str>) -> Result<Box<dyn Sink>> {
+        let full = self.at(path);
+        if let Some(parent) = full.parent() {
+            fs::create_dir_all(parent).map_err(Error::io("make the directory of", path))?;
+        }
+        let file = File::create(&full).map_err(Error::io("create", path))?;
+        if let Some(like) = like {
+            fs::metadata(self.at(like))
+                .and_then(|metadata| file.set_permissions(metadata.permissions()))
+                .map_err(Error::io("set the permissions of", path))?;
+        }
+        Ok(Box::new(DiskSink {
+            file,
+            buffer: Vec::with_capacity(limits::WRITE_BYTES),
+        }))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is their one home")]
+    fn replace(&self, from: &str, to: &str) -> Result<()> {
+        fs::rename(self.at(from), self.at(to)).map_err(Error::io("replace", to))?;
+        self.sync_parent(to)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is their one home")]
+    fn remove(&self, path: &str) -> Result<()> {
+        match fs::remove_file(self.at(path)) {
+            Ok(()) => self.sync_parent(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io("remove", path)(error)),
+        }
+    }
+
+    fn map(&self, path: &str) -> Result<Mapped> {
+        let file = File::open(self.at(path)).map_err(Error::io("open", path))?;
+        // SAFETY: files that are mapped (index segments) are only ever replaced by a rename, never
+        // written or truncated in place by efface, and `_efface/` belongs to efface alone. A foreign
+        // process that truncates one all the same can raise SIGBUS; that is the accepted price of
+        // opening an index without reading it.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io("map", path))?;
+        Ok(Mapped::new(map))
+    }
+
+    fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn Lock>> {
+        let full = self.at(path);
+        if let Some(parent) = full.parent() {
+            fs::create_dir_all(parent).map_err(Error::io("make the directory of", path))?;
+        }
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&full)
+            .map_err(Error::io("open", path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                // A holder that can't be read is only missing from the message.
+                let _read = file.read_to_string(&mut holder);
+                return Err(Error::Locked {
+                    path: path.to_owned(),
+                    holder: holder.trim().to_owned(),
+                });
+            }
+            Err(error) => return Err(Error::io("lock", path)(error.into())),
+        }
+        file.set_len(0)
+            .and_then(|()| file.write_all(holder.as_bytes()))
+            .map_err(Error::io("write", path))?;
+        Ok(Box::new(DiskLock { _file: file }))
+    }
+}
+
+struct DiskFile {
+    file: File,
+    len: u64,
+}
+
+impl ReadAt for DiskFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
+}
+
+struct DiskSink {
+    file: File,
+    buffer: Vec<u8>,
+}
+
+impl DiskSink {
+    fn flush_buffer(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Write for DiskSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + bytes.len() > limits::WRITE_BYTES {
+            self.flush_buffer()?;
+        }
+        if bytes.len() >= limits::WRITE_BYTES {
+            return self.file.write(bytes);
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.flush_buffer()
+    }
+}
+
+impl Sink for DiskSink {
+    fn copy_from(&mut self, source: &dyn ReadAt, range: Range<u64>) -> io::Result<()> {
+        let mut offset = range.start;
+        if let Some(file) = source.file() {
+            self.flush_buffer()?;
+            while offset < range.end {
+                let left = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
+                match copy_file_range(file, Some(&mut offset), &self.file, None, left) {
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(_) => {}
+                    // Not every file system can: those bytes are read and written below.
+                    Err(_) => break,
+                }
+            }
+            self.file.seek(io::SeekFrom::End(0))?;
+        }
+        let mut bytes = vec![0; limits::WRITE_BYTES];
+        while offset < range.end {
+            let len = usize::try_from(range.end - offset)
+                .unwrap_or(usize::MAX)
+                .min(bytes.len());
+            let (part, _) = bytes.split_at_mut(len);
+            source.read_at(offset, part)?;
+            self.write_all(part)?;
+            offset += len as u64;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.flush_buffer()?;
+        self.file.sync_all()
+    }
+}
+
+/// The lock goes with the file: the system releases it when the process ends, however it ends.
+struct DiskLock {
+    _file: File,
+}
+
+impl Lock for DiskLock {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_writes_and_copies_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        let mut sink = disk.create("a/source", None).unwrap();
+        sink.write_all(b"0123456789").unwrap();
+        sink.sync().unwrap();
+        drop(sink);
+        let source = disk.open("a/source").unwrap();
+        let mut sink = disk.create("target", Some("a/source")).unwrap();
+        sink.write_all(b"<").unwrap();
+        sink.copy_from(&*source, 2..5).unwrap();
+        sink.write_all(b">").unwrap();
+        sink.copy_from(&*source, 9..10).unwrap();
+        sink.sync().unwrap();
+        drop(sink);
+        assert_eq!(&*disk.map("target").unwrap(), b"<234>9");
+        let paths: Vec<_> = disk.list("").unwrap().into_iter().map(|f| f.path).collect();
+        assert_eq!(paths, ["a/source", "target"]);
+    }
+
+    #[test]
+    fn a_second_lock_is_refused_and_names_the_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        let first = disk.lock("_efface/lock", "pid 1").unwrap();
+        match disk.lock("_efface/lock", "pid 2").err() {
+            Some(Error::Locked { holder, .. }) => assert_eq!(holder, "pid 1"),
+            other => panic!("{other:?}"),
+        }
+        drop(first);
+        assert!(disk.lock("_efface/lock", "pid 2").is_ok());
+    }
+}
