@@ -13,8 +13,14 @@
     unsafe_code
 )]
 
+mod csv_records;
 pub mod error;
+pub mod identity;
+pub mod index;
 pub mod limits;
+pub mod parquet_bytes;
+pub mod request;
+pub mod shard;
 pub mod storage;
 pub mod subject;
 

@@ -10,7 +10,7 @@ pub const SUBJECTS_MAX: usize = 2000;
 pub const IDENTITY_CAP: usize = 10_000;
 
 /// Bytes of a footer. Real ones of files with 10,000 columns stay under 100 MiB.
-pub const FOOTER_BYTES_MAX: u64 = 1 << 30;
+pub const FOOTER_BYTES_MAX: u64 = 256 << 20;
 
 /// Nesting depth of Thrift structures. Parquet's own are at most 7 deep.
 pub const THRIFT_DEPTH_MAX: usize = 32;
@@ -20,6 +20,9 @@ pub const PAGE_HEADER_BYTES_MAX: u64 = 16 << 20;
 
 /// Bytes of one page, compressed or not. The format's own limit is an `i32`.
 pub const PAGE_BYTES_MAX: u64 = i32::MAX as u64;
+
+/// Values and nulls of one page. A run-length encoding can claim billions in a few bytes.
+pub const PAGE_VALUES_MAX: u32 = 1 << 26;
 
 /// Bytes that one read of a chunk's pages asks for at least.
 pub const READ_BYTES: u64 = 1 << 20;

@@ -1,0 +1,386 @@
+//! The index against a naive model: a map of shards to the ids of each row group.
+//!
+//! * [`segments`]: one segment, byte by byte
+//! * [`crashes`]: a crash between any two changes of the disk
+//! * [`model`]: random sequences of changes, refreshes and damage
+
+mod crashes;
+mod model;
+mod segments;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::sync::Mutex;
+
+use super::format::ROW_GROUPS_MAX;
+use super::refresh::{
+    RefreshOptions, RefreshReport, SEGMENTS_MAX, ShardFooter, ShardSource, refresh,
+};
+use super::*;
+use crate::storage::disk::Disk;
+use crate::storage::{FileInfo, read_all};
+
+const SEED: u64 = 0x5eed;
+const IDS: u64 = 40;
+
+fn hash_of(id: u64, seed: u64) -> SubjectHash {
+    SubjectHash::of(&id.to_le_bytes(), seed)
+}
+
+#[derive(Debug, Clone)]
+struct FakeShard {
+    row_groups: Vec<Vec<u64>>,
+    footer_hash: u64,
+    size: u64,
+    modified_ns: i64,
+}
+
+/// Shards that are only in memory, and a log of which were scanned.
+#[derive(Default)]
+struct Lake {
+    shards: BTreeMap<String, FakeShard>,
+    changes: u64,
+    scanned: Mutex<Vec<String>>,
+}
+
+impl Lake {
+    fn put(&mut self, path: &str, row_groups: Vec<Vec<u64>>) {
+        self.changes += 1;
+        let shard = FakeShard {
+            row_groups,
+            footer_hash: self.changes,
+            size: 100,
+            modified_ns: 7,
+        };
+        self.shards.insert(path.to_owned(), shard);
+    }
+
+    fn files(&self) -> Vec<FileInfo> {
+        let file = |(path, shard): (&String, &FakeShard)| FileInfo {
+            path: path.clone(),
+            size: shard.size,
+            modified_ns: shard.modified_ns,
+            is_link: false,
+        };
+        self.shards.iter().map(file).collect()
+    }
+
+    fn truth(&self, id: u64) -> BTreeSet<(String, u32)> {
+        let mut truth = BTreeSet::new();
+        for (path, shard) in &self.shards {
+            for (number, ids) in (0..).zip(&shard.row_groups) {
+                if ids.contains(&id) {
+                    truth.insert((path.clone(), number));
+                }
+            }
+        }
+        truth
+    }
+
+    fn refresh(&self, storage: &dyn Storage, memory: usize) -> Result<(Index, RefreshReport)> {
+        let existing = Index::open(storage, "distinct_id").unwrap_or(None);
+        self.refresh_from(storage, existing, memory)
+    }
+
+    fn refresh_from(
+        &self,
+        storage: &dyn Storage,
+        existing: Option<Index>,
+        memory: usize,
+    ) -> Result<(Index, RefreshReport)> {
+        self.scanned.lock().unwrap().clear();
+        let options = RefreshOptions {
+            configuration: "distinct_id",
+            seed_if_new: SEED,
+            memory,
+        };
+        refresh(storage, existing, &self.files(), &options, self)
+    }
+
+    fn scanned(&self) -> Vec<String> {
+        let mut scanned = self.scanned.lock().unwrap().clone();
+        scanned.sort();
+        scanned
+    }
+
+    /// Everything that must hold after a refresh.
+    fn check(&self, storage: &dyn Storage, index: &Index) {
+        index.verify().unwrap();
+        let (mut subjects, mut postings) = (0, 0);
+        for id in 0..IDS {
+            let truth = self.truth(id);
+            subjects += u64::from(!truth.is_empty());
+            postings += truth.len() as u64;
+            assert_eq!(found(index, &[id]).unwrap(), truth, "id {id}");
+            if truth.is_empty() {
+                assert!(
+                    !is_anywhere(storage, hash_of(id, index.seed())),
+                    "residue of id {id}"
+                );
+            }
+        }
+        let all: Vec<_> = (0..IDS).collect();
+        let truth = (0..IDS).flat_map(|id| self.truth(id)).collect();
+        assert_eq!(found(index, &all).unwrap(), truth);
+        let stats = index.stats().unwrap();
+        assert_eq!((stats.subjects, stats.postings), (subjects, postings));
+        assert!(stats.segments <= SEGMENTS_MAX);
+        let bytes: u64 = storage
+            .list(DIRECTORY)
+            .unwrap()
+            .iter()
+            .map(|file| file.size)
+            .sum();
+        assert_eq!(stats.bytes, bytes);
+    }
+}
+
+impl ShardSource for Lake {
+    fn footer(&self, file: &FileInfo) -> Result<ShardFooter> {
+        let shard = &self.shards[&file.path];
+        Ok(ShardFooter {
+            hash: shard.footer_hash,
+            row_groups: u32::try_from(shard.row_groups.len()).unwrap(),
+            rows: shard.row_groups.iter().map(|ids| ids.len() as u64).sum(),
+        })
+    }
+
+    fn scan(
+        &self,
+        file: &FileInfo,
+        seed: u64,
+        emit: &mut dyn FnMut(SubjectHash, u32),
+    ) -> Result<ShardFooter> {
+        self.scanned.lock().unwrap().push(file.path.clone());
+        for (number, ids) in (0..).zip(&self.shards[&file.path].row_groups) {
+            for id in ids {
+                emit(hash_of(*id, seed), number);
+            }
+        }
+        self.footer(file)
+    }
+}
+
+fn found(index: &Index, ids: &[u64]) -> Result<BTreeSet<(String, u32)>> {
+    let hashes: Vec<_> = ids.iter().map(|id| hash_of(*id, index.seed())).collect();
+    let mut found = BTreeSet::new();
+    for (position, row_groups) in index.candidates(&hashes)? {
+        let path = &index.shards()[position].path;
+        found.extend(row_groups.iter().map(|number| (path.clone(), number)));
+    }
+    Ok(found)
+}
+
+fn is_anywhere(storage: &dyn Storage, hash: SubjectHash) -> bool {
+    let files = storage.list(DIRECTORY).unwrap();
+    files.iter().any(|file| {
+        let bytes = read_all(storage, &file.path, u64::MAX - 1).unwrap();
+        let is_in = |needle: &[u8]| bytes.windows(8).any(|window| window == needle);
+        is_in(&hash.0.to_le_bytes()) || is_in(&hash.0.to_be_bytes())
+    })
+}
+
+fn overwrite(storage: &dyn Storage, path: &str, bytes: &[u8]) {
+    let mut sink = storage.create(path, None).unwrap();
+    sink.write_all(bytes).unwrap();
+    sink.sync().unwrap();
+}
+
+#[test]
+fn only_what_is_new_or_changed_is_scanned() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    let mut lake = Lake::default();
+    assert!(Index::open(&disk, "distinct_id").unwrap().is_none());
+    for (path, id) in [("a", 1), ("b", 2), ("c", 3)] {
+        lake.put(path, vec![vec![id, 0], vec![id]]);
+    }
+    let (index, report) = lake.refresh(&disk, 1 << 20).unwrap();
+    assert_eq!((report.added, report.unchanged), (3, 0));
+    assert_eq!(
+        (
+            report.stats.rows,
+            report.stats.subjects,
+            report.stats.postings
+        ),
+        (9, 4, 9)
+    );
+    let before = disk.list("").unwrap();
+    let (_, report) = lake.refresh_from(&disk, Some(index), 1 << 20).unwrap();
+    assert_eq!((report.unchanged, lake.scanned().len()), (3, 0));
+    assert_eq!(disk.list("").unwrap(), before, "nothing was written");
+
+    // The footer alone shows this change.
+    lake.put("b", vec![vec![5]]);
+    lake.shards.remove("c");
+    lake.put("d", vec![]);
+    lake.shards.get_mut("a").unwrap().modified_ns += 1;
+    let (index, report) = lake.refresh(&disk, 1 << 20).unwrap();
+    assert_eq!(lake.scanned(), ["a", "b", "d"]);
+    assert_eq!(
+        (
+            report.added,
+            report.changed,
+            report.removed,
+            report.unchanged
+        ),
+        (1, 2, 1, 0)
+    );
+    lake.check(&disk, &index);
+
+    lake.shards.clear();
+    let (index, report) = lake.refresh(&disk, 1 << 20).unwrap();
+    assert_eq!((report.removed, report.stats.segments), (3, 0));
+    lake.check(&disk, &index);
+    assert_eq!(disk.list(DIRECTORY).unwrap().len(), 1, "the manifest");
+}
+
+#[test]
+fn a_removed_shard_leaves_no_hash_behind_although_nothing_was_scanned() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    let mut lake = Lake::default();
+    for (path, id) in [("a", 1), ("b", 2), ("c", 3)] {
+        lake.put(path, vec![vec![id, 0]; 50]);
+    }
+    let (index, _) = lake.refresh(&disk, 1 << 20).unwrap();
+    let erased = hash_of(2, index.seed());
+    assert!(is_anywhere(&disk, erased));
+    lake.shards.remove("b");
+    let (index, report) = lake.refresh_from(&disk, Some(index), 1 << 20).unwrap();
+    assert_eq!((report.removed, report.unchanged), (1, 2));
+    assert!(lake.scanned().is_empty());
+    lake.check(&disk, &index);
+    assert!(!is_anywhere(&disk, erased));
+}
+
+#[test]
+fn another_configuration_or_a_missing_manifest_means_a_rebuild() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    let mut lake = Lake::default();
+    lake.put("a", vec![vec![1]]);
+    drop(lake.refresh(&disk, 1 << 20).unwrap());
+    assert!(matches!(
+        Index::open(&disk, "user_id"),
+        Err(Error::State { .. })
+    ));
+    disk.remove(&manifest::manifest_path()).unwrap();
+    assert!(matches!(
+        Index::open(&disk, "distinct_id"),
+        Err(Error::State { .. })
+    ));
+    let (index, _) = lake.refresh(&disk, 1 << 20).unwrap();
+    lake.check(&disk, &index);
+    let live: Vec<_> = disk.list(DIRECTORY).unwrap();
+    assert_eq!(live.len(), 2, "the segment of before is gone");
+    drop(index);
+    disk.remove(&live[1].path).unwrap();
+    assert!(matches!(
+        Index::open(&disk, "distinct_id"),
+        Err(Error::State { .. })
+    ));
+}
+
+#[test]
+fn many_small_additions_stay_few_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    let mut lake = Lake::default();
+    // Each is less than half as large as the one before, so that only their number makes them merge.
+    for step in 0..12_u64 {
+        let ids: Vec<_> = (0..2_u64 << (16 - step)).map(|id| id << 8 | step).collect();
+        lake.put(&format!("{step:02}"), vec![ids]);
+        let (index, report) = lake.refresh(&disk, 1 << 20).unwrap();
+        assert_eq!(lake.scanned().len(), 1);
+        assert!(report.stats.segments <= SEGMENTS_MAX);
+        let expected: usize = lake
+            .shards
+            .values()
+            .map(|shard| shard.row_groups[0].len())
+            .sum();
+        assert_eq!(report.stats.subjects, expected as u64);
+        index.verify().unwrap();
+    }
+    for step in 0..12 {
+        let index = Index::open(&disk, "distinct_id").unwrap().unwrap();
+        assert_eq!(
+            found(&index, &[3 << 8 | step]).unwrap(),
+            lake.truth(3 << 8 | step)
+        );
+    }
+}
+
+#[test]
+fn row_groups_are_numbered_anew_when_the_numbers_run_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    let mut lake = Lake::default();
+    lake.put("a", vec![vec![1], vec![2]]);
+    drop(lake.refresh(&disk, 1 << 20).unwrap());
+    let bytes = Manifest::load(&disk).unwrap().unwrap();
+    let mut manifest = Manifest::parse(&bytes).unwrap();
+    manifest.next_row_group = ROW_GROUPS_MAX - 1;
+    manifest.store(&disk).unwrap();
+    lake.put("b", vec![vec![1], vec![3]]);
+    let (index, report) = lake.refresh(&disk, 1 << 20).unwrap();
+    assert_eq!((report.added, report.unchanged), (1, 1));
+    assert_eq!(lake.scanned(), ["a", "b"]);
+    assert_eq!(index.manifest.next_row_group, 4);
+    lake.check(&disk, &index);
+}
+
+#[test]
+fn a_reader_keeps_its_answers_while_the_index_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    let mut lake = Lake::default();
+    lake.put("a", vec![vec![1, 2]]);
+    drop(lake.refresh(&disk, 1 << 20).unwrap());
+    let reader = Index::open(&disk, "distinct_id").unwrap().unwrap();
+    lake.put("a", vec![vec![2], vec![1]]);
+    drop(lake.refresh(&disk, 1 << 20).unwrap());
+    assert_eq!(
+        found(&reader, &[1]).unwrap(),
+        BTreeSet::from([("a".to_owned(), 0)])
+    );
+    reader.verify().unwrap();
+}
+
+#[test]
+fn a_scan_that_lies_about_its_row_groups_fails_the_refresh() {
+    struct Liar(Lake);
+    impl ShardSource for Liar {
+        fn footer(&self, file: &FileInfo) -> Result<ShardFooter> {
+            self.0.footer(file)
+        }
+        fn scan(
+            &self,
+            file: &FileInfo,
+            seed: u64,
+            emit: &mut dyn FnMut(SubjectHash, u32),
+        ) -> Result<ShardFooter> {
+            if file.path == "outside" {
+                emit(hash_of(1, seed), 1);
+            }
+            let footer = self.0.footer(file)?;
+            let rows = footer.rows + 1;
+            Ok(ShardFooter { rows, ..footer })
+        }
+    }
+    for (path, message) in [("outside", "row groups"), ("changed", "changed by another")] {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        let mut lake = Lake::default();
+        lake.put(path, vec![vec![1]]);
+        let files = lake.files();
+        let options = RefreshOptions {
+            configuration: "",
+            seed_if_new: SEED,
+            memory: 1 << 20,
+        };
+        let error = refresh(&disk, None, &files, &options, &Liar(lake)).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+        assert_eq!(disk.list("").unwrap(), []);
+    }
+}

@@ -1,0 +1,109 @@
+//! Split-block bloom filters: reading where one is, and making one of the same size anew.
+//!
+//! ```text
+//!   BloomFilterHeader { 1: numBytes, 2: algorithm, 3: hash, 4: compression }, bitset
+//! ```
+//!
+//! Source: `BloomFilter.md` in the `parquet-format` repository.
+
+use std::ops::Range;
+
+use parquet::bloom_filter::Sbbf;
+use parquet::data_type::AsBytes;
+
+use super::thrift::Struct;
+use crate::error::FormatError;
+use crate::limits::BLOOM_BYTES_MAX;
+use crate::storage::ReadAt;
+
+type Result<T> = std::result::Result<T, FormatError>;
+
+/// Bytes of a split block: the smallest filter.
+const BLOCK_BYTES: u64 = 32;
+/// No header of a bloom filter is longer than this.
+const HEADER_BYTES_MAX: u64 = 64;
+
+/// A bloom filter in a file.
+#[derive(Debug)]
+pub struct BloomHeader {
+    tree: Struct,
+    bitset: Range<u64>,
+    offset: u64,
+}
+
+impl BloomHeader {
+    /// Reads the header at `offset`.
+    ///
+    /// # Errors
+    /// When there is none, or its bitset can't be.
+    pub fn read(file: &dyn ReadAt, offset: u64) -> Result<Self> {
+        let available = HEADER_BYTES_MAX.min(file.len().saturating_sub(offset));
+        let mut bytes = vec![0; usize::try_from(available).unwrap_or(0)];
+        file.read_at(offset, &mut bytes)
+            .map_err(|source| FormatError::Read { offset, source })?;
+        let (tree, used) = Struct::read(&bytes, "bloom filter header", offset)?;
+        let len = tree.i32(1).and_then(|len| u64::try_from(len).ok()).unwrap_or(0);
+        let start = offset + used as u64;
+        if len == 0 || !len.is_multiple_of(BLOCK_BYTES) || len > BLOOM_BYTES_MAX || start + len > file.len() {
+            return Err(FormatError::Invalid {
+                structure: "bloom filter header",
+                offset,
+                found: format!("a bitset of {len} bytes"),
+                expected: "a multiple of 32 bytes, at most 128 MiB, inside the file",
+            });
+        }
+        Ok(Self {
+            tree,
+            bitset: start..start + len,
+            offset,
+        })
+    }
+
+    /// Header and bitset, in the file.
+    pub fn range(&self) -> Range<u64> {
+        self.offset..self.bitset.end
+    }
+
+    /// Whether its hash, algorithm and compression are those that the format defines so far (1 each).
+    pub fn is_known(&self) -> bool {
+        [2, 3, 4]
+            .into_iter()
+            .all(|field| self.tree.structure(field).is_some_and(|union| union.structure(1).is_some()))
+    }
+}
+
+/// A new filter, with the same header and size as one in a file.
+pub struct BloomBuilder {
+    header: Vec<u8>,
+    filter: Sbbf,
+}
+
+impl BloomBuilder {
+    /// An empty filter of the same size as `source`.
+    pub fn like(source: &BloomHeader) -> Self {
+        let len = usize::try_from(source.bitset.end - source.bitset.start).unwrap_or(0);
+        Self {
+            header: source.tree.to_bytes(),
+            filter: Sbbf::new(&vec![0; len]),
+        }
+    }
+
+    /// Adds values of the column.
+    pub fn insert<T: AsBytes>(&mut self, values: &[T]) {
+        for value in values {
+            self.filter.insert(value);
+        }
+    }
+
+    /// Header and bitset.
+    ///
+    /// # Errors
+    /// When the `parquet` crate can't write it to memory.
+    pub fn finish(self) -> Result<Vec<u8>> {
+        let mut bytes = self.header;
+        self.filter
+            .write_bitset(&mut bytes)
+            .map_err(FormatError::parquet("bloom filter"))?;
+        Ok(bytes)
+    }
+}

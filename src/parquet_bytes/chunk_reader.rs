@@ -1,0 +1,262 @@
+//! A chunk's pages as the `parquet` crate's leaf column readers take them, and a file as its
+//! Arrow readers take it.
+//!
+//! Headers, lengths, CRCs and decompression are this crate's own ([`page`](super::page),
+//! [`codec`](super::codec)), so that a damaged page is an error with an offset, and so that the values
+//! that the pages hold are counted and compared with what the footer claims.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::basic::Encoding;
+use parquet::column::page::{Page, PageMetadata, PageReader};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::codec::{Codec, Codecs};
+use super::footer::Chunk;
+use super::page::{PageHeader, PageKind, PageWalk};
+use crate::error::FormatError;
+use crate::limits::READ_BYTES;
+use crate::storage::ReadAt;
+
+/// The pages of one chunk, decompressed one by one.
+pub struct ChunkPages {
+    walk: PageWalk,
+    codec: Codec,
+    codecs: Codecs,
+    seen: u64,
+    claimed: u64,
+    column: String,
+}
+
+impl ChunkPages {
+    /// The pages of `chunk`; `column` names it in messages.
+    pub fn new(file: Arc<dyn ReadAt>, chunk: &Chunk, column: &str) -> Self {
+        Self {
+            walk: PageWalk::new(file, chunk.range.clone()),
+            codec: chunk.codec,
+            codecs: Codecs::default(),
+            seen: 0,
+            claimed: chunk.values,
+            column: column.to_owned(),
+        }
+    }
+
+    /// The next page that holds values or a dictionary.
+    fn peek(&mut self) -> Result<Option<PageHeader>, FormatError> {
+        while let Some(page) = self.walk.peek()? {
+            match page.kind {
+                PageKind::Other => self.walk.skip(&page),
+                _ => {
+                    self.check_values(&page)?;
+                    return Ok(Some(page));
+                }
+            }
+        }
+        if self.seen == self.claimed {
+            return Ok(None);
+        }
+        Err(self.contradiction(self.seen))
+    }
+
+    /// Refuses a page that holds more values than the footer leaves for it.
+    fn check_values(&self, page: &PageHeader) -> Result<(), FormatError> {
+        let counted = self.seen + u64::from(page.kind.data_values().unwrap_or(0));
+        if counted > self.claimed {
+            return Err(self.contradiction(counted));
+        }
+        Ok(())
+    }
+
+    fn contradiction(&self, counted: u64) -> FormatError {
+        FormatError::Contradiction {
+            what: format!("values of a chunk of column {}", self.column),
+            claimed: self.claimed,
+            counted,
+        }
+    }
+
+    fn next_page(&mut self) -> Result<Option<Page>, FormatError> {
+        let Some(page) = self.peek()? else {
+            return Ok(None);
+        };
+        self.seen += u64::from(page.kind.data_values().unwrap_or(0));
+        let mut bytes = Vec::new();
+        let body = self.walk.body(&page)?;
+        page.decompress(body, self.codec, &mut self.codecs, &mut bytes)?;
+        let buf = Bytes::from(bytes);
+        Ok(match page.kind {
+            PageKind::Dictionary {
+                values,
+                encoding: _,
+                sorted,
+            } => Some(Page::DictionaryPage {
+                buf,
+                num_values: values,
+                encoding: Encoding::PLAIN,
+                is_sorted: sorted,
+            }),
+            PageKind::V1 {
+                values,
+                encoding,
+                definition,
+                repetition,
+            } => Some(Page::DataPage {
+                buf,
+                num_values: values,
+                encoding,
+                def_level_encoding: definition,
+                rep_level_encoding: repetition,
+                statistics: None,
+            }),
+            PageKind::V2 {
+                values,
+                nulls,
+                rows,
+                encoding,
+                definition_len,
+                repetition_len,
+                ..
+            } => Some(Page::DataPageV2 {
+                buf,
+                num_values: values,
+                encoding,
+                num_nulls: nulls,
+                num_rows: rows,
+                def_levels_byte_len: definition_len,
+                rep_levels_byte_len: repetition_len,
+                is_compressed: false,
+                statistics: None,
+            }),
+            PageKind::Other => None,
+        })
+    }
+}
+
+impl Iterator for ChunkPages {
+    type Item = Result<Page, ParquetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+impl PageReader for ChunkPages {
+    fn get_next_page(&mut self) -> Result<Option<Page>, ParquetError> {
+        self.next_page().map_err(external)
+    }
+
+    fn peek_next_page(&mut self) -> Result<Option<PageMetadata>, ParquetError> {
+        let page = self.peek().map_err(external)?;
+        Ok(page.map(|page| PageMetadata {
+            num_rows: match page.kind {
+                PageKind::V2 { rows, .. } => Some(rows as usize),
+                _ => None,
+            },
+            num_levels: page.kind.data_values().map(|values| values as usize),
+            is_dict: matches!(page.kind, PageKind::Dictionary { .. }),
+        }))
+    }
+
+    fn skip_next_page(&mut self) -> Result<(), ParquetError> {
+        if let Some(page) = self.peek().map_err(external)? {
+            self.seen += u64::from(page.kind.data_values().unwrap_or(0));
+            self.walk.skip(&page);
+        }
+        Ok(())
+    }
+}
+
+fn external(error: FormatError) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
+
+/// Runs code of the `parquet` crate on bytes from a file: its errors keep their evidence, and a panic
+/// (it has assertions that damaged bytes can reach) becomes an error.
+///
+/// # Errors
+/// What `run` returns, or that it panicked.
+pub fn guarded<T>(context: &str, run: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, FormatError> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(ParquetError::External(source))) => match source.downcast::<FormatError>() {
+            Ok(error) => Err(*error),
+            Err(source) => Err(FormatError::Parquet {
+                context: context.to_owned(),
+                source: ParquetError::External(source),
+            }),
+        },
+        Ok(Err(source)) => Err(FormatError::Parquet {
+            context: context.to_owned(),
+            source,
+        }),
+        Err(_) => Err(FormatError::Invalid {
+            structure: "column chunk",
+            offset: 0,
+            found: format!("pages that the decoder gave up on ({context})"),
+            expected: "values in the encoding that the page headers say",
+        }),
+    }
+}
+
+/// A file as the Arrow readers of the `parquet` crate take it.
+#[derive(Clone)]
+pub struct ParquetFile(pub Arc<dyn ReadAt>);
+
+impl Length for ParquetFile {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl ChunkReader for ParquetFile {
+    type T = io::BufReader<ReadFrom>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        let capacity = usize::try_from(READ_BYTES / 16).unwrap_or(1 << 16);
+        Ok(io::BufReader::with_capacity(
+            capacity,
+            ReadFrom {
+                file: Arc::clone(&self.0),
+                at: start,
+            },
+        ))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let len = self.0.len();
+        if start.checked_add(length as u64).is_none_or(|end| end > len) {
+            return Err(external(FormatError::Truncated {
+                structure: "column chunk",
+                offset: start,
+                needed: length as u64,
+                available: len.saturating_sub(start),
+            }));
+        }
+        let mut bytes = vec![0; length];
+        self.0
+            .read_at(start, &mut bytes)
+            .map_err(|source| external(FormatError::Read { offset: start, source }))?;
+        Ok(bytes.into())
+    }
+}
+
+/// Sequential reads of a file from some position on.
+pub struct ReadFrom {
+    file: Arc<dyn ReadAt>,
+    at: u64,
+}
+
+impl io::Read for ReadFrom {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.file.len().saturating_sub(self.at);
+        let len = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let (part, _) = buffer.split_at_mut(len);
+        self.file.read_at(self.at, part)?;
+        self.at += len as u64;
+        Ok(len)
+    }
+}

@@ -1,0 +1,501 @@
+//! The file metadata: a lossless tree, and beside it what of it was checked and understood.
+//!
+//! ```text
+//!   Footer::read ──> tree (every byte's meaning, for re-emission)
+//!               └──> RowGroup { rows, chunks: [Chunk { range, codec, values, .. }] } (checked)
+//!               └──> ParquetMetaData (the schema as the `parquet` crate understands it)
+//! ```
+//!
+//! # Invariants
+//! What [`Footer::read`] returns has passed these checks: every chunk's bytes lie between the
+//! leading magic and the footer; no two chunks overlap; the rows of the row groups add up to the
+//! file's; a chunk that can't repeat holds as many values as its row group has rows. A footer that
+//! lies about them is an error that names both numbers.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::codec::Codec;
+use super::thrift::{List, Struct, Value};
+use crate::error::FormatError;
+use crate::limits::FOOTER_BYTES_MAX;
+use crate::storage::ReadAt;
+
+type Result<T> = std::result::Result<T, FormatError>;
+
+/// Begins and ends every Parquet file.
+pub const MAGIC: [u8; 4] = *b"PAR1";
+const MAGIC_ENCRYPTED: [u8; 4] = *b"PARE";
+/// Length of the footer and magic, at the end of the file.
+pub const TAIL_BYTES: u64 = 8;
+
+/// Field ids of `FileMetaData`.
+pub mod file {
+    #![expect(missing_docs, reason = "the names are those of parquet.thrift")]
+    pub const NUM_ROWS: i16 = 3;
+    pub const ROW_GROUPS: i16 = 4;
+    pub const KEY_VALUES: i16 = 5;
+    pub const ENCRYPTION_ALGORITHM: i16 = 8;
+}
+
+/// Field ids of `RowGroup`.
+pub mod row_group {
+    #![expect(missing_docs, reason = "the names are those of parquet.thrift")]
+    pub const COLUMNS: i16 = 1;
+    pub const TOTAL_BYTE_SIZE: i16 = 2;
+    pub const NUM_ROWS: i16 = 3;
+    pub const FILE_OFFSET: i16 = 5;
+    pub const TOTAL_COMPRESSED_SIZE: i16 = 6;
+    pub const ORDINAL: i16 = 7;
+}
+
+/// Field ids of `ColumnChunk`.
+pub mod chunk {
+    #![expect(missing_docs, reason = "the names are those of parquet.thrift")]
+    pub const FILE_PATH: i16 = 1;
+    pub const FILE_OFFSET: i16 = 2;
+    pub const META_DATA: i16 = 3;
+    pub const OFFSET_INDEX_OFFSET: i16 = 4;
+    pub const OFFSET_INDEX_LENGTH: i16 = 5;
+    pub const COLUMN_INDEX_OFFSET: i16 = 6;
+    pub const COLUMN_INDEX_LENGTH: i16 = 7;
+    pub const CRYPTO_METADATA: i16 = 8;
+    pub const ENCRYPTED_COLUMN_METADATA: i16 = 9;
+}
+
+/// Field ids of `ColumnMetaData`.
+pub mod column {
+    #![expect(missing_docs, reason = "the names are those of parquet.thrift")]
+    pub const TYPE: i16 = 1;
+    pub const ENCODINGS: i16 = 2;
+    pub const PATH_IN_SCHEMA: i16 = 3;
+    pub const CODEC: i16 = 4;
+    pub const NUM_VALUES: i16 = 5;
+    pub const TOTAL_UNCOMPRESSED_SIZE: i16 = 6;
+    pub const TOTAL_COMPRESSED_SIZE: i16 = 7;
+    pub const KEY_VALUES: i16 = 8;
+    pub const DATA_PAGE_OFFSET: i16 = 9;
+    pub const INDEX_PAGE_OFFSET: i16 = 10;
+    pub const DICTIONARY_PAGE_OFFSET: i16 = 11;
+    pub const STATISTICS: i16 = 12;
+    pub const ENCODING_STATS: i16 = 13;
+    pub const BLOOM_FILTER_OFFSET: i16 = 14;
+    pub const BLOOM_FILTER_LENGTH: i16 = 15;
+    pub const SIZE_STATISTICS: i16 = 16;
+    pub const GEOSPATIAL_STATISTICS: i16 = 17;
+}
+
+/// Field ids of `Statistics`.
+pub mod statistics {
+    #![expect(missing_docs, reason = "the names are those of parquet.thrift")]
+    pub const MAX: i16 = 1;
+    pub const MIN: i16 = 2;
+    pub const NULL_COUNT: i16 = 3;
+    pub const DISTINCT_COUNT: i16 = 4;
+    pub const MAX_VALUE: i16 = 5;
+    pub const MIN_VALUE: i16 = 6;
+    pub const IS_MAX_VALUE_EXACT: i16 = 7;
+    pub const IS_MIN_VALUE_EXACT: i16 = 8;
+}
+
+/// A file's metadata, checked.
+pub struct Footer {
+    tree: Struct,
+    metadata: Arc<ParquetMetaData>,
+    row_groups: Vec<RowGroup>,
+    /// Where the footer's bytes begin in the file.
+    pub offset: u64,
+    /// Length of the whole file.
+    pub file_len: u64,
+    /// XXH3-64 of the footer's bytes: stands for the content of the file.
+    pub hash: u64,
+}
+
+/// One row group.
+#[derive(Debug, Clone)]
+pub struct RowGroup {
+    /// Rows, as the footer claims (only the sums were checked).
+    pub rows: u64,
+    /// One chunk per leaf column, in the order of the schema.
+    pub chunks: Vec<Chunk>,
+}
+
+/// One column chunk.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// Its pages' bytes in the file.
+    pub range: Range<u64>,
+    /// How its pages are compressed.
+    pub codec: Codec,
+    /// Values and nulls, as the footer claims.
+    pub values: u64,
+    /// Whether all data pages are dictionary-encoded; `None` when the footer doesn't say.
+    pub only_dictionary: Option<bool>,
+    /// Whether the footer says where a dictionary page is.
+    pub has_dictionary: bool,
+    /// The column index's bytes, if there is one.
+    pub column_index: Option<Range<u64>>,
+    /// The offset index's bytes, if there is one.
+    pub offset_index: Option<Range<u64>>,
+    /// Where the bloom filter begins, if there is one.
+    pub bloom_filter: Option<u64>,
+}
+
+impl Footer {
+    /// Reads and checks the footer of `file`.
+    ///
+    /// # Errors
+    /// When the file isn't Parquet, is encrypted, or its footer is damaged or contradicts itself.
+    pub fn read(file: &dyn ReadAt) -> Result<Self> {
+        let (bytes, offset) = footer_bytes(file)?;
+        let hash = xxh3_64(&bytes);
+        let (mut tree, used) = Struct::read(&bytes, "footer", offset)?;
+        if used != bytes.len() {
+            return Err(FormatError::Invalid {
+                structure: "footer",
+                offset: offset + used as u64,
+                found: format!("{} bytes behind its end", bytes.len() - used),
+                expected: "none",
+            });
+        }
+        if tree.get(file::ENCRYPTION_ALGORITHM).is_some() {
+            return Err(encrypted());
+        }
+        drop_zero_dictionary_offsets(&mut tree);
+        let metadata = ParquetMetaDataReader::decode_metadata(&tree.to_bytes())
+            .map_err(FormatError::parquet("footer"))?;
+        let row_groups = row_groups(&tree, metadata.file_metadata().schema_descr(), offset)?;
+        let footer = Self {
+            tree,
+            metadata: Arc::new(metadata),
+            row_groups,
+            offset,
+            file_len: file.len(),
+            hash,
+        };
+        footer.check()?;
+        Ok(footer)
+    }
+
+    /// The hash of the footer's bytes, without understanding them: what [`Footer::hash`] holds.
+    ///
+    /// # Errors
+    /// When the file is too short or has no Parquet footer.
+    pub fn read_hash(file: &dyn ReadAt) -> Result<u64> {
+        Ok(xxh3_64(&footer_bytes(file)?.0))
+    }
+
+    /// The whole tree, to edit a copy of.
+    pub fn tree(&self) -> &Struct {
+        &self.tree
+    }
+
+    /// The footer as the `parquet` crate understands it.
+    pub fn metadata(&self) -> &Arc<ParquetMetaData> {
+        &self.metadata
+    }
+
+    /// The leaf columns.
+    pub fn schema(&self) -> &SchemaDescriptor {
+        self.metadata.file_metadata().schema_descr()
+    }
+
+    /// The row groups, in the order of the file.
+    pub fn row_groups(&self) -> &[RowGroup] {
+        &self.row_groups
+    }
+
+    /// Rows of the file.
+    pub fn rows(&self) -> u64 {
+        self.row_groups.iter().map(|group| group.rows).sum()
+    }
+
+    fn check(&self) -> Result<()> {
+        let claimed = self.tree.i64(file::NUM_ROWS).unwrap_or(0);
+        let claimed = u64::try_from(claimed).map_err(|_| FormatError::Invalid {
+            structure: "footer",
+            offset: self.offset,
+            found: format!("{claimed} rows"),
+            expected: "a number that is not negative",
+        })?;
+        if claimed != self.rows() {
+            return Err(FormatError::Contradiction {
+                what: "rows of the file (the sum over its row groups)".into(),
+                claimed,
+                counted: self.rows(),
+            });
+        }
+        let mut ranges = Vec::new();
+        for (position, group) in self.row_groups.iter().enumerate() {
+            for (chunk, descriptor) in group.chunks.iter().zip(self.schema().columns()) {
+                let agrees = if descriptor.max_rep_level() == 0 {
+                    chunk.values == group.rows
+                } else {
+                    chunk.values >= group.rows
+                };
+                if !agrees {
+                    return Err(FormatError::Contradiction {
+                        what: format!(
+                            "rows of row group {position} (by the values of column {})",
+                            descriptor.path()
+                        ),
+                        claimed: group.rows,
+                        counted: chunk.values,
+                    });
+                }
+                ranges.push(chunk.range.clone());
+            }
+        }
+        ranges.retain(|range| !range.is_empty());
+        ranges.sort_unstable_by_key(|range| range.start);
+        for pair in ranges.windows(2) {
+            if let [left, right] = pair
+                && left.end > right.start
+            {
+                return Err(FormatError::Invalid {
+                    structure: "footer",
+                    offset: self.offset,
+                    found: format!("column chunks that overlap at offset {}", right.start),
+                    expected: "chunks that lie apart",
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Footer {
+    /// Statistics hold values of rows, so the tree is not printed.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Footer")
+            .field("offset", &self.offset)
+            .field("row_groups", &self.row_groups.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl RowGroup {
+    /// Bytes of the chunks' pages.
+    pub fn bytes(&self) -> u64 {
+        self.chunks
+            .iter()
+            .map(|chunk| chunk.range.end - chunk.range.start)
+            .sum()
+    }
+}
+
+/// The `ColumnMetaData` of a `ColumnChunk`.
+pub fn meta_data(chunk: &Struct) -> Option<&Struct> {
+    chunk.structure(chunk::META_DATA)
+}
+
+fn encrypted() -> FormatError {
+    FormatError::Unsupported {
+        feature: "an encrypted file".into(),
+    }
+}
+
+fn footer_bytes(file: &dyn ReadAt) -> Result<(Vec<u8>, u64)> {
+    let len = file.len();
+    let smallest = MAGIC.len() as u64 + TAIL_BYTES;
+    if len < smallest {
+        return Err(FormatError::Truncated {
+            structure: "Parquet file",
+            offset: 0,
+            needed: smallest,
+            available: len,
+        });
+    }
+    let tail_offset = len - TAIL_BYTES;
+    let mut tail = [0; TAIL_BYTES as usize];
+    read(file, tail_offset, &mut tail)?;
+    let [a, b, c, d, magic @ ..] = tail;
+    if magic == MAGIC_ENCRYPTED {
+        return Err(encrypted());
+    }
+    if magic != MAGIC {
+        return Err(FormatError::Invalid {
+            structure: "magic",
+            offset: len - MAGIC.len() as u64,
+            found: format!("{magic:02x?}"),
+            expected: "\"PAR1\" (is the file truncated?)",
+        });
+    }
+    let footer_len = u64::from(u32::from_le_bytes([a, b, c, d]));
+    let most = (tail_offset - MAGIC.len() as u64).min(FOOTER_BYTES_MAX);
+    if footer_len > most {
+        return Err(FormatError::Truncated {
+            structure: "footer",
+            offset: tail_offset,
+            needed: footer_len,
+            available: most,
+        });
+    }
+    let offset = tail_offset - footer_len;
+    let mut bytes = vec![0; usize::try_from(footer_len).unwrap_or(0)];
+    read(file, offset, &mut bytes)?;
+    Ok((bytes, offset))
+}
+
+fn read(file: &dyn ReadAt, offset: u64, buffer: &mut [u8]) -> Result<()> {
+    file.read_at(offset, buffer)
+        .map_err(|source| FormatError::Read { offset, source })
+}
+
+/// Old parquet-mr writes 0 for "no dictionary page"; offset 0 is the magic, so it can mean nothing else.
+fn drop_zero_dictionary_offsets(tree: &mut Struct) {
+    let groups = tree.list_mut(file::ROW_GROUPS).into_iter();
+    for group in groups.flat_map(|groups| &mut groups.items) {
+        let Value::Struct(group) = group else { continue };
+        let chunks = group.list_mut(row_group::COLUMNS).into_iter();
+        for chunk in chunks.flat_map(|chunks| &mut chunks.items) {
+            if let Value::Struct(chunk) = chunk
+                && let Some(meta) = chunk.structure_mut(chunk::META_DATA)
+                && meta.i64(column::DICTIONARY_PAGE_OFFSET) == Some(0)
+            {
+                meta.remove(column::DICTIONARY_PAGE_OFFSET);
+            }
+        }
+    }
+}
+
+fn row_groups(tree: &Struct, schema: &SchemaDescriptor, limit: u64) -> Result<Vec<RowGroup>> {
+    let Some(groups) = tree.list(file::ROW_GROUPS) else {
+        return Ok(Vec::new());
+    };
+    groups
+        .structs()
+        .map(|group| {
+            let chunks: Vec<_> = group
+                .list(row_group::COLUMNS)
+                .map(|chunks| chunks.structs().collect())
+                .unwrap_or_default();
+            if chunks.len() != schema.num_columns() {
+                return Err(FormatError::Contradiction {
+                    what: "columns of a row group (against the schema's leaves)".into(),
+                    claimed: schema.num_columns() as u64,
+                    counted: chunks.len() as u64,
+                });
+            }
+            Ok(RowGroup {
+                rows: count(group, row_group::NUM_ROWS, limit)?,
+                chunks: chunks
+                    .into_iter()
+                    .zip(schema.columns())
+                    .map(|(chunk, descriptor)| Chunk::parse(chunk, descriptor, limit))
+                    .collect::<Result<_>>()?,
+            })
+        })
+        .collect()
+}
+
+/// A field that counts something, so it is there and not negative.
+fn count(tree: &Struct, id: i16, offset: u64) -> Result<u64> {
+    let value = tree.i64(id);
+    value
+        .and_then(|value| u64::try_from(value).ok())
+        .ok_or_else(|| FormatError::Invalid {
+            structure: "footer",
+            offset,
+            found: format!("{value:?} in field {id}"),
+            expected: "a number that is not negative",
+        })
+}
+
+/// The range that an offset field and a length field give, if both are there.
+fn index_range(tree: &Struct, offset: i16, length: i16, limit: u64) -> Result<Option<Range<u64>>> {
+    let (Some(start), Some(len)) = (tree.i64(offset), tree.i32(length)) else {
+        return Ok(None);
+    };
+    if start == 0 || len == 0 {
+        return Ok(None);
+    }
+    bounded(i128::from(start), i128::from(len), limit).map(Some)
+}
+
+fn bounded(start: i128, len: i128, limit: u64) -> Result<Range<u64>> {
+    let end = start + len;
+    match (u64::try_from(start), u64::try_from(end)) {
+        (Ok(from), Ok(to)) if from >= MAGIC.len() as u64 && from <= to && to <= limit => Ok(from..to),
+        _ => Err(FormatError::Invalid {
+            structure: "footer",
+            offset: limit,
+            found: format!("a structure at {start}..{end}"),
+            expected: "one between the leading magic and the footer",
+        }),
+    }
+}
+
+impl Chunk {
+    fn parse(chunk: &Struct, descriptor: &ColumnDescPtr, limit: u64) -> Result<Self> {
+        if chunk.get(chunk::CRYPTO_METADATA).is_some()
+            || chunk.get(chunk::ENCRYPTED_COLUMN_METADATA).is_some()
+        {
+            return Err(FormatError::Unsupported {
+                feature: format!("the encrypted column {}", descriptor.path()),
+            });
+        }
+        if chunk.binary(chunk::FILE_PATH).is_some_and(|path| !path.is_empty()) {
+            return Err(FormatError::Unsupported {
+                feature: format!("column {}, whose pages are in another file,", descriptor.path()),
+            });
+        }
+        let meta = meta_data(chunk).ok_or_else(|| FormatError::Invalid {
+            structure: "footer",
+            offset: limit,
+            found: format!("column {} without metadata", descriptor.path()),
+            expected: "its ColumnMetaData",
+        })?;
+        let data = count(meta, column::DATA_PAGE_OFFSET, limit)?;
+        let dictionary = meta
+            .i64(column::DICTIONARY_PAGE_OFFSET)
+            .and_then(|offset| u64::try_from(offset).ok())
+            .filter(|offset| *offset < data);
+        let size = count(meta, column::TOTAL_COMPRESSED_SIZE, limit)?;
+        let values = count(meta, column::NUM_VALUES, limit)?;
+        let start = dictionary.unwrap_or(data);
+        let range = if size == 0 && values == 0 {
+            0..0
+        } else {
+            bounded(i128::from(start), i128::from(size), limit)?
+        };
+        let bloom_filter = meta
+            .i64(column::BLOOM_FILTER_OFFSET)
+            .filter(|offset| *offset != 0)
+            .map(|offset| bounded(i128::from(offset), 1, limit).map(|range| range.start))
+            .transpose()?;
+        Ok(Self {
+            range,
+            codec: Codec::try_from(meta.i32(column::CODEC).unwrap_or(0))?,
+            values,
+            only_dictionary: meta.list(column::ENCODING_STATS).and_then(only_dictionary),
+            has_dictionary: dictionary.is_some(),
+            column_index: index_range(chunk, chunk::COLUMN_INDEX_OFFSET, chunk::COLUMN_INDEX_LENGTH, limit)?,
+            offset_index: index_range(chunk, chunk::OFFSET_INDEX_OFFSET, chunk::OFFSET_INDEX_LENGTH, limit)?,
+            bloom_filter,
+        })
+    }
+}
+
+/// Whether page encoding stats say that every data page is dictionary-encoded.
+fn only_dictionary(stats: &List) -> Option<bool> {
+    const PAGE_TYPE: i16 = 1;
+    const ENCODING: i16 = 2;
+    const COUNT: i16 = 3;
+    let mut any = false;
+    for stat in stats.structs() {
+        let is_data = matches!(stat.i32(PAGE_TYPE)?, 0 | 3);
+        let is_dictionary = matches!(stat.i32(ENCODING)?, 2 | 8);
+        if is_data && stat.i32(COUNT)? > 0 {
+            any = true;
+            if !is_dictionary {
+                return Some(false);
+            }
+        }
+    }
+    any.then_some(true)
+}

@@ -1,0 +1,30 @@
+//! The Parquet file format below Arrow; knows nothing of subjects.
+//!
+//! ```text
+//!   PAR1 | row group 0: chunk, chunk, .. | row group 1 .. | bloom filters | page index | footer | len | PAR1
+//!                        └─ dictionary page?, data page, data page, ..
+//! ```
+//!
+//! * [`thrift`]: a lossless tree of any Thrift-compact structure, edited by field id
+//! * [`footer`]: the file metadata over such a tree; row groups, chunks and what they point to
+//! * [`page`]: page headers, and walking the pages of a chunk
+//! * [`codec`]: compressing and decompressing pages
+//! * [`rle`], [`levels`]: the hybrid run-length encoding, and the levels that it encodes
+//! * [`chunk_reader`]: a chunk's pages as the `parquet` crate's leaf column readers take them
+//! * [`chunk_style`]: how a chunk was written, so that a new one is written the same way
+//! * [`chunk_writer`]: what its leaf column writers emit, as the pages of a new chunk
+//! * [`page_index`], [`bloom`]: what the footer points to besides pages
+//!
+//! Numbers of fields and enums are those of `parquet.thrift` in the `parquet-format` repository.
+
+pub mod bloom;
+pub mod chunk_reader;
+pub mod chunk_style;
+pub mod chunk_writer;
+pub mod codec;
+pub mod footer;
+pub mod levels;
+pub mod page;
+pub mod page_index;
+pub mod rle;
+pub mod thrift;

@@ -1,0 +1,527 @@
+//! Page headers, and walking the pages of a chunk.
+//!
+//! ```text
+//!   chunk:  header, body | header, body | ..        (a dictionary page, if any, first)
+//!   V1 body:  compress(repetition levels, definition levels, values)
+//!   V2 body:  repetition levels, definition levels, compress?(values)
+//! ```
+//!
+//! Memory: a walk holds one window of the file, as large as the largest page seen
+//! (at least [`READ_BYTES`], less for a shorter chunk).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use parquet::basic::Encoding;
+
+use super::codec::{Codec, Codecs};
+use super::thrift::{Struct, Value};
+use crate::error::FormatError;
+use crate::limits::{PAGE_BYTES_MAX, PAGE_HEADER_BYTES_MAX, READ_BYTES};
+use crate::storage::ReadAt;
+
+type Result<T> = std::result::Result<T, FormatError>;
+
+/// Field ids of `PageHeader`.
+mod header {
+    pub(super) const TYPE: i16 = 1;
+    pub(super) const UNCOMPRESSED_SIZE: i16 = 2;
+    pub(super) const COMPRESSED_SIZE: i16 = 3;
+    pub(super) const CRC: i16 = 4;
+    pub(super) const DATA_V1: i16 = 5;
+    pub(super) const DICTIONARY: i16 = 7;
+    pub(super) const DATA_V2: i16 = 8;
+}
+
+/// What a page header says, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PageHeader {
+    /// Where the header begins in the file.
+    pub offset: u64,
+    /// Bytes of the header.
+    pub header_len: u32,
+    /// Bytes of the body as it is in the file.
+    pub compressed_len: u32,
+    /// Bytes of the body without compression.
+    pub uncompressed_len: u32,
+    /// CRC-32 of the body, where the writer made one.
+    pub crc: Option<u32>,
+    /// What kind of page.
+    pub kind: PageKind,
+    /// Whether the header holds statistics of its own.
+    pub has_statistics: bool,
+}
+
+/// What kind of page, with what only that kind has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageKind {
+    /// The dictionary of the chunk.
+    Dictionary {
+        /// Entries.
+        values: u32,
+        /// How they are encoded (`PLAIN`, or `PLAIN_DICTIONARY` for the same).
+        encoding: Encoding,
+        /// Whether they are sorted.
+        sorted: bool,
+    },
+    /// A data page, version 1.
+    V1 {
+        /// Values and nulls.
+        values: u32,
+        /// How the values are encoded.
+        encoding: Encoding,
+        /// How the definition levels are encoded (`RLE` or `BIT_PACKED`).
+        definition: Encoding,
+        /// How the repetition levels are encoded (`RLE` or `BIT_PACKED`).
+        repetition: Encoding,
+    },
+    /// A data page, version 2.
+    V2 {
+        /// Values and nulls.
+        values: u32,
+        /// Nulls among them.
+        nulls: u32,
+        /// Rows.
+        rows: u32,
+        /// How the values are encoded.
+        encoding: Encoding,
+        /// Bytes of the definition levels.
+        definition_len: u32,
+        /// Bytes of the repetition levels.
+        repetition_len: u32,
+        /// Whether the values are compressed.
+        compressed: bool,
+    },
+    /// Something that holds no values (an index page, or a type that is not known).
+    Other,
+}
+
+impl PageKind {
+    /// Values and nulls of a data page.
+    pub fn data_values(self) -> Option<u32> {
+        match self {
+            Self::V1 { values, .. } | Self::V2 { values, .. } => Some(values),
+            Self::Dictionary { .. } | Self::Other => None,
+        }
+    }
+
+    /// How the values of a data page are encoded.
+    pub fn data_encoding(self) -> Option<Encoding> {
+        match self {
+            Self::V1 { encoding, .. } | Self::V2 { encoding, .. } => Some(encoding),
+            Self::Dictionary { .. } | Self::Other => None,
+        }
+    }
+}
+
+impl PageHeader {
+    /// Reads a header from the front of `bytes`, which stand at `offset` of the file.
+    ///
+    /// # Errors
+    /// When the bytes are no page header, or one with lengths that can't be.
+    pub fn read(bytes: &[u8], offset: u64) -> Result<Self> {
+        let (tree, used) = Struct::read(bytes, "page header", offset)?;
+        let at = Fields { tree: &tree, offset };
+        let compressed_len = at.count(header::COMPRESSED_SIZE)?;
+        let uncompressed_len = at.count(header::UNCOMPRESSED_SIZE)?;
+        let (kind, statistics) = match tree.i32(header::TYPE) {
+            Some(0) => {
+                let data = at.structure(header::DATA_V1)?;
+                let kind = PageKind::V1 {
+                    values: data.count(1)?,
+                    encoding: data.encoding(2)?,
+                    definition: data.encoding(3)?,
+                    repetition: data.encoding(4)?,
+                };
+                (kind, data.tree.get(5))
+            }
+            Some(2) => {
+                let dictionary = at.structure(header::DICTIONARY)?;
+                let kind = PageKind::Dictionary {
+                    values: dictionary.count(1)?,
+                    encoding: dictionary.encoding(2)?,
+                    sorted: dictionary.tree.bool(3).unwrap_or(false),
+                };
+                (kind, None)
+            }
+            Some(3) => {
+                let data = at.structure(header::DATA_V2)?;
+                let kind = PageKind::V2 {
+                    values: data.count(1)?,
+                    nulls: data.count(2)?,
+                    rows: data.count(3)?,
+                    encoding: data.encoding(4)?,
+                    definition_len: data.count(5)?,
+                    repetition_len: data.count(6)?,
+                    compressed: data.tree.bool(7).unwrap_or(true),
+                };
+                (kind, data.tree.get(8))
+            }
+            Some(_) => (PageKind::Other, None),
+            None => return Err(at.invalid("no page type", "one")),
+        };
+        if let PageKind::V2 {
+            definition_len,
+            repetition_len,
+            ..
+        } = kind
+        {
+            let levels = u64::from(definition_len) + u64::from(repetition_len);
+            if levels > u64::from(compressed_len) || levels > u64::from(uncompressed_len) {
+                return Err(at.invalid("levels longer than the page", "levels inside the page"));
+            }
+        }
+        let header_len = u32::try_from(used).map_err(|_| at.invalid("a huge header", "a small one"))?;
+        Ok(Self {
+            offset,
+            header_len,
+            compressed_len,
+            uncompressed_len,
+            crc: tree.i32(header::CRC).map(i32::cast_unsigned),
+            kind,
+            has_statistics: statistics.is_some(),
+        })
+    }
+
+    /// The header's bytes, with `statistics` of its own where given.
+    pub fn to_bytes(&self, statistics: Option<Struct>) -> Vec<u8> {
+        let int = |value: u32| Value::I32(value.cast_signed());
+        let code = |encoding: Encoding| Value::I32(encoding as i32);
+        let (kind, id, mut fields) = match self.kind {
+            PageKind::V1 {
+                values,
+                encoding,
+                definition,
+                repetition,
+            } => {
+                let fields = Struct::default()
+                    .with(1, int(values))
+                    .with(2, code(encoding))
+                    .with(3, code(definition))
+                    .with(4, code(repetition));
+                (0, header::DATA_V1, fields)
+            }
+            PageKind::Dictionary {
+                values,
+                encoding,
+                sorted,
+            } => {
+                let fields = Struct::default()
+                    .with(1, int(values))
+                    .with(2, code(encoding))
+                    .with(3, Value::Bool(sorted));
+                (2, header::DICTIONARY, fields)
+            }
+            PageKind::V2 {
+                values,
+                nulls,
+                rows,
+                encoding,
+                definition_len,
+                repetition_len,
+                compressed,
+            } => {
+                let fields = Struct::default()
+                    .with(1, int(values))
+                    .with(2, int(nulls))
+                    .with(3, int(rows))
+                    .with(4, code(encoding))
+                    .with(5, int(definition_len))
+                    .with(6, int(repetition_len))
+                    .with(7, Value::Bool(compressed));
+                (3, header::DATA_V2, fields)
+            }
+            PageKind::Other => (1, 6, Struct::default()),
+        };
+        if let Some(statistics) = statistics {
+            let id = if id == header::DATA_V2 { 8 } else { 5 };
+            fields.set(id, Value::Struct(statistics));
+        }
+        let mut tree = Struct::default()
+            .with(header::TYPE, Value::I32(kind))
+            .with(header::UNCOMPRESSED_SIZE, int(self.uncompressed_len))
+            .with(header::COMPRESSED_SIZE, int(self.compressed_len))
+            .with(id, Value::Struct(fields));
+        if let Some(crc) = self.crc {
+            tree.set(header::CRC, int(crc));
+        }
+        tree.to_bytes()
+    }
+
+    /// Where the body begins in the file.
+    pub fn body_offset(&self) -> u64 {
+        self.offset + u64::from(self.header_len)
+    }
+
+    /// Where the page ends in the file.
+    pub fn end(&self) -> u64 {
+        self.body_offset() + u64::from(self.compressed_len)
+    }
+
+    /// Appends the page's body without compression to `out`, after checking its CRC.
+    ///
+    /// # Errors
+    /// When the CRC is wrong or the bytes can't be decompressed to the length of the header.
+    pub fn decompress(&self, body: &[u8], codec: Codec, codecs: &mut Codecs, out: &mut Vec<u8>) -> Result<()> {
+        if let Some(expected) = self.crc {
+            let found = crc32fast::hash(body);
+            if found != expected {
+                return Err(FormatError::Checksum {
+                    offset: self.offset,
+                    expected,
+                    found,
+                });
+            }
+        }
+        let (levels, compressed) = match self.kind {
+            PageKind::V2 {
+                definition_len,
+                repetition_len,
+                compressed,
+                ..
+            } => (definition_len as usize + repetition_len as usize, compressed),
+            _ => (0, true),
+        };
+        let (levels, values) = body.split_at_checked(levels).ok_or(FormatError::Truncated {
+            structure: "page levels",
+            offset: self.offset,
+            needed: levels as u64,
+            available: body.len() as u64,
+        })?;
+        out.extend_from_slice(levels);
+        let expected = (self.uncompressed_len as usize).saturating_sub(levels.len());
+        if compressed && !(values.is_empty() && expected == 0) {
+            codecs.decompress(codec, values, expected, out, self.offset)
+        } else if values.len() == expected {
+            out.extend_from_slice(values);
+            Ok(())
+        } else {
+            Err(FormatError::Contradiction {
+                what: format!("bytes of the uncompressed page at offset {}", self.offset),
+                claimed: expected as u64,
+                counted: values.len() as u64,
+            })
+        }
+    }
+}
+
+/// A struct of the header, with where it is for messages.
+struct Fields<'a> {
+    tree: &'a Struct,
+    offset: u64,
+}
+
+impl<'a> Fields<'a> {
+    fn invalid(&self, found: impl Into<String>, expected: &'static str) -> FormatError {
+        FormatError::Invalid {
+            structure: "page header",
+            offset: self.offset,
+            found: found.into(),
+            expected,
+        }
+    }
+
+    fn count(&self, id: i16) -> Result<u32> {
+        let value = self.tree.i32(id);
+        value
+            .and_then(|value| u32::try_from(value).ok())
+            .ok_or_else(|| self.invalid(format!("{value:?} in field {id}"), "a number that is not negative"))
+    }
+
+    fn structure(&self, id: i16) -> Result<Fields<'a>> {
+        match self.tree.structure(id) {
+            Some(tree) => Ok(Fields {
+                tree,
+                offset: self.offset,
+            }),
+            None => Err(self.invalid(format!("no field {id}"), "the fields of its page type")),
+        }
+    }
+
+    fn encoding(&self, id: i16) -> Result<Encoding> {
+        let code = self.tree.i32(id);
+        Ok(match code {
+            Some(0) => Encoding::PLAIN,
+            Some(2) => Encoding::PLAIN_DICTIONARY,
+            Some(3) => Encoding::RLE,
+            #[expect(deprecated, reason = "old files hold it")]
+            Some(4) => Encoding::BIT_PACKED,
+            Some(5) => Encoding::DELTA_BINARY_PACKED,
+            Some(6) => Encoding::DELTA_LENGTH_BYTE_ARRAY,
+            Some(7) => Encoding::DELTA_BYTE_ARRAY,
+            Some(8) => Encoding::RLE_DICTIONARY,
+            Some(9) => Encoding::BYTE_STREAM_SPLIT,
+            Some(code) => {
+                return Err(FormatError::Unsupported {
+                    feature: format!("encoding {code}"),
+                });
+            }
+            None => return Err(self.invalid("no encoding", "one")),
+        })
+    }
+}
+
+/// A walk over the pages of one chunk, by positioned reads.
+pub struct PageWalk {
+    file: Arc<dyn ReadAt>,
+    chunk: Range<u64>,
+    /// Where the next header begins.
+    at: u64,
+    window: Vec<u8>,
+    window_start: u64,
+    read_len: u64,
+}
+
+impl PageWalk {
+    /// A walk over the pages in `chunk`.
+    pub fn new(file: Arc<dyn ReadAt>, chunk: Range<u64>) -> Self {
+        Self::with_read_len(file, chunk, READ_BYTES)
+    }
+
+    /// The same, asking for at least `read_len` bytes a read.
+    pub fn with_read_len(file: Arc<dyn ReadAt>, chunk: Range<u64>, read_len: u64) -> Self {
+        Self {
+            at: chunk.start,
+            window: Vec::new(),
+            window_start: chunk.start,
+            file,
+            chunk,
+            read_len,
+        }
+    }
+
+    /// The header of the next page, without moving on.
+    ///
+    /// # Errors
+    /// When the bytes there are no page header, or the page does not fit the chunk.
+    pub fn peek(&mut self) -> Result<Option<PageHeader>> {
+        let left = self.chunk.end.saturating_sub(self.at);
+        if left == 0 {
+            return Ok(None);
+        }
+        let mut wanted = 256;
+        let header = loop {
+            let available = left.min(wanted);
+            let at = self.at;
+            match PageHeader::read(self.bytes(at, available)?, at) {
+                Err(FormatError::Truncated { .. })
+                    if available < left && wanted < PAGE_HEADER_BYTES_MAX =>
+                {
+                    wanted *= 8;
+                }
+                result => break result?,
+            }
+        };
+        if header.end() > self.chunk.end {
+            return Err(FormatError::Truncated {
+                structure: "page",
+                offset: header.offset,
+                needed: header.end() - header.offset,
+                available: left,
+            });
+        }
+        Ok(Some(header))
+    }
+
+    /// Moves on past a page that was peeked at, without reading its body.
+    pub fn skip(&mut self, page: &PageHeader) {
+        self.at = page.end();
+    }
+
+    /// Moves on to `offset`, where a page begins.
+    pub fn seek(&mut self, offset: u64) {
+        self.at = offset.clamp(self.chunk.start, self.chunk.end);
+    }
+
+    /// The body of a page that was peeked at; moves on past it.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn body(&mut self, page: &PageHeader) -> Result<&[u8]> {
+        self.at = page.end();
+        self.bytes(page.body_offset(), u64::from(page.compressed_len))
+    }
+
+    fn bytes(&mut self, offset: u64, len: u64) -> Result<&[u8]> {
+        if len > PAGE_BYTES_MAX {
+            return Err(FormatError::Invalid {
+                structure: "page",
+                offset,
+                found: format!("{len} bytes"),
+                expected: "less than 2 GiB",
+            });
+        }
+        let window_end = self.window_start + self.window.len() as u64;
+        if offset < self.window_start || offset + len > window_end {
+            let want = len.max(self.read_len).min(self.chunk.end.saturating_sub(offset)).max(len);
+            // What the window already holds of it is kept, so that no byte is read twice.
+            let kept = if offset >= self.window_start && offset < window_end {
+                usize::try_from(offset - self.window_start).unwrap_or(usize::MAX)
+            } else {
+                self.window.len()
+            };
+            self.window.drain(..kept.min(self.window.len()));
+            let have = self.window.len();
+            self.window_start = offset;
+            self.window.resize(usize::try_from(want).unwrap_or(usize::MAX), 0);
+            let (_, fresh) = self.window.split_at_mut(have);
+            let from = offset + have as u64;
+            self.file
+                .read_at(from, fresh)
+                .map_err(|source| FormatError::Read { offset: from, source })?;
+        }
+        let start = usize::try_from(offset - self.window_start).unwrap_or(usize::MAX);
+        let end = start.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
+        self.window.get(start..end).ok_or(FormatError::Truncated {
+            structure: "page",
+            offset,
+            needed: len,
+            available: self.window.len() as u64,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_every_kind_read_back() {
+        let kinds = [
+            PageKind::Dictionary {
+                values: 3,
+                encoding: Encoding::PLAIN,
+                sorted: false,
+            },
+            PageKind::V1 {
+                values: 10,
+                encoding: Encoding::RLE_DICTIONARY,
+                definition: Encoding::RLE,
+                repetition: Encoding::RLE,
+            },
+            PageKind::V2 {
+                values: 10,
+                nulls: 2,
+                rows: 9,
+                encoding: Encoding::DELTA_BYTE_ARRAY,
+                definition_len: 4,
+                repetition_len: 3,
+                compressed: false,
+            },
+        ];
+        for kind in kinds {
+            let mut header = PageHeader {
+                offset: 100,
+                header_len: 0,
+                compressed_len: 70,
+                uncompressed_len: 200,
+                crc: Some(0xDEAD_BEEF),
+                kind,
+                has_statistics: false,
+            };
+            let bytes = header.to_bytes(None);
+            header.header_len = u32::try_from(bytes.len()).unwrap();
+            assert_eq!(PageHeader::read(&bytes, 100).unwrap(), header);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The hybrid of run-length and bit-packed encoding that levels and dictionary indices use.
+//!
+//! ```text
+//!   run:  varint(count << 1), value in ceil(width / 8) bytes
+//!      or varint(groups << 1 | 1), groups * width bytes: 8 values a group, lowest bits first
+//! ```
+//!
+//! Source: `Encodings.md`, "Run Length Encoding / Bit-Packing Hybrid", in the `parquet-format` repository.
+
+use crate::error::FormatError;
+
+type Result<T> = std::result::Result<T, FormatError>;
+
+/// Decodes values of up to 32 bits.
+pub struct RleDecoder<'a> {
+    bytes: &'a [u8],
+    width: u8,
+    run: Run<'a>,
+    offset: u64,
+}
+
+enum Run<'a> {
+    Repeated { value: u32, left: usize },
+    Packed { bytes: &'a [u8], at: usize, left: usize },
+}
+
+impl<'a> RleDecoder<'a> {
+    /// Decodes `bytes`, whose values take `width` bits (0 to 32); `offset` of the page is for messages.
+    ///
+    /// # Errors
+    /// When the width is more than 32 bits.
+    pub fn new(bytes: &'a [u8], width: u8, offset: u64) -> Result<Self> {
+        if width > 32 {
+            return Err(FormatError::Invalid {
+                structure: "run-length encoding",
+                offset,
+                found: format!("a bit width of {width}"),
+                expected: "at most 32",
+            });
+        }
+        Ok(Self {
+            bytes,
+            width,
+            run: Run::Repeated { value: 0, left: 0 },
+            offset,
+        })
+    }
+
+    /// Appends the next `count` values to `out`.
+    ///
+    /// # Errors
+    /// When the bytes end before.
+    pub fn read(&mut self, mut count: usize, out: &mut Vec<u32>) -> Result<()> {
+        while count > 0 {
+            match &mut self.run {
+                Run::Repeated { left: 0, .. } | Run::Packed { left: 0, .. } => self.next_run(count)?,
+                Run::Repeated { value, left } => {
+                    let take = count.min(*left);
+                    out.resize(out.len() + take, *value);
+                    *left -= take;
+                    count -= take;
+                }
+                Run::Packed { bytes, at, left } => {
+                    let take = count.min(*left);
+                    unpack(bytes, *at, take, self.width, out);
+                    *at += take;
+                    *left -= take;
+                    count -= take;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn next_run(&mut self, needed: usize) -> Result<()> {
+        if self.width == 0 {
+            // Some writers leave out the runs of values that take no bits.
+            self.run = Run::Repeated {
+                value: 0,
+                left: needed,
+            };
+            return Ok(());
+        }
+        let truncated = FormatError::Truncated {
+            structure: "run-length encoding",
+            offset: self.offset,
+            needed: needed as u64,
+            available: 0,
+        };
+        let Some(header) = self.varint() else {
+            return Err(truncated);
+        };
+        if header & 1 == 0 {
+            let width = usize::from(self.width).div_ceil(8);
+            let Some((value, rest)) = self.bytes.split_at_checked(width) else {
+                return Err(truncated);
+            };
+            self.bytes = rest;
+            let value = value.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+            let left = usize::try_from(header >> 1).unwrap_or(usize::MAX);
+            if left == 0 {
+                return Err(truncated);
+            }
+            self.run = Run::Repeated { value, left };
+        } else {
+            let groups = usize::try_from(header >> 1).unwrap_or(usize::MAX);
+            // The last run may lack the bytes of its padding.
+            let len = groups.saturating_mul(usize::from(self.width)).min(self.bytes.len());
+            let (bytes, rest) = self.bytes.split_at(len);
+            let left = (len * 8 / usize::from(self.width)).min(groups.saturating_mul(8));
+            if left == 0 {
+                return Err(truncated);
+            }
+            self.bytes = rest;
+            self.run = Run::Packed { bytes, at: 0, left };
+        }
+        Ok(())
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let (byte, rest) = self.bytes.split_first()?;
+            self.bytes = rest;
+            value |= u64::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+/// Appends values `at..at + count` of the bit-packed `bytes`; they are known to be inside.
+fn unpack(bytes: &[u8], at: usize, count: usize, width: u8, out: &mut Vec<u32>) {
+    let mask = if width == 32 { u32::MAX } else { (1 << width) - 1 };
+    out.reserve(count);
+    for index in at..at + count {
+        let bit = index * usize::from(width);
+        let mut word = [0; 8];
+        if let Some(window) = bytes.get(bit / 8..bit / 8 + 8) {
+            word.copy_from_slice(window);
+        } else {
+            let tail = bytes.get(bit / 8..).unwrap_or_default();
+            for (slot, byte) in word.iter_mut().zip(tail) {
+                *slot = *byte;
+            }
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the mask keeps at most 32 bits"
+        )]
+        out.push((u64::from_le_bytes(word) >> (bit % 8)) as u32 & mask);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(bytes: &[u8], width: u8, count: usize) -> Result<Vec<u32>> {
+        let mut out = Vec::new();
+        RleDecoder::new(bytes, width, 0)?.read(count, &mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn the_formats_own_example_decodes() {
+        // 0 to 7 at 3 bits, as in Encodings.md, behind the header of one bit-packed group.
+        let bytes = [0x03, 0b1000_1000, 0b1100_0110, 0b1111_1010];
+        assert_eq!(decode(&bytes, 3, 8).unwrap(), [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn runs_follow_each_other() {
+        let bytes = [8 << 1, 5, 0x03, 0b1000_1000, 0b1100_0110, 0b1111_1010, 2 << 1, 1];
+        assert_eq!(
+            decode(&bytes, 3, 18).unwrap(),
+            [5, 5, 5, 5, 5, 5, 5, 5, 0, 1, 2, 3, 4, 5, 6, 7, 1, 1]
+        );
+    }
+
+    #[test]
+    fn wide_values_and_no_bits_at_all() {
+        assert_eq!(decode(&[2 << 1, 1, 2, 3, 4], 32, 2).unwrap(), [0x0403_0201; 2]);
+        assert_eq!(decode(&[], 0, 3).unwrap(), [0; 3]);
+    }
+
+    #[test]
+    fn bytes_that_end_too_early_are_an_error() {
+        assert!(decode(&[], 1, 1).is_err());
+        assert!(decode(&[8 << 1], 3, 8).is_err());
+        assert!(decode(&[0x03], 3, 8).is_err());
+        assert!(decode(&[0], 3, 1).is_err());
+        assert!(decode(&[0xFF; 12], 3, 1).is_err());
+        assert!(RleDecoder::new(&[], 33, 0).is_err());
+    }
+}

@@ -1,0 +1,463 @@
+//! Canonical bytes of an id column, row by row or from dictionaries alone.
+//!
+//! ```text
+//!   dictionary page ──> each entry judged once ──┐
+//!   dictionary-encoded pages: indices ───────────┴─> hits
+//!   PLAIN pages: each value judged ────────────────> hits
+//!   a chunk with other encodings: the `parquet` crate's reader, each value judged
+//! ```
+//!
+//! Memory: one page and the verdicts of one dictionary.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use arrow::datatypes::i256;
+use parquet::basic::{Encoding, Type as Physical};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
+use parquet::data_type::{AsBytes, DataType};
+
+use super::roles::{SubjectColumn, SubjectKind};
+use crate::error::FormatError;
+use crate::limits::{BATCH_RECORDS, PAGE_VALUES_MAX};
+use crate::parquet_bytes::chunk_reader::{ChunkPages, guarded};
+use crate::parquet_bytes::codec::Codecs;
+use crate::parquet_bytes::footer::Chunk;
+use crate::parquet_bytes::levels::Levels;
+use crate::parquet_bytes::page::{PageHeader, PageKind, PageWalk};
+use crate::parquet_bytes::rle::RleDecoder;
+use crate::storage::ReadAt;
+
+type Result<T> = std::result::Result<T, FormatError>;
+
+/// Bytes that a read asks for when only the dictionary page is wanted.
+const DICTIONARY_READ_BYTES: u64 = 64 << 10;
+
+/// Judges canonical bytes: `Some(ordinal)` of the id that they are, or `None`.
+pub type Judge<'a> = dyn FnMut(&[u8]) -> Option<u32> + 'a;
+/// Takes hits: the row in the row group, and the ordinal that the judge gave.
+pub type Hit<'a> = dyn FnMut(u32, u32) + 'a;
+
+/// Shows every distinct value of a chunk to `see` (some of them repeatedly, and also dictionary entries
+/// that no row refers to), reading as little as possible: the dictionary page alone where every data
+/// page uses it.
+///
+/// # Errors
+/// When a page is damaged.
+pub fn distinct(file: &Arc<dyn ReadAt>, chunk: &Chunk, column: &SubjectColumn, see: &mut dyn FnMut(&[u8])) -> Result<()> {
+    let only_dictionary = match chunk.only_dictionary {
+        Some(known) => known,
+        None => is_only_dictionary(file, chunk)?,
+    };
+    if !only_dictionary {
+        let mut judge = |value: &[u8]| {
+            see(value);
+            None
+        };
+        return hits(file, chunk, column, &mut judge, &mut |_, _| {});
+    }
+    let mut walk = PageWalk::with_read_len(Arc::clone(file), chunk.range.clone(), DICTIONARY_READ_BYTES);
+    let mut scratch = Vec::new();
+    let mut bytes = Vec::new();
+    while let Some(page) = walk.peek()? {
+        if let PageKind::Dictionary { values, .. } = page.kind {
+            page.decompress(walk.body(&page)?, chunk.codec, &mut Codecs::default(), &mut bytes)?;
+            return each_plain(&bytes, column, u64::from(values), &page, |raw| {
+                see(column.kind.canonical(raw, &mut scratch));
+            });
+        }
+        if page.kind != PageKind::Other {
+            return Err(FormatError::Invalid {
+                structure: "column chunk",
+                offset: page.offset,
+                found: "a data page".into(),
+                expected: "a dictionary page first, since the footer says that every page uses one",
+            });
+        }
+        walk.skip(&page);
+    }
+    Ok(())
+}
+
+/// Finds out from the page headers whether every data page uses the dictionary.
+fn is_only_dictionary(file: &Arc<dyn ReadAt>, chunk: &Chunk) -> Result<bool> {
+    const HEADER_READ_BYTES: u64 = 512;
+    let mut walk = PageWalk::with_read_len(Arc::clone(file), chunk.range.clone(), HEADER_READ_BYTES);
+    let mut any = false;
+    while let Some(page) = walk.peek()? {
+        walk.skip(&page);
+        match page.kind.data_encoding() {
+            Some(encoding) if !is_dictionary(encoding) => return Ok(false),
+            found => any |= found.is_some(),
+        }
+    }
+    Ok(any)
+}
+
+/// Judges every value of a chunk and reports the rows of those that are wanted. A hit can come more than
+/// once: a list has several elements, and a chunk of mixed encodings is begun anew.
+///
+/// # Errors
+/// When a page is damaged, or the pages hold another number of values than the footer claims.
+pub fn hits(
+    file: &Arc<dyn ReadAt>,
+    chunk: &Chunk,
+    column: &SubjectColumn,
+    judge: &mut Judge<'_>,
+    hit: &mut Hit<'_>,
+) -> Result<()> {
+    let mut scan = Scan {
+        column,
+        verdicts: Vec::new(),
+        levels: Levels::default(),
+        indices: Vec::new(),
+        scratch: Vec::new(),
+        row: 0,
+    };
+    let mut walk = PageWalk::new(Arc::clone(file), chunk.range.clone());
+    let mut codecs = Codecs::default();
+    let mut bytes = Vec::new();
+    let mut seen = 0;
+    while let Some(page) = walk.peek()? {
+        if page.kind == PageKind::Other {
+            walk.skip(&page);
+            continue;
+        }
+        let is_simple = page.kind.data_encoding().is_none_or(|encoding| {
+            is_dictionary(encoding) || (encoding == Encoding::PLAIN)
+        });
+        if !is_simple {
+            return decoded_hits(file, chunk, column, judge, hit);
+        }
+        seen += u64::from(page.kind.data_values().unwrap_or(0));
+        if seen > chunk.values || page.kind.data_values().unwrap_or(0) > PAGE_VALUES_MAX {
+            return Err(contradiction(column, chunk, seen));
+        }
+        bytes.clear();
+        page.decompress(walk.body(&page)?, chunk.codec, &mut codecs, &mut bytes)?;
+        if let PageKind::Dictionary { values, .. } = page.kind {
+            scan.dictionary(&page, &bytes, values, judge)?;
+        } else {
+            scan.data(&page, &bytes, judge, hit)?;
+        }
+    }
+    if seen == chunk.values {
+        Ok(())
+    } else {
+        Err(contradiction(column, chunk, seen))
+    }
+}
+
+fn contradiction(column: &SubjectColumn, chunk: &Chunk, counted: u64) -> FormatError {
+    FormatError::Contradiction {
+        what: format!("values of a chunk of column {}", column.descriptor.path()),
+        claimed: chunk.values,
+        counted,
+    }
+}
+
+fn is_dictionary(encoding: Encoding) -> bool {
+    matches!(encoding, Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY)
+}
+
+/// What is kept from page to page.
+struct Scan<'a> {
+    column: &'a SubjectColumn,
+    verdicts: Vec<Option<u32>>,
+    levels: Levels,
+    indices: Vec<u32>,
+    scratch: Vec<u8>,
+    /// Rows that began before the next page.
+    row: u32,
+}
+
+impl Scan<'_> {
+    fn dictionary(&mut self, page: &PageHeader, bytes: &[u8], values: u32, judge: &mut Judge<'_>) -> Result<()> {
+        self.verdicts.clear();
+        let (kind, scratch, verdicts) = (self.column.kind, &mut self.scratch, &mut self.verdicts);
+        each_plain(bytes, self.column, u64::from(values), page, |raw| {
+            verdicts.push(judge(kind.canonical(raw, scratch)));
+        })
+    }
+
+    fn data(&mut self, page: &PageHeader, bytes: &[u8], judge: &mut Judge<'_>, hit: &mut Hit<'_>) -> Result<()> {
+        let descriptor = &self.column.descriptor;
+        let (max_repetition, max_definition) = (descriptor.max_rep_level(), descriptor.max_def_level());
+        let values = self.levels.read(page, bytes, max_repetition, max_definition)?;
+        let count = page.kind.data_values().unwrap_or(0);
+        let present = if max_definition == 0 {
+            count as usize
+        } else {
+            self.levels.definition.iter().filter(|level| is_max(**level, max_definition)).count()
+        };
+        let mut rows = Rows {
+            levels: &self.levels,
+            has_repetition: max_repetition > 0,
+            max_definition,
+            at: 0,
+            count: count as usize,
+            row: self.row,
+        };
+        if page.kind.data_encoding().is_some_and(is_dictionary) {
+            self.indices.clear();
+            if present > 0 {
+                let (width, packed) = values.split_first().ok_or(FormatError::Truncated {
+                    structure: "dictionary indices",
+                    offset: page.offset,
+                    needed: 1,
+                    available: 0,
+                })?;
+                RleDecoder::new(packed, *width, page.offset)?.read(present, &mut self.indices)?;
+            }
+            for index in &self.indices {
+                let Some(verdict) = self.verdicts.get(*index as usize) else {
+                    return Err(FormatError::Invalid {
+                        structure: "dictionary indices",
+                        offset: page.offset,
+                        found: format!("index {index}"),
+                        expected: "an entry of the dictionary",
+                    });
+                };
+                let row = rows.next_value();
+                if let (Some(ordinal), Some(row)) = (verdict, row) {
+                    hit(row, *ordinal);
+                }
+            }
+        } else {
+            let (kind, scratch) = (self.column.kind, &mut self.scratch);
+            each_plain(values, self.column, present as u64, page, |raw| {
+                let row = rows.next_value();
+                if let (Some(ordinal), Some(row)) = (judge(kind.canonical(raw, scratch)), row) {
+                    hit(row, ordinal);
+                }
+            })?;
+        }
+        self.row = rows.finish();
+        Ok(())
+    }
+}
+
+fn is_max(level: u32, max: i16) -> bool {
+    i64::from(level) == i64::from(max)
+}
+
+/// Which row each value of a page is in.
+struct Rows<'a> {
+    levels: &'a Levels,
+    has_repetition: bool,
+    max_definition: i16,
+    at: usize,
+    count: usize,
+    /// Rows that began before `at`.
+    row: u32,
+}
+
+impl Rows<'_> {
+    /// The row of the next value that is not null.
+    fn next_value(&mut self) -> Option<u32> {
+        while self.at < self.count {
+            let is_value = self.max_definition == 0
+                || self
+                    .levels
+                    .definition
+                    .get(self.at)
+                    .is_some_and(|level| is_max(*level, self.max_definition));
+            self.step();
+            if is_value {
+                return self.row.checked_sub(1);
+            }
+        }
+        None
+    }
+
+    fn step(&mut self) {
+        let begins = !self.has_repetition || self.levels.repetition.get(self.at) == Some(&0);
+        self.row += u32::from(begins);
+        self.at += 1;
+    }
+
+    /// Rows that began before the end of the page.
+    fn finish(mut self) -> u32 {
+        if self.has_repetition {
+            while self.at < self.count {
+                self.step();
+            }
+            return self.row;
+        }
+        self.row + u32::try_from(self.count - self.at).unwrap_or(0)
+    }
+}
+
+/// Shows the PLAIN-encoded values in `bytes` to `see`.
+fn each_plain(
+    mut bytes: &[u8],
+    column: &SubjectColumn,
+    count: u64,
+    page: &PageHeader,
+    mut see: impl FnMut(&[u8]),
+) -> Result<()> {
+    let fixed = match column.descriptor.physical_type() {
+        Physical::INT32 => Some(4),
+        Physical::INT64 => Some(8),
+        Physical::FIXED_LEN_BYTE_ARRAY => usize::try_from(column.descriptor.type_length()).ok(),
+        _ => None,
+    };
+    for done in 0..count {
+        let value = match fixed {
+            Some(len) => bytes.split_at_checked(len),
+            None => bytes
+                .split_first_chunk::<4>()
+                .and_then(|(len, rest)| rest.split_at_checked(u32::from_le_bytes(*len) as usize)),
+        };
+        let Some((value, rest)) = value else {
+            return Err(FormatError::Truncated {
+                structure: "PLAIN values",
+                offset: page.offset,
+                needed: count - done,
+                available: 0,
+            });
+        };
+        see(value);
+        bytes = rest;
+    }
+    Ok(())
+}
+
+/// As [`hits`], through the `parquet` crate's decoders.
+fn decoded_hits(
+    file: &Arc<dyn ReadAt>,
+    chunk: &Chunk,
+    column: &SubjectColumn,
+    judge: &mut Judge<'_>,
+    hit: &mut Hit<'_>,
+) -> Result<()> {
+    let path = column.descriptor.path().string();
+    let pages = Box::new(ChunkPages::new(Arc::clone(file), chunk, &path));
+    guarded(&path, || match get_column_reader(column.descriptor.clone(), pages) {
+        ColumnReader::Int32ColumnReader(reader) => typed_hits(reader, column, judge, hit),
+        ColumnReader::Int64ColumnReader(reader) => typed_hits(reader, column, judge, hit),
+        ColumnReader::ByteArrayColumnReader(reader) => typed_hits(reader, column, judge, hit),
+        ColumnReader::FixedLenByteArrayColumnReader(reader) => typed_hits(reader, column, judge, hit),
+        // Roles::subjects lets no other type through.
+        _ => Ok(()),
+    })
+}
+
+fn typed_hits<T: DataType>(
+    mut reader: ColumnReaderImpl<T>,
+    column: &SubjectColumn,
+    judge: &mut Judge<'_>,
+    hit: &mut Hit<'_>,
+) -> parquet::errors::Result<()> {
+    let max_definition = column.descriptor.max_def_level();
+    let has_repetition = column.descriptor.max_rep_level() > 0;
+    let (mut definition, mut repetition, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    let mut scratch = Vec::new();
+    let mut row = 0_u32;
+    loop {
+        definition.clear();
+        repetition.clear();
+        values.clear();
+        let (records, _, levels) = reader.read_records(
+            BATCH_RECORDS,
+            Some(&mut definition),
+            Some(&mut repetition),
+            &mut values,
+        )?;
+        if records == 0 && levels == 0 {
+            return Ok(());
+        }
+        let mut values = values.iter();
+        for at in 0..levels {
+            row += u32::from(!has_repetition || repetition.get(at) == Some(&0));
+            let is_value = max_definition == 0 || definition.get(at) == Some(&max_definition);
+            if is_value
+                && let Some(value) = values.next()
+                && let Some(ordinal) = judge(column.kind.canonical(value.as_bytes(), &mut scratch))
+            {
+                hit(row.saturating_sub(1), ordinal);
+            }
+        }
+    }
+}
+
+impl SubjectKind {
+    /// The canonical bytes of a value as it is in the file (`PLAIN`, without a length).
+    pub fn canonical<'a>(self, raw: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        let scale = match self {
+            Self::Bytes => return raw,
+            Self::Integer { scale, .. } | Self::BigEndian { scale } => scale as usize,
+        };
+        scratch.clear();
+        // Writing to a Vec can't fail.
+        let _written = match self {
+            Self::Integer { signed: true, .. } => write!(scratch, "{}", signed_integer(raw)),
+            Self::Integer { signed: false, .. } => write!(scratch, "{}", unsigned_integer(raw)),
+            _ => match big_endian(raw) {
+                Some(value) => write!(scratch, "{value}"),
+                None => return raw,
+            },
+        };
+        if scale > 0 {
+            let sign = usize::from(scratch.first() == Some(&b'-'));
+            let digits = scratch.len() - sign;
+            if digits <= scale {
+                scratch.splice(sign..sign, std::iter::repeat_n(b'0', scale + 1 - digits));
+            }
+            scratch.insert(scratch.len() - scale, b'.');
+            while scratch.last() == Some(&b'0') {
+                scratch.pop();
+            }
+            if scratch.last() == Some(&b'.') {
+                scratch.pop();
+            }
+        }
+        scratch
+    }
+}
+
+fn signed_integer(raw: &[u8]) -> i64 {
+    match (raw.first_chunk::<4>(), raw.first_chunk::<8>()) {
+        (_, Some(bytes)) => i64::from_le_bytes(*bytes),
+        (Some(bytes), None) => i64::from(i32::from_le_bytes(*bytes)),
+        (None, None) => 0,
+    }
+}
+
+fn unsigned_integer(raw: &[u8]) -> u64 {
+    match (raw.first_chunk::<4>(), raw.first_chunk::<8>()) {
+        (_, Some(bytes)) => u64::from_le_bytes(*bytes),
+        (Some(bytes), None) => u64::from(u32::from_le_bytes(*bytes)),
+        (None, None) => 0,
+    }
+}
+
+fn big_endian(raw: &[u8]) -> Option<i256> {
+    let negative = raw.first()? & 0x80 != 0;
+    let mut bytes = [if negative { 0xFF } else { 0 }; 32];
+    let start = bytes.len().checked_sub(raw.len())?;
+    bytes.split_at_mut(start).1.copy_from_slice(raw);
+    Some(i256::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(kind: SubjectKind, raw: &[u8]) -> String {
+        String::from_utf8(kind.canonical(raw, &mut Vec::new()).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn numbers_become_their_canonical_text() {
+        let integer = |signed, scale| SubjectKind::Integer { signed, scale };
+        assert_eq!(text(integer(true, 0), &(-5_i32).to_le_bytes()), "-5");
+        assert_eq!(text(integer(false, 0), &u64::MAX.to_le_bytes()), "18446744073709551615");
+        assert_eq!(text(integer(true, 2), &700_i32.to_le_bytes()), "7");
+        assert_eq!(text(integer(true, 2), &(-5_i64).to_le_bytes()), "-0.05");
+        assert_eq!(text(integer(true, 3), &0_i64.to_le_bytes()), "0");
+        let big = SubjectKind::BigEndian { scale: 1 };
+        assert_eq!(text(big, &[0xFF, 0xF6]), "-1");
+        assert_eq!(text(big, &[0x7F; 16]), "16947484610348559129681929465187254924.7");
+    }
+}

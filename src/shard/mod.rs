@@ -1,0 +1,79 @@
+//! One shard as the engine sees it: which rows belong to a set of ids, and the shard without them.
+//!
+//! ```text
+//!   Shard::open ──> roles (which leaf is the subject, the time, a source)
+//!              ├──> ids      canonical bytes of an id column: of dictionaries alone, or of every row
+//!              ├──> select   exact rows of a set of ids, inside a time window
+//!              └──> rewrite  the shard without some rows
+//! ```
+//!
+//! * [`schema`]: columns by name; [`roles`]: what a column is for, and whether its type can be that
+//! * [`ids`], [`select`], [`time`]: finding rows
+//! * [`filter`], [`rewrite`]: dropping them
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::parquet_bytes::footer::Footer;
+use crate::storage::{ReadAt, Storage};
+
+pub mod filter;
+pub mod ids;
+pub mod rewrite;
+pub mod roles;
+pub mod schema;
+pub mod select;
+pub mod time;
+
+/// An open shard: its bytes and its footer, which has been checked.
+#[derive(Clone)]
+pub struct Shard {
+    /// Relative to the dataset; for messages.
+    pub path: String,
+    /// The bytes. They stay those of this version of the shard, whatever happens to the path.
+    pub file: Arc<dyn ReadAt>,
+    /// The metadata.
+    pub footer: Arc<Footer>,
+}
+
+impl Shard {
+    /// Opens the shard at `path` of `storage`.
+    ///
+    /// # Errors
+    /// When it can't be read, is not Parquet, is encrypted, or its footer is damaged or contradicts itself.
+    pub fn open(storage: &dyn Storage, path: &str) -> Result<Self> {
+        Self::new(path, storage.open(path)?)
+    }
+
+    /// A shard from any positioned reader; `path` names it in messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn new(path: &str, file: Arc<dyn ReadAt>) -> Result<Self> {
+        let footer = Footer::read(&*file).map_err(|error| error.in_shard(path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            footer: Arc::new(footer),
+        })
+    }
+
+    /// The number of the first row of each row group, and one more for the end.
+    pub fn row_bases(&self) -> Vec<u64> {
+        let mut base = 0;
+        let mut bases = vec![0];
+        for group in self.footer.row_groups() {
+            base += group.rows;
+            bases.push(base);
+        }
+        bases
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,267 @@
+//! What a column is for, and whether its type can be that.
+
+use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
+use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor};
+
+use super::Shard;
+use super::schema::{Found, column_names, find};
+use super::time::{TimeKind, UnitName};
+use crate::error::{Error, Result};
+
+/// Names that mean the subject column when none is configured.
+pub const SUBJECT_NAMES: [&str; 3] = ["distinct_id", "$distinct_id", "mp_distinct_id"];
+/// Names that mean the time column when none is configured.
+pub const TIME_NAMES: [&str; 2] = ["time", "mp_time"];
+
+/// Which columns have a role, by name. Empty or `None` means the usual names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// Dotted paths of the subject columns; a row belongs to a subject if any of them matches.
+    pub subjects: Vec<String>,
+    /// Dotted path of the time column.
+    pub time: Option<String>,
+    /// The unit of a time column of plain integers.
+    pub time_unit: Option<UnitName>,
+}
+
+/// A subject column of one shard.
+#[derive(Debug, Clone)]
+pub struct SubjectColumn {
+    /// The leaf's number.
+    pub leaf: usize,
+    /// How its values become canonical bytes.
+    pub kind: SubjectKind,
+    /// The leaf.
+    pub descriptor: ColumnDescPtr,
+}
+
+/// How a value of a subject column becomes canonical bytes (see [`subject`](crate::subject)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubjectKind {
+    /// Its bytes, as they are.
+    Bytes,
+    /// A little-endian integer, to be divided by 10 to the power of `scale`.
+    Integer {
+        /// Whether the highest bit is a sign.
+        signed: bool,
+        /// Digits behind the decimal point.
+        scale: u32,
+    },
+    /// A big-endian two's complement integer, to be divided by 10 to the power of `scale`.
+    BigEndian {
+        /// Digits behind the decimal point.
+        scale: u32,
+    },
+}
+
+/// A time column of one shard.
+#[derive(Debug, Clone)]
+pub struct TimeColumn {
+    /// The leaf's number.
+    pub leaf: usize,
+    /// What its values mean.
+    pub kind: TimeKind,
+    /// The leaf.
+    pub descriptor: ColumnDescPtr,
+}
+
+impl Roles {
+    /// The subject columns of `shard`.
+    ///
+    /// # Errors
+    /// When a column isn't there or its type can't be compared with an id.
+    pub fn subjects(&self, shard: &Shard) -> Result<Vec<SubjectColumn>> {
+        let schema = shard.footer.schema();
+        if self.subjects.is_empty() {
+            let found = SUBJECT_NAMES.iter().find_map(|name| Some((*name, find(schema, name)?)));
+            return match found {
+                Some((name, found)) => Ok(vec![subject(shard, name, found)?]),
+                None => Err(missing(shard, "subject", SUBJECT_NAMES[0])),
+            };
+        }
+        let mut columns: Vec<SubjectColumn> = Vec::new();
+        for name in &self.subjects {
+            let found = find(schema, name).ok_or_else(|| missing(shard, "subject", name))?;
+            let column = subject(shard, name, found)?;
+            if columns.iter().all(|other| other.leaf != column.leaf) {
+                columns.push(column);
+            }
+        }
+        Ok(columns)
+    }
+
+    /// The time column of `shard`; `None` when none is configured and none has a usual name.
+    ///
+    /// # Errors
+    /// When a configured column isn't there, or the type or unit can't be told.
+    pub fn time(&self, shard: &Shard) -> Result<Option<TimeColumn>> {
+        let schema = shard.footer.schema();
+        match &self.time {
+            Some(name) => {
+                let found = find(schema, name).ok_or_else(|| missing(shard, "time", name))?;
+                time(shard, name, found, self.time_unit).map(Some)
+            }
+            None => TIME_NAMES
+                .iter()
+                .find_map(|name| Some((*name, find(schema, name)?)))
+                .map(|(name, found)| time(shard, name, found, self.time_unit))
+                .transpose(),
+        }
+    }
+}
+
+fn missing(shard: &Shard, role: &'static str, column: &str) -> Error {
+    Error::MissingColumn {
+        path: shard.path.clone(),
+        role,
+        column: column.to_owned(),
+        columns: column_names(shard.footer.schema()),
+    }
+}
+
+fn leaf(shard: &Shard, role: &'static str, name: &str, found: Found) -> Result<(usize, ColumnDescPtr)> {
+    if let Found::Leaf(leaf) = found
+        && let Some(descriptor) = shard.footer.schema().columns().get(leaf)
+    {
+        return Ok((leaf, descriptor.clone()));
+    }
+    Err(Error::ColumnType {
+        path: shard.path.clone(),
+        role,
+        column: name.to_owned(),
+        found: "a group".into(),
+        expected: "name one of its fields by a dotted path",
+    })
+}
+
+/// The type of a leaf, for a message.
+fn type_name(descriptor: &ColumnDescriptor) -> String {
+    match (descriptor.logical_type_ref(), descriptor.converted_type()) {
+        (Some(logical), _) => format!("{} ({logical:?})", descriptor.physical_type()),
+        (None, ConvertedType::NONE) => descriptor.physical_type().to_string(),
+        (None, converted) => format!("{} ({converted})", descriptor.physical_type()),
+    }
+}
+
+fn subject(shard: &Shard, name: &str, found: Found) -> Result<SubjectColumn> {
+    let (leaf, descriptor) = leaf(shard, "subject", name, found)?;
+    let kind = subject_kind(&descriptor).ok_or_else(|| Error::ColumnType {
+        path: shard.path.clone(),
+        role: "subject",
+        column: name.to_owned(),
+        found: type_name(&descriptor),
+        expected: "expected text, binary, an integer or a decimal",
+    })?;
+    Ok(SubjectColumn {
+        leaf,
+        kind,
+        descriptor,
+    })
+}
+
+fn subject_kind(descriptor: &ColumnDescriptor) -> Option<SubjectKind> {
+    let is_decimal = matches!(descriptor.logical_type_ref(), Some(LogicalType::Decimal(_)))
+        || descriptor.converted_type() == ConvertedType::DECIMAL;
+    let scale = u32::try_from(descriptor.type_scale()).unwrap_or(0);
+    match descriptor.physical_type() {
+        Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY if is_decimal => {
+            (descriptor.type_length() <= 32).then_some(SubjectKind::BigEndian { scale })
+        }
+        Physical::BYTE_ARRAY => Some(SubjectKind::Bytes),
+        Physical::FIXED_LEN_BYTE_ARRAY => {
+            let is_other = matches!(descriptor.logical_type_ref(), Some(LogicalType::Float16))
+                || descriptor.converted_type() == ConvertedType::INTERVAL;
+            (!is_other).then_some(SubjectKind::Bytes)
+        }
+        Physical::INT32 | Physical::INT64 if is_decimal => {
+            Some(SubjectKind::Integer { signed: true, scale })
+        }
+        Physical::INT32 | Physical::INT64 => match descriptor.logical_type_ref() {
+            Some(LogicalType::Integer(integer)) => Some(SubjectKind::Integer {
+                signed: integer.is_signed,
+                scale: 0,
+            }),
+            Some(_) => None,
+            None => match descriptor.converted_type() {
+                ConvertedType::UINT_8
+                | ConvertedType::UINT_16
+                | ConvertedType::UINT_32
+                | ConvertedType::UINT_64 => Some(SubjectKind::Integer {
+                    signed: false,
+                    scale: 0,
+                }),
+                ConvertedType::NONE
+                | ConvertedType::INT_8
+                | ConvertedType::INT_16
+                | ConvertedType::INT_32
+                | ConvertedType::INT_64 => Some(SubjectKind::Integer {
+                    signed: true,
+                    scale: 0,
+                }),
+                _ => None,
+            },
+        },
+        Physical::BOOLEAN | Physical::INT96 | Physical::FLOAT | Physical::DOUBLE => None,
+    }
+}
+
+fn time(shard: &Shard, name: &str, found: Found, unit: Option<UnitName>) -> Result<TimeColumn> {
+    let (leaf, descriptor) = leaf(shard, "time", name, found)?;
+    let wrong = |expected| Error::ColumnType {
+        path: shard.path.clone(),
+        role: "time",
+        column: name.to_owned(),
+        found: type_name(&descriptor),
+        expected,
+    };
+    if descriptor.max_rep_level() > 0 {
+        return Err(wrong("expected one time a row, not a list"));
+    }
+    let unit_of = |unit: &TimeUnit| match unit {
+        TimeUnit::MILLIS => UnitName::Milliseconds,
+        TimeUnit::MICROS => UnitName::Microseconds,
+        TimeUnit::NANOS => UnitName::Nanoseconds,
+    };
+    let kind = match (
+        descriptor.physical_type(),
+        descriptor.logical_type_ref(),
+        descriptor.converted_type(),
+    ) {
+        (Physical::INT96, _, _) => Some(TimeKind::Int96),
+        (Physical::INT64, Some(LogicalType::Timestamp(timestamp)), _) => {
+            Some(TimeKind::Instant(unit_of(&timestamp.unit)))
+        }
+        (Physical::INT64, None, ConvertedType::TIMESTAMP_MILLIS) => {
+            Some(TimeKind::Instant(UnitName::Milliseconds))
+        }
+        (Physical::INT64, None, ConvertedType::TIMESTAMP_MICROS) => {
+            Some(TimeKind::Instant(UnitName::Microseconds))
+        }
+        (Physical::INT32, Some(LogicalType::Date), _) | (Physical::INT32, None, ConvertedType::DATE) => {
+            Some(TimeKind::Date)
+        }
+        (Physical::INT32 | Physical::INT64, Some(LogicalType::Integer(_)) | None, converted)
+            if !matches!(
+                converted,
+                ConvertedType::DECIMAL | ConvertedType::TIME_MICROS | ConvertedType::TIME_MILLIS
+            ) =>
+        {
+            let unit = match unit {
+                Some(unit) => unit,
+                None => UnitName::guess(shard, leaf).ok_or_else(|| {
+                    wrong("whose unit can't be told from its statistics: give it with --time-unit (s, ms, us or ns)")
+                })?,
+            };
+            Some(TimeKind::Instant(unit))
+        }
+        _ => None,
+    };
+    match kind {
+        Some(kind) => Ok(TimeColumn {
+            leaf,
+            kind,
+            descriptor,
+        }),
+        None => Err(wrong("expected a timestamp, a date or an integer")),
+    }
+}

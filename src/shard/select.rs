@@ -1,0 +1,154 @@
+//! The exact rows of a shard that belong to a set of ids.
+//!
+//! ```text
+//!   Wanted (canonical bytes -> ordinal of the id) ── hits of each id column, row group by row group
+//!      ──> rows of the time window ──> Selection { rows of the shard, rows of each subject }
+//! ```
+//!
+//! Memory: the hits of one row group, and the selected rows as a bitmap.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use roaring::RoaringBitmap;
+
+use super::Shard;
+use super::roles::{SubjectColumn, TimeColumn};
+use super::{ids, time};
+use crate::error::{Error, FormatError, Result};
+use crate::subject::SubjectId;
+
+/// The ids that are looked for, by canonical bytes.
+pub struct Wanted {
+    ordinals: HashMap<Vec<u8>, u32>,
+    /// For each ordinal, the subjects (by their place in the request) that it belongs to.
+    subjects: Vec<Vec<u32>>,
+    /// How many subjects there are.
+    subject_count: usize,
+}
+
+/// What was selected in one shard.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Row numbers, counted in the shard.
+    pub rows: RoaringBitmap,
+    /// Rows of each subject, by its place in the request.
+    pub of_subject: Vec<u64>,
+}
+
+impl Wanted {
+    /// `ids` with, for each, the subjects that it belongs to (by their place in the request).
+    pub fn new(ids: &[SubjectId], subjects: Vec<Vec<u32>>, subject_count: usize) -> Self {
+        let mut ordinals: HashMap<Vec<u8>, u32> = HashMap::new();
+        let mut merged: Vec<Vec<u32>> = Vec::new();
+        for (id, of) in ids.iter().zip(subjects) {
+            for form in id.canonical_forms() {
+                let next = u32::try_from(merged.len()).unwrap_or(u32::MAX);
+                let ordinal = *ordinals.entry(form).or_insert(next);
+                // Two ids can share a form (7 and 007 in a column of numbers): a hit belongs to both.
+                match merged.get_mut(ordinal as usize) {
+                    Some(all) => all.extend_from_slice(&of),
+                    None => merged.push(of.clone()),
+                }
+            }
+        }
+        for all in &mut merged {
+            all.sort_unstable();
+            all.dedup();
+        }
+        Self {
+            ordinals,
+            subjects: merged,
+            subject_count,
+        }
+    }
+
+    /// Every canonical form of every id.
+    pub fn forms(&self) -> impl Iterator<Item = &[u8]> {
+        self.ordinals.keys().map(Vec::as_slice)
+    }
+}
+
+impl std::fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Wanted({} forms)", self.ordinals.len())
+    }
+}
+
+/// Selects the rows of `shard` that belong to `wanted`, looking just into the row groups `groups`; with
+/// `window`, only those at or after that instant.
+///
+/// # Errors
+/// When a page is damaged, or pages and footer disagree on how many values there are.
+pub fn select(
+    shard: &Shard,
+    groups: impl IntoIterator<Item = u32>,
+    columns: &[SubjectColumn],
+    wanted: &Wanted,
+    window: Option<(&TimeColumn, Timestamp)>,
+) -> Result<Selection> {
+    let bases = shard.row_bases();
+    let mut selection = Selection {
+        rows: RoaringBitmap::new(),
+        of_subject: vec![0; wanted.subject_count],
+    };
+    for number in groups {
+        let number = number as usize;
+        let (Some(group), Some(base)) = (shard.footer.row_groups().get(number), bases.get(number)) else {
+            return Err(Error::ShardChanged {
+                path: shard.path.clone(),
+            });
+        };
+        let mut found: Vec<(u32, u32)> = Vec::new();
+        for column in columns {
+            let Some(chunk) = group.chunks.get(column.leaf) else {
+                continue;
+            };
+            let mut judge = |value: &[u8]| wanted.ordinals.get(value).copied();
+            ids::hits(&shard.file, chunk, column, &mut judge, &mut |row, ordinal| {
+                found.push((row, ordinal));
+            })
+            .map_err(|error| error.in_shard(&shard.path))?;
+        }
+        found.sort_unstable();
+        found.dedup();
+        if let Some((column, start)) = window {
+            let mut rows: Vec<u32> = found.iter().map(|(row, _)| *row).collect();
+            rows.dedup();
+            let inside = time::inside(shard, number, column, &rows, start)?;
+            found.retain(|(row, _)| inside.binary_search(row).is_ok());
+        }
+        for rows in found.chunk_by(|left, right| left.0 == right.0) {
+            let Some((row, _)) = rows.first() else { continue };
+            if u64::from(*row) >= group.rows {
+                return Err(FormatError::Contradiction {
+                    what: format!("rows of row group {number} (by its id column)"),
+                    claimed: group.rows,
+                    counted: u64::from(*row) + 1,
+                }
+                .in_shard(&shard.path));
+            }
+            let row = u32::try_from(base + u64::from(*row)).map_err(|_| {
+                FormatError::Unsupported {
+                    feature: "a shard of more than 4,294,967,295 rows".into(),
+                }
+                .in_shard(&shard.path)
+            })?;
+            selection.rows.insert(row);
+            let mut subjects: Vec<u32> = rows
+                .iter()
+                .filter_map(|(_, ordinal)| wanted.subjects.get(*ordinal as usize))
+                .flatten()
+                .copied()
+                .collect();
+            subjects.sort_unstable();
+            subjects.dedup();
+            for subject in subjects {
+                if let Some(count) = selection.of_subject.get_mut(subject as usize) {
+                    *count += 1;
+                }
+            }
+        }
+    }
+    Ok(selection)
+}
