@@ -7,7 +7,7 @@
 //!
 //! Memory: the hits of one row group, and the selected rows as a bitmap.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
@@ -34,6 +34,8 @@ pub struct Selection {
     pub rows: RoaringBitmap,
     /// Rows of each subject, by its place in the request.
     pub of_subject: Vec<u64>,
+    /// Whether the subject has any row here, also outside the window.
+    pub is_held: Vec<bool>,
 }
 
 impl Wanted {
@@ -69,6 +71,25 @@ impl Wanted {
     }
 }
 
+impl Selection {
+    /// What was selected in different row groups of one shard.
+    pub fn union(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = Self::default();
+        for part in parts {
+            all.rows |= part.rows;
+            all.of_subject.resize(part.of_subject.len(), 0);
+            all.is_held.resize(part.is_held.len(), false);
+            for (sum, rows) in all.of_subject.iter_mut().zip(part.of_subject) {
+                *sum += rows;
+            }
+            for (any, is_held) in all.is_held.iter_mut().zip(part.is_held) {
+                *any |= is_held;
+            }
+        }
+        all
+    }
+}
+
 impl std::fmt::Debug for Wanted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Wanted({} forms)", self.ordinals.len())
@@ -91,6 +112,7 @@ pub fn select(
     let mut selection = Selection {
         rows: RoaringBitmap::new(),
         of_subject: vec![0; wanted.subject_count],
+        is_held: vec![false; wanted.subject_count],
     };
     for number in groups {
         let number = number as usize;
@@ -112,6 +134,12 @@ pub fn select(
         }
         found.sort_unstable();
         found.dedup();
+        let ordinals: BTreeSet<u32> = found.iter().map(|(_, ordinal)| *ordinal).collect();
+        for subject in ordinals.into_iter().filter_map(|ordinal| wanted.subjects.get(ordinal as usize)).flatten() {
+            if let Some(is_held) = selection.is_held.get_mut(*subject as usize) {
+                *is_held = true;
+            }
+        }
         if let Some((column, start)) = window {
             let mut rows: Vec<u32> = found.iter().map(|(row, _)| *row).collect();
             rows.dedup();

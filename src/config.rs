@@ -1,0 +1,165 @@
+//! A dataset's configuration, `_efface/dataset.toml`.
+//!
+//! ```toml
+//! subject = ["distinct_id", "device_id"]
+//! time = "time"
+//! time_unit = "ms"                  # of a time column of plain integers
+//! source = ["lib", "utm_source"]
+//! json_column = ["properties"]
+//! aliases = "../aliases.parquet"    # relative to the dataset
+//! empty_shards = "keep"             # or "remove": what becomes of a shard that loses all its rows
+//! ignore = ["legacy/"]              # shards that may lack the subject column
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::identity::AliasTable;
+use crate::shard::roles::Roles;
+use crate::shard::time::UnitName;
+use crate::storage::{self, Storage};
+
+/// What the columns of a dataset are for, and how it is to be treated. What is empty has its default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Subject columns, by dotted path.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subject: Vec<String>,
+    /// The time column, by dotted path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// The unit of a time column of plain integers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_unit: Option<UnitName>,
+    /// Source columns, by dotted path.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub source: Vec<String>,
+    /// String columns that hold JSON objects.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub json_column: Vec<String>,
+    /// The alias table, relative to the dataset or absolute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aliases: Option<String>,
+    /// Its column of aliases, unless it is called `alias`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias_column: Option<String>,
+    /// Its column of distinct ids, unless it is called `distinct_id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias_distinct_id_column: Option<String>,
+    /// What becomes of a shard that loses all its rows.
+    pub empty_shards: EmptyShards,
+    /// Paths, or beginnings of paths, of shards that may lack the subject column.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+}
+
+/// What becomes of a shard that loses all its rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmptyShards {
+    /// It stays, as a valid file of its schema without rows.
+    #[default]
+    Keep,
+    /// It is removed.
+    Remove,
+}
+
+/// No configuration is longer than this.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+impl Config {
+    /// Where it is in a dataset.
+    pub const PATH: &str = "_efface/dataset.toml";
+
+    /// The configuration of a dataset; `None` when it has none.
+    ///
+    /// # Errors
+    /// When it can't be read or understood.
+    pub fn load(storage: &dyn Storage) -> Result<Option<Self>> {
+        if storage.info(Self::PATH)?.is_none() {
+            return Ok(None);
+        }
+        let bytes = storage::read_all(storage, Self::PATH, CONFIG_BYTES_MAX)?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::State {
+            path: Self::PATH.to_owned(),
+            reason: "it is not UTF-8".into(),
+        })?;
+        toml::from_str(&text).map(Some).map_err(|source| Error::Config {
+            path: Self::PATH.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Writes the configuration into a dataset, in one step.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn store(&self, storage: &dyn Storage) -> Result<()> {
+        let text = toml::to_string(self).map_err(|error| Error::State {
+            path: Self::PATH.to_owned(),
+            reason: error.to_string(),
+        })?;
+        storage::publish(storage, Self::PATH, text.as_bytes())
+    }
+
+    /// The columns that have a role.
+    pub fn roles(&self) -> Roles {
+        Roles {
+            subjects: self.subject.clone(),
+            time: self.time.clone(),
+            time_unit: self.time_unit,
+        }
+    }
+
+    /// The alias table, if there is one.
+    pub fn alias_table(&self) -> Option<AliasTable> {
+        let mut table = AliasTable::new(self.aliases.as_ref()?);
+        if let Some(column) = &self.alias_column {
+            table.alias_column.clone_from(column);
+        }
+        if let Some(column) = &self.alias_distinct_id_column {
+            table.distinct_id_column.clone_from(column);
+        }
+        Some(table)
+    }
+
+    /// Whether the shard at `path` may lack the subject column.
+    pub fn may_lack_subject(&self, path: &str) -> bool {
+        self.ignore.iter().any(|start| path.starts_with(start.as_str()))
+    }
+
+    /// What the index depends on: another one makes it worthless.
+    pub(crate) fn index_key(&self) -> String {
+        self.subject.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::disk::Disk;
+
+    #[test]
+    fn a_configuration_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        assert_eq!(Config::load(&disk).unwrap(), None);
+        let config = Config {
+            subject: vec!["distinct_id".into(), "user.id".into()],
+            time_unit: Some(UnitName::Milliseconds),
+            empty_shards: EmptyShards::Remove,
+            ..Config::default()
+        };
+        config.store(&disk).unwrap();
+        assert_eq!(Config::load(&disk).unwrap(), Some(config));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        storage::publish(&disk, Config::PATH, b"subjects = [\"x\"]").unwrap();
+        assert!(Config::load(&disk).unwrap_err().to_string().contains("subjects"));
+    }
+}

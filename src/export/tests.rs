@@ -1,0 +1,390 @@
+use std::collections::HashMap;
+
+use arrow::array::{
+    ArrayRef, Int32Array, Int32Builder, Int64Array, ListBuilder, StringArray, StructArray,
+    TimestampMicrosecondArray, UInt64Array,
+};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::{DataType, Field};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder as NaiveReader;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use proptest::prelude::*;
+
+use super::sink::{Format, write};
+use super::*;
+use crate::storage::{FileInfo, Lock, Mapped, Sink};
+
+/// Files in memory that record every read.
+#[derive(Default)]
+struct Memory {
+    files: HashMap<String, Vec<u8>>,
+    reads: Arc<Mutex<Vec<Range<u64>>>>,
+}
+
+struct Recorded(Vec<u8>, Arc<Mutex<Vec<Range<u64>>>>);
+
+impl ReadAt for Recorded {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).unwrap();
+        let bytes = self.0.get(start..start + buffer.len());
+        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        self.1
+            .lock()
+            .unwrap()
+            .push(offset..offset + buffer.len() as u64);
+        Ok(())
+    }
+}
+
+impl Storage for Memory {
+    fn root(&self) -> String {
+        "memory".into()
+    }
+    fn list(&self, _: &str) -> Result<Vec<FileInfo>> {
+        unimplemented!()
+    }
+    fn info(&self, _: &str) -> Result<Option<FileInfo>> {
+        unimplemented!()
+    }
+    fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(Recorded(
+            self.files[path].clone(),
+            Arc::clone(&self.reads),
+        )))
+    }
+    fn create(&self, _: &str, _: Option<&str>) -> Result<Box<dyn Sink>> {
+        unimplemented!()
+    }
+    fn replace(&self, _: &str, _: &str) -> Result<()> {
+        unimplemented!()
+    }
+    fn remove(&self, _: &str) -> Result<()> {
+        unimplemented!()
+    }
+    fn map(&self, _: &str) -> Result<Mapped> {
+        unimplemented!()
+    }
+    fn lock(&self, _: &str, _: &str) -> Result<Box<dyn Lock>> {
+        unimplemented!()
+    }
+}
+
+fn file(
+    batch: &RecordBatch,
+    group_rows: usize,
+    page_rows: usize,
+    index: bool,
+    v2: bool,
+) -> Vec<u8> {
+    let version = if v2 {
+        WriterVersion::PARQUET_2_0
+    } else {
+        WriterVersion::PARQUET_1_0
+    };
+    let properties = WriterProperties::builder()
+        .set_writer_version(version)
+        .set_max_row_group_row_count(Some(group_rows))
+        .set_data_page_row_count_limit(page_rows)
+        .set_write_batch_size(page_rows)
+        .set_statistics_enabled(if index {
+            EnabledStatistics::Page
+        } else {
+            EnabledStatistics::None
+        })
+        .set_offset_index_disabled(!index)
+        .build();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+fn events(rows: usize, seed: i64) -> RecordBatch {
+    let number = |row: usize| i64::try_from(row).unwrap() * 7 + seed;
+    let some = |row: usize, every: i64| (number(row) % every != 0).then(|| number(row));
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter((0..rows).map(|row| some(row, 5))));
+    let names: ArrayRef = Arc::new(StringArray::from_iter(
+        (0..rows).map(|row| some(row, 3).map(|id| format!("u{}", id % 11))),
+    ));
+    let times: ArrayRef = Arc::new(
+        TimestampMicrosecondArray::from_iter((0..rows).map(|row| some(row, 13)))
+            .with_timezone("UTC"),
+    );
+    let mut lists = ListBuilder::new(Int32Builder::new());
+    for row in 0..rows {
+        for item in 0..row % 4 {
+            lists
+                .values()
+                .append_option((item != 1).then_some(i32::try_from(row).unwrap()));
+        }
+        lists.append(row % 6 != 0);
+    }
+    let field = Arc::new(Field::new("name", DataType::Utf8, true));
+    let structs: ArrayRef = Arc::new(StructArray::from(vec![(field, Arc::clone(&names))]));
+    let lists: ArrayRef = Arc::new(lists.finish());
+    RecordBatch::try_from_iter_with_nullable([
+        ("id", ids, true),
+        ("name", names, true),
+        ("time", times, true),
+        ("tags", lists, true),
+        ("props", structs, true),
+    ])
+    .unwrap()
+}
+
+fn shard(storage: &Memory, path: &str, rows: impl IntoIterator<Item = u32>) -> ShardRows {
+    ShardRows {
+        path: path.into(),
+        footer_hash: Footer::read_hash(&*storage.open(path).unwrap()).unwrap(),
+        rows: rows.into_iter().collect(),
+    }
+}
+
+fn storage(files: impl IntoIterator<Item = (&'static str, Vec<u8>)>) -> Memory {
+    Memory {
+        files: files
+            .into_iter()
+            .map(|(path, bytes)| (path.to_owned(), bytes))
+            .collect(),
+        ..Memory::default()
+    }
+}
+
+fn single(name: &str, column: ArrayRef) -> Vec<u8> {
+    file(
+        &RecordBatch::try_from_iter([(name, column)]).unwrap(),
+        100,
+        100,
+        true,
+        false,
+    )
+}
+
+fn export_all(storage: Memory, paths: &[&str]) -> Result<RecordBatch> {
+    let shards = paths
+        .iter()
+        .map(|path| shard(&storage, path, [0]))
+        .collect();
+    let export = Export::new(Arc::new(storage), shards, &ExportOptions::default())?;
+    let schema = export.schema();
+    let batches: Vec<_> = export.map(std::result::Result::unwrap).collect();
+    Ok(concat_batches(&schema, &batches).unwrap())
+}
+
+fn text(batch: &RecordBatch) -> String {
+    let schema = batch.schema();
+    let mut out = Vec::new();
+    write(
+        &mut arrow::record_batch::RecordBatchIterator::new([Ok(batch.clone())], schema),
+        Format::Jsonl,
+        &mut out,
+    )
+    .unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn an_export_is_what_reading_everything_and_filtering_gives(
+        shards in proptest::collection::vec(
+            (1..300_usize, 10..120_usize, 3..40_usize, any::<bool>(), any::<bool>(),
+             proptest::collection::vec(0.0..1.0_f64, 300), 0.0..1.0_f64),
+            1..4,
+        ),
+        batch_rows in 1..64_usize,
+    ) {
+        let mut memory = Memory::default();
+        let mut selected = Vec::new();
+        let mut expected = Vec::new();
+        for (place, (rows, group, page, index, v2, dice, density)) in shards.into_iter().enumerate() {
+            let batch = events(rows, i64::try_from(place).unwrap());
+            let bytes = file(&batch, group, page, index, v2);
+            let path = format!("{place}.parquet");
+            memory.files.insert(path.clone(), bytes.clone());
+            let keep: Vec<bool> = dice[..rows].iter().map(|roll| *roll < density).collect();
+            let hits = (0..).zip(&keep).filter(|(_, keep)| **keep).map(|(row, _)| row);
+            selected.push(shard(&memory, &path, hits));
+            let naive = NaiveReader::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap();
+            let naive: Vec<_> = naive.map(std::result::Result::unwrap).collect();
+            let naive = concat_batches(&batch.schema(), &naive).unwrap();
+            expected.push(filter_record_batch(&naive, &keep.into()).unwrap());
+        }
+        let export = Export::new(Arc::new(memory), selected, &ExportOptions { batch_rows }).unwrap();
+        let schema = export.schema();
+        let found: Vec<_> = export.map(std::result::Result::unwrap).collect();
+        prop_assert!(found.iter().all(|batch| (1..=batch_rows).contains(&batch.num_rows())));
+        let found = concat_batches(&schema, &found).unwrap();
+        let expected = concat_batches(&schema, &expected).unwrap();
+        prop_assert_eq!(&found, &expected);
+        let lines = text(&found);
+        for line in lines.lines() {
+            serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+        prop_assert_eq!(lines.lines().count(), expected.num_rows());
+    }
+}
+
+#[test]
+fn a_row_group_larger_than_a_wave_comes_batch_by_batch_and_in_order() {
+    let rows = u32::try_from(WAVE_ROWS).unwrap() + 1000;
+    let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..i64::from(rows)));
+    let batch = RecordBatch::try_from_iter([("i", column)]).unwrap();
+    let memory = storage([("a", file(&batch, 1 << 20, 5000, true, false))]);
+    let rows = shard(&memory, "a", 0..rows);
+    let export = Export::new(Arc::new(memory), vec![rows], &ExportOptions::default()).unwrap();
+    let found: Vec<_> = export.map(std::result::Result::unwrap).collect();
+    assert_eq!(concat_batches(&batch.schema(), &found).unwrap(), batch);
+}
+
+#[test]
+fn only_the_hit_row_group_is_read() {
+    for index in [true, false] {
+        let memory = storage([("a", file(&events(1000, 1), 100, 10, index, false))]);
+        let rows = shard(&memory, "a", [345]);
+        let open = Shard::open(&memory, "a").unwrap();
+        let reads = Arc::clone(&memory.reads);
+        let export = Export::new(Arc::new(memory), vec![rows], &ExportOptions::default()).unwrap();
+        reads.lock().unwrap().clear();
+        assert_eq!(
+            export.map(|batch| batch.unwrap().num_rows()).sum::<usize>(),
+            1
+        );
+        let reads = reads.lock().unwrap();
+        for (number, group) in open.footer.row_groups().iter().enumerate() {
+            // A page header is read through a buffer, which may reach beyond; what matters is where reads begin.
+            let begun = |range: &Range<u64>| reads.iter().any(|read| range.contains(&read.start));
+            let hit = group.chunks.iter().any(|chunk| begun(&chunk.range));
+            assert_eq!(hit, number == 3, "row group {number}, index {index}");
+            if index && number != 3 {
+                let overlaps = |range: &Range<u64>| {
+                    reads
+                        .iter()
+                        .any(|read| read.start < range.end && range.start < read.end)
+                };
+                assert!(
+                    !group.chunks.iter().any(|chunk| overlaps(&chunk.range)),
+                    "row group {number}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_column_is_null_and_integers_widen() {
+    let narrow: ArrayRef = Arc::new(Int32Array::from(vec![7]));
+    let wide: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX]));
+    let other: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
+    let both = RecordBatch::try_from_iter([("new", other), ("i", wide)]).unwrap();
+    let memory = storage([
+        ("a", single("i", narrow)),
+        ("b", file(&both, 10, 10, false, true)),
+    ]);
+    let found = export_all(memory, &["a", "b"]).unwrap();
+    assert_eq!(
+        text(&found),
+        "{\"i\":7}\n{\"i\":9223372036854775807,\"new\":\"x\"}\n"
+    );
+    assert!(!found.schema().field(0).is_nullable() && found.schema().field(1).is_nullable());
+}
+
+#[test]
+fn structs_are_unified_by_the_names_of_their_fields() {
+    let one = |name: &str, value: ArrayRef| -> ArrayRef {
+        let field = Arc::new(Field::new(name, value.data_type().clone(), false));
+        Arc::new(StructArray::from(vec![(field, value)]))
+    };
+    let left = one("a", Arc::new(Int32Array::from(vec![1])));
+    let right = one("b", Arc::new(StringArray::from(vec!["y"])));
+    let memory = storage([("1", single("s", left)), ("2", single("s", right))]);
+    let found = export_all(memory, &["1", "2"]).unwrap();
+    assert_eq!(text(&found), "{\"s\":{\"a\":1}}\n{\"s\":{\"b\":\"y\"}}\n");
+}
+
+#[test]
+fn types_without_a_common_one_name_both_shards() {
+    let left: ArrayRef = Arc::new(UInt64Array::from(vec![1]));
+    let right: ArrayRef = Arc::new(StringArray::from(vec!["1"]));
+    let memory = storage([("a", single("i", left)), ("b", single("i", right))]);
+    match export_all(memory, &["a", "b"]).unwrap_err() {
+        Error::SchemaConflict {
+            left_path,
+            right_path,
+            column,
+            ..
+        } => {
+            assert_eq!([left_path.as_str(), &right_path, &column], ["a", "b", "i"]);
+        }
+        error => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_partition_directory_is_a_column() {
+    let column = || -> ArrayRef { Arc::new(Int64Array::from(vec![1])) };
+    let memory = storage([
+        ("land=C%C3%B4te/a", single("i", column())),
+        ("x", single("i", column())),
+    ]);
+    let found = export_all(memory, &["land=C%C3%B4te/a", "x"]).unwrap();
+    assert_eq!(text(&found), "{\"i\":1,\"land\":\"Côte\"}\n{\"i\":1}\n");
+}
+
+#[test]
+fn a_shard_that_was_changed_is_refused() {
+    let memory = storage([("a", file(&events(10, 1), 10, 10, true, false))]);
+    let mut other = shard(&memory, "a", [1]);
+    other.footer_hash ^= 1;
+    let beyond = shard(&memory, "a", [10]);
+    let memory: Arc<dyn Storage> = Arc::new(memory);
+    for rows in [other, beyond] {
+        let error =
+            Export::new(Arc::clone(&memory), vec![rows], &ExportOptions::default()).unwrap_err();
+        assert!(matches!(error, Error::ShardChanged { path } if path == "a"));
+    }
+}
+
+#[test]
+fn a_damaged_page_is_an_error_and_ends_the_export() {
+    let mut bytes = file(&events(100, 1), 100, 10, true, false);
+    let memory = storage([("a", bytes.clone())]);
+    let range = Shard::open(&memory, "a").unwrap().footer.row_groups()[0].chunks[0]
+        .range
+        .clone();
+    for byte in
+        &mut bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()]
+    {
+        *byte = 0xff;
+    }
+    let memory = storage([("a", bytes)]);
+    let rows = shard(&memory, "a", [3, 50]);
+    let mut export = Export::new(Arc::new(memory), vec![rows], &ExportOptions::default()).unwrap();
+    let error = write(&mut export, Format::Jsonl, &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, Error::Shard { .. }), "{error}");
+    assert!(export.next().is_none());
+}
+
+#[test]
+fn a_parquet_export_reads_back_with_the_same_rows() {
+    let batch = events(100, 1);
+    let memory = storage([("a", file(&batch, 30, 10, true, false))]);
+    let rows = shard(&memory, "a", 0..100);
+    let mut export = Export::new(Arc::new(memory), vec![rows], &ExportOptions::default()).unwrap();
+    let mut out = Vec::new();
+    let written = write(&mut export, Format::Parquet, &mut out).unwrap();
+    assert_eq!((written.rows, written.bytes), (100, out.len() as u64));
+    let read = NaiveReader::try_new(bytes::Bytes::from(out))
+        .unwrap()
+        .build()
+        .unwrap();
+    let read: Vec<_> = read.map(std::result::Result::unwrap).collect();
+    assert_eq!(concat_batches(&batch.schema(), &read).unwrap(), batch);
+}

@@ -1,0 +1,204 @@
+//! What a request touches, and what that will cost. Pure: same shards, same request, same plan, same digest.
+
+use jiff::Timestamp;
+use roaring::RoaringBitmap;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::request::{Kind, Request, Unknown};
+use crate::shard::select::Selection;
+
+/// What a request touches.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// BLAKE3 of everything that decides what will be done; holds no subject id.
+    pub digest: String,
+    /// Rows that match.
+    pub rows: u64,
+    /// Row groups with such rows.
+    pub row_groups: u64,
+    /// Pages of those row groups.
+    pub pages: u64,
+    /// Bytes of those row groups.
+    pub bytes: u64,
+    /// Rows of the whole dataset.
+    pub dataset_rows: u64,
+    /// Other aliases that also map to a covered id and were left out.
+    pub left_out: u64,
+    /// The shards with matching rows, in the order of their paths.
+    pub shards: Vec<ShardPlan>,
+    /// The subjects, in the order of the request.
+    pub subjects: Vec<SubjectPlan>,
+    unknown: Unknown,
+    kind: Kind,
+    max_match: f64,
+}
+
+/// What a request touches in one shard.
+#[derive(Debug, Clone)]
+pub struct ShardPlan {
+    /// The shard.
+    pub path: String,
+    /// Stands for the content that the plan was made for.
+    pub footer_hash: u64,
+    /// Matching rows, counted in the shard.
+    pub rows: RoaringBitmap,
+    /// Row groups with such rows.
+    pub row_groups: u64,
+    /// Pages of those row groups.
+    pub pages: u64,
+    /// Bytes of those row groups.
+    pub bytes: u64,
+    /// Rows of the shard.
+    pub total_rows: u64,
+}
+
+/// What was found of one subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SubjectPlan {
+    /// Its position in the request, counted from 1.
+    pub position: usize,
+    /// Whether it has rows (also outside the time window) or an alias link.
+    pub found: bool,
+    /// Rows that match.
+    pub rows: u64,
+}
+
+/// A shard with its selection, as the plan is made from.
+#[derive(Debug)]
+pub struct SelectedShard {
+    /// The shard.
+    pub path: String,
+    /// Stands for its content.
+    pub footer_hash: u64,
+    /// What was selected.
+    pub selection: Selection,
+    /// Row groups with selected rows.
+    pub row_groups: u64,
+    /// Pages of those row groups.
+    pub pages: u64,
+    /// Bytes of those row groups.
+    pub bytes: u64,
+    /// Rows of the shard.
+    pub total_rows: u64,
+}
+
+/// A submitted id, as the plan is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownSubject {
+    /// Its position in the request, counted from 1.
+    pub position: usize,
+    /// Whether the alias table names it.
+    pub is_linked: bool,
+}
+
+impl Plan {
+    /// Makes the plan of `request` from what was selected (in the order of paths).
+    pub fn new(
+        request: &Request,
+        window: Option<Timestamp>,
+        subjects: &[KnownSubject],
+        selected: Vec<SelectedShard>,
+        dataset_rows: u64,
+        left_out: u64,
+    ) -> Self {
+        let mut plans: Vec<SubjectPlan> = subjects
+            .iter()
+            .map(|subject| SubjectPlan {
+                position: subject.position,
+                found: subject.is_linked,
+                rows: 0,
+            })
+            .collect();
+        for shard in &selected {
+            let of = shard.selection.of_subject.iter().zip(&shard.selection.is_held);
+            for (plan, (rows, is_held)) in plans.iter_mut().zip(of) {
+                plan.rows += rows;
+                plan.found |= is_held;
+            }
+        }
+        let shards: Vec<ShardPlan> = selected
+            .into_iter()
+            .filter(|shard| !shard.selection.rows.is_empty())
+            .map(|shard| ShardPlan {
+                path: shard.path,
+                footer_hash: shard.footer_hash,
+                rows: shard.selection.rows,
+                row_groups: shard.row_groups,
+                pages: shard.pages,
+                bytes: shard.bytes,
+                total_rows: shard.total_rows,
+            })
+            .collect();
+        Self {
+            digest: digest(request, window, &shards),
+            rows: shards.iter().map(|shard| shard.rows.len()).sum(),
+            row_groups: shards.iter().map(|shard| shard.row_groups).sum(),
+            pages: shards.iter().map(|shard| shard.pages).sum(),
+            bytes: shards.iter().map(|shard| shard.bytes).sum(),
+            dataset_rows,
+            left_out,
+            shards,
+            subjects: plans,
+            unknown: request.unknown,
+            kind: request.kind,
+            max_match: request.max_match,
+        }
+    }
+
+    /// Checks the guards: unknown ids, and a delete that matches too much.
+    ///
+    /// # Errors
+    /// [`UnknownSubjects`](Error::UnknownSubjects), [`OverMatch`](Error::OverMatch).
+    pub fn check(&self) -> Result<()> {
+        if self.unknown == Unknown::Refuse {
+            let positions: Vec<usize> = self
+                .subjects
+                .iter()
+                .filter(|subject| !subject.found)
+                .map(|subject| subject.position)
+                .collect();
+            if !positions.is_empty() {
+                return Err(Error::UnknownSubjects {
+                    positions,
+                    of: self.subjects.len(),
+                });
+            }
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a guard that is a fraction needs no more than 52 bits"
+        )]
+        let is_over = self.rows as f64 > self.max_match * self.dataset_rows as f64;
+        if self.kind == Kind::Delete && is_over {
+            return Err(Error::OverMatch {
+                matched: self.rows,
+                rows: self.dataset_rows,
+                max_match: self.max_match,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Everything that decides what will be done, hashed. Ids are not in it: the rows stand for them.
+fn digest(request: &Request, window: Option<Timestamp>, shards: &[ShardPlan]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut text = |part: &str| {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    };
+    text("efface plan 1");
+    text(request.kind.as_str());
+    text(request.disclosure.as_str());
+    text(&window.map_or_else(String::new, |start| start.to_string()));
+    for shard in shards {
+        text(&shard.path);
+        text(&shard.footer_hash.to_string());
+        let mut rows = Vec::with_capacity(shard.rows.serialized_size());
+        // Writing to a Vec can't fail.
+        let _written = shard.rows.serialize_into(&mut rows);
+        text(&blake3::hash(&rows).to_hex());
+    }
+    hasher.finalize().to_hex().to_string()
+}

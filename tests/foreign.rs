@@ -1,0 +1,153 @@
+//! Files that other writers wrote: one existing value is deleted by each column that can be a subject, and
+//! the result is compared with the naive filter. Set `EFFACE_FOREIGN` to a folder of Parquet files to run
+//! on them; the shards of `data-samples/` are always used.
+
+mod oracle;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use efface::request::subjects::Subjects;
+use efface::shard::Shard;
+use efface::shard::roles::{Roles, SubjectColumn};
+use efface::shard::schema::column_names;
+use efface::storage::Storage;
+use efface::{Config, DeleteOptions, Disk, Engine, EngineOptions, ErrorKind, Request};
+use oracle::Contents;
+
+fn parquet_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "parquet"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn files() -> Vec<PathBuf> {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("data-samples/events");
+    let mut files = parquet_files(&samples);
+    match std::env::var_os("EFFACE_FOREIGN") {
+        Some(dir) => files.extend(parquet_files(Path::new(&dir))),
+        None => eprintln!("skipped: EFFACE_FOREIGN is not set, so only the samples are used"),
+    }
+    files
+}
+
+/// The columns of a shard that can be a subject, by name.
+fn subject_columns(shard: &Shard) -> Vec<(String, SubjectColumn)> {
+    let find = |name: String| {
+        let roles = Roles {
+            subjects: vec![name.clone()],
+            ..Roles::default()
+        };
+        Some((name, roles.subjects(shard).ok()?.pop()?))
+    };
+    column_names(shard.footer.schema()).into_iter().filter_map(find).collect()
+}
+
+/// Deletes one value of each possible subject column, each from a fresh copy, and compares.
+fn delete_from_each_column(path: &Path) -> usize {
+    let before = Contents::read(path).unwrap();
+    let shard = Shard::open(&Disk::new("/"), path.to_str().unwrap().trim_start_matches('/')).unwrap();
+    let mut tried = 0;
+    for (name, column) in subject_columns(&shard) {
+        let values = before.values(column.leaf);
+        let mut scratch = Vec::new();
+        let as_text = |raw: &[u8], scratch: &mut Vec<u8>| {
+            let text = String::from_utf8(column.kind.canonical(raw, scratch).to_vec()).ok()?;
+            (!text.is_empty()).then_some(text)
+        };
+        // The value in the most rows, and the one in the fewest.
+        let wanted = [
+            values.iter().max_by_key(|(_, rows)| **rows),
+            values.iter().min_by_key(|(_, rows)| **rows),
+        ];
+        for (raw, _) in wanted.into_iter().flatten() {
+            let Some(id) = as_text(raw, &mut scratch) else { continue };
+            let dir = tempfile::tempdir().unwrap();
+            let copy = dir.path().join("shard.parquet");
+            std::fs::copy(path, &copy).unwrap();
+            let config = Config {
+                subject: vec![name.clone()],
+                ..Config::default()
+            };
+            let disk = Arc::new(Disk::new(dir.path()));
+            let engine = Engine::open(disk, config, EngineOptions::default()).unwrap();
+            let mut request = Request::delete(Subjects::new([id]).unwrap(), jiff::Timestamp::UNIX_EPOCH);
+            request.max_match = 1.0;
+            let what = format!("{} by {name}", path.display());
+            let report = engine
+                .delete(&request, None, &DeleteOptions::default())
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            let dropped = before.rows_with(column.leaf, raw);
+            assert_eq!(report.rows_removed, dropped.len() as u64, "{what}");
+            let after = Contents::read(&copy).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let expected = Contents::read(path).unwrap().without(|row| dropped.binary_search(&row).is_ok());
+            compare(&expected, &after, &what);
+            tried += 1;
+        }
+    }
+    tried
+}
+
+fn compare(expected: &Contents, found: &Contents, what: &str) {
+    assert_eq!(expected.schema, found.schema, "{what}");
+    assert_eq!(expected.about, found.about, "{what}");
+    assert_eq!(expected.row_groups.len(), found.row_groups.len(), "{what}");
+    for (number, (expected, found)) in expected.row_groups.iter().zip(&found.row_groups).enumerate() {
+        assert_eq!(expected.sorting, found.sorting, "{what}, row group {number}");
+        for (leaf, (expected, found)) in expected.leaves.iter().zip(&found.leaves).enumerate() {
+            assert!(expected == found, "{what}: leaf {leaf} of row group {number} differs");
+        }
+        assert_eq!(expected.styles, found.styles, "{what}, row group {number}");
+    }
+}
+
+#[test]
+fn one_value_deleted_leaves_what_the_naive_filter_leaves() {
+    let mut tried = 0;
+    for path in files() {
+        let disk = Disk::new("/");
+        let relative = path.to_str().unwrap().trim_start_matches('/');
+        match Shard::open(&disk, relative) {
+            Ok(_) => tried += delete_from_each_column(&path),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+                assert!(error.to_string().contains(relative), "{error}");
+            }
+        }
+    }
+    assert!(tried > 10, "only {tried} deletes were tried");
+}
+
+#[test]
+fn damaged_files_end_in_an_error_or_in_a_right_result_and_are_left_untouched() {
+    let Some(dir) = std::env::var_os("EFFACE_FOREIGN") else {
+        eprintln!("skipped: EFFACE_FOREIGN is not set");
+        return;
+    };
+    for path in parquet_files(&Path::new(&dir).join("bad")) {
+        let before = std::fs::read(&path).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        std::fs::write(dir.path().join("shard.parquet"), &before).unwrap();
+        let Ok(shard) = Shard::open(&disk, "shard.parquet") else { continue };
+        for (name, _) in subject_columns(&shard) {
+            let config = Config {
+                subject: vec![name],
+                ..Config::default()
+            };
+            let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+            let engine = Engine::open(storage, config, EngineOptions::default()).unwrap();
+            let request = Request::delete(Subjects::new(["1"]).unwrap(), jiff::Timestamp::UNIX_EPOCH);
+            let result = engine.delete(&request, None, &DeleteOptions::default());
+            let after = std::fs::read(dir.path().join("shard.parquet")).unwrap();
+            match result {
+                Ok(report) => assert!(report.rows_removed > 0),
+                Err(_) => assert!(before == after, "{} was touched", path.display()),
+            }
+        }
+    }
+}

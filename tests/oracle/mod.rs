@@ -1,0 +1,166 @@
+//! The naive way: read every leaf of a whole file with the `parquet` crate's own file reader, keep the
+//! rows that should be kept in a `Vec`, and compare bit by bit.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{AsBytes, DataType};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+
+/// One value or null of a leaf: repetition level, definition level, bytes.
+pub type Cell = (i16, i16, Option<Vec<u8>>);
+
+/// A file as the naive reader sees it.
+#[derive(Debug, PartialEq)]
+pub struct Contents {
+    /// The schema as text, with field ids and logical types.
+    pub schema: String,
+    /// `created_by` and key-values.
+    pub about: (Option<String>, Vec<(String, Option<String>)>),
+    /// Row groups: per leaf, per row, its cells.
+    pub row_groups: Vec<RowGroup>,
+}
+
+/// One row group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowGroup {
+    /// Per leaf: codec, encodings of pages, page version.
+    pub styles: Vec<String>,
+    /// Per leaf, per row, its cells.
+    pub leaves: Vec<Vec<Vec<Cell>>>,
+    /// Sorting columns.
+    pub sorting: String,
+}
+
+impl Contents {
+    /// Reads `path` in full.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let reader = SerializedFileReader::new(File::open(path).unwrap()).map_err(|e| e.to_string())?;
+        let file = reader.metadata().file_metadata();
+        let mut schema = Vec::new();
+        parquet::schema::printer::print_schema(&mut schema, file.schema());
+        let pairs = file.key_value_metadata().cloned().unwrap_or_default();
+        let mut row_groups = Vec::new();
+        for number in 0..reader.num_row_groups() {
+            let group = reader.get_row_group(number).map_err(|e| e.to_string())?;
+            let mut leaves = Vec::new();
+            let mut styles = Vec::new();
+            for leaf in 0..group.num_columns() {
+                let meta = group.metadata().column(leaf);
+                styles.push(format!("{:?} {:?}", meta.compression(), data_encodings(&*group, leaf)?));
+                let max = meta.column_descr().max_def_level();
+                let column = group.get_column_reader(leaf).map_err(|e| e.to_string())?;
+                leaves.push(rows(column, max)?);
+            }
+            row_groups.push(RowGroup {
+                styles,
+                leaves,
+                sorting: format!("{:?}", group.metadata().sorting_columns()),
+            });
+        }
+        Ok(Self {
+            schema: String::from_utf8(schema).unwrap(),
+            about: (
+                file.created_by().map(str::to_owned),
+                pairs.into_iter().map(|pair| (pair.key, pair.value)).collect(),
+            ),
+            row_groups,
+        })
+    }
+
+    /// Without the rows for which `drop` says so (counted in the file); row groups without rows are gone.
+    pub fn without(mut self, drop: impl Fn(usize) -> bool) -> Self {
+        let mut base = 0;
+        self.row_groups.retain_mut(|group| {
+            let rows = group.leaves.first().map_or(0, Vec::len);
+            for leaf in &mut group.leaves {
+                let mut at = base;
+                leaf.retain(|_| {
+                    at += 1;
+                    !drop(at - 1)
+                });
+            }
+            base += rows;
+            rows == 0 || group.leaves.first().is_some_and(|leaf| !leaf.is_empty())
+        });
+        self
+    }
+
+    /// Rows of the file.
+    pub fn rows(&self) -> usize {
+        self.row_groups.iter().map(|group| group.leaves.first().map_or(0, Vec::len)).sum()
+    }
+
+    /// Rows (counted in the file) in which some cell of `leaf` is `value`.
+    pub fn rows_with(&self, leaf: usize, value: &[u8]) -> Vec<usize> {
+        self.row_groups
+            .iter()
+            .flat_map(|group| &group.leaves[leaf])
+            .enumerate()
+            .filter(|(_, cells)| cells.iter().any(|cell| cell.2.as_deref() == Some(value)))
+            .map(|(row, _)| row)
+            .collect()
+    }
+
+    /// How often each value of `leaf` occurs, by rows.
+    pub fn values(&self, leaf: usize) -> BTreeMap<Vec<u8>, usize> {
+        let mut values = BTreeMap::new();
+        let rows = self.row_groups.iter().flat_map(|group| &group.leaves[leaf]);
+        for value in rows.flatten().filter_map(|cell| cell.2.clone()) {
+            *values.entry(value).or_default() += 1;
+        }
+        values
+    }
+}
+
+/// The page version and encodings of a chunk's data pages, as a set.
+fn data_encodings(group: &dyn parquet::file::reader::RowGroupReader, leaf: usize) -> Result<String, String> {
+    let mut found = std::collections::BTreeSet::new();
+    for page in group.get_column_page_reader(leaf).map_err(|e| e.to_string())? {
+        let page = page.map_err(|e| e.to_string())?;
+        found.insert(format!("{:?} {:?}", page.page_type(), page.encoding()));
+    }
+    Ok(format!("{found:?}"))
+}
+
+fn rows(column: ColumnReader, max_definition: i16) -> Result<Vec<Vec<Cell>>, String> {
+    match column {
+        ColumnReader::BoolColumnReader(reader) => typed(reader, max_definition),
+        ColumnReader::Int32ColumnReader(reader) => typed(reader, max_definition),
+        ColumnReader::Int64ColumnReader(reader) => typed(reader, max_definition),
+        ColumnReader::Int96ColumnReader(reader) => typed(reader, max_definition),
+        ColumnReader::FloatColumnReader(reader) => typed(reader, max_definition),
+        ColumnReader::DoubleColumnReader(reader) => typed(reader, max_definition),
+        ColumnReader::ByteArrayColumnReader(reader) => typed(reader, max_definition),
+        ColumnReader::FixedLenByteArrayColumnReader(reader) => typed(reader, max_definition),
+    }
+}
+
+fn typed<T: DataType>(mut reader: ColumnReaderImpl<T>, max_definition: i16) -> Result<Vec<Vec<Cell>>, String> {
+    let (mut definition, mut repetition, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rows: Vec<Vec<Cell>> = Vec::new();
+    loop {
+        definition.clear();
+        repetition.clear();
+        values.clear();
+        let (_, _, levels) = reader
+            .read_records(1000, Some(&mut definition), Some(&mut repetition), &mut values)
+            .map_err(|e| e.to_string())?;
+        if levels == 0 {
+            return Ok(rows);
+        }
+        let mut values = values.iter();
+        for at in 0..levels {
+            let level = definition.get(at).copied().unwrap_or(max_definition);
+            let value = (level == max_definition).then(|| values.next().unwrap().as_bytes().to_vec());
+            let repeat = repetition.get(at).copied().unwrap_or(0);
+            if repeat == 0 {
+                rows.push(Vec::new());
+            }
+            rows.last_mut().unwrap().push((repeat, level, value));
+        }
+    }
+}
