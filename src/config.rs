@@ -85,10 +85,12 @@ impl Config {
             path: Self::PATH.to_owned(),
             reason: "it is not UTF-8".into(),
         })?;
-        toml::from_str(&text).map(Some).map_err(|source| Error::Config {
-            path: Self::PATH.to_owned(),
-            source: Box::new(source),
-        })
+        toml::from_str(&text)
+            .map(Some)
+            .map_err(|source| Error::Config {
+                path: Self::PATH.to_owned(),
+                source: Box::new(source),
+            })
     }
 
     /// Writes the configuration into a dataset, in one step.
@@ -126,7 +128,9 @@ impl Config {
 
     /// Whether the shard at `path` may lack the subject column.
     pub fn may_lack_subject(&self, path: &str) -> bool {
-        self.ignore.iter().any(|start| path.starts_with(start.as_str()))
+        self.ignore
+            .iter()
+            .any(|start| path.starts_with(start.as_str()))
     }
 
     /// What the index depends on: another one makes it worthless.
@@ -160,6 +164,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::new(dir.path());
         storage::publish(&disk, Config::PATH, b"subjects = [\"x\"]").unwrap();
-        assert!(Config::load(&disk).unwrap_err().to_string().contains("subjects"));
+        assert!(
+            Config::load(&disk)
+                .unwrap_err()
+                .to_string()
+                .contains("subjects")
+        );
     }
 }

@@ -59,7 +59,8 @@ pub fn list(storage: &dyn Storage, config: &Config) -> Result<Files> {
 
 fn is_shard(path: &str) -> bool {
     // Readers skip what begins so, but for partitions of a column with such a name.
-    let is_hidden = |part: &str| part.starts_with('.') || (part.starts_with('_') && !part.contains('='));
+    let is_hidden =
+        |part: &str| part.starts_with('.') || (part.starts_with('_') && !part.contains('='));
     let lower = path.to_ascii_lowercase();
     ENDINGS.iter().any(|ending| lower.ends_with(ending)) && !path.split('/').any(is_hidden)
 }
@@ -69,7 +70,11 @@ fn catalog(path: &str) -> Option<String> {
     let at = parts.iter().position(|part| CATALOGS.contains(part))?;
     let (dirs, rest) = parts.split_at(at + 1);
     let is_iceberg = dirs.last() == Some(&"metadata");
-    if is_iceberg && !rest.last().is_some_and(|name| name.ends_with(".metadata.json")) {
+    if is_iceberg
+        && !rest
+            .last()
+            .is_some_and(|name| name.ends_with(".metadata.json"))
+    {
         return None;
     }
     (!rest.is_empty()).then(|| dirs.join("/"))
@@ -84,11 +89,20 @@ mod tests {
         for path in ["a.parquet", "d=1/b.PARQUET", "_d=1/c.pq"] {
             assert!(is_shard(path), "{path}");
         }
-        for path in ["_a.parquet", ".a.parquet", "_efface/a.parquet", "x/.y/a.parquet", "a.csv"] {
+        for path in [
+            "_a.parquet",
+            ".a.parquet",
+            "_efface/a.parquet",
+            "x/.y/a.parquet",
+            "a.csv",
+        ] {
             assert!(!is_shard(path), "{path}");
         }
         assert_eq!(catalog("_delta_log/0.json").as_deref(), Some("_delta_log"));
-        assert_eq!(catalog("t/metadata/v1.metadata.json").as_deref(), Some("t/metadata"));
+        assert_eq!(
+            catalog("t/metadata/v1.metadata.json").as_deref(),
+            Some("t/metadata")
+        );
         assert_eq!(catalog("metadata/part.parquet"), None);
         assert_eq!(catalog("metadata"), None);
     }

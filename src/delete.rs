@@ -150,7 +150,9 @@ impl Engine {
             memory: self.options.memory,
             zstd_level: options.zstd_level.unwrap_or(ZSTD_LEVEL),
         };
-        self.options.observer.begin("rewriting", plan.shards.len() as u64);
+        self.options
+            .observer
+            .begin("rewriting", plan.shards.len() as u64);
         for shard in &plan.shards {
             let done = self.replace_shard(shard, wanted, &options)?;
             report.rows_removed += done.rows_removed;
@@ -172,7 +174,12 @@ impl Engine {
     }
 
     /// Replaces one shard; one that another process replaced meanwhile is taken from its new content.
-    fn replace_shard(&self, plan: &ShardPlan, wanted: &Wanted, options: &RewriteOptions) -> Result<RewriteReport> {
+    fn replace_shard(
+        &self,
+        plan: &ShardPlan,
+        wanted: &Wanted,
+        options: &RewriteOptions,
+    ) -> Result<RewriteReport> {
         let mut shard = Shard::open(&*self.storage, &plan.path)?;
         let mut rows = plan.rows.clone();
         let mut is_as_planned = shard.footer.hash == plan.footer_hash;
@@ -180,7 +187,10 @@ impl Engine {
             if !is_as_planned {
                 let roles = self.config.roles();
                 let all = (0..).take(shard.footer.row_groups().len()).collect();
-                rows = self.select(&shard, &roles, all, wanted, None)?.selection.rows;
+                rows = self
+                    .select(&shard, &roles, all, wanted, None)?
+                    .selection
+                    .rows;
                 if rows.is_empty() {
                     return Ok(RewriteReport::default());
                 }
@@ -245,10 +255,19 @@ impl Engine {
 
     /// Checks a new shard against the old one: its rows add up, what was made anew can be decoded in
     /// full, and no wanted id is left in it.
-    fn check(&self, old: &Shard, rows: &RoaringBitmap, new: &Shard, wanted: &Wanted) -> Result<(), String> {
+    fn check(
+        &self,
+        old: &Shard,
+        rows: &RoaringBitmap,
+        new: &Shard,
+        wanted: &Wanted,
+    ) -> Result<(), String> {
         let expected = old.footer.rows().saturating_sub(rows.len());
         if new.footer.rows() != expected {
-            return Err(format!("it has {} rows instead of {expected}", new.footer.rows()));
+            return Err(format!(
+                "it has {} rows instead of {expected}",
+                new.footer.rows()
+            ));
         }
         let selection = crate::shard::select::Selection {
             rows: rows.clone(),
@@ -257,7 +276,13 @@ impl Engine {
         let touched = touched_row_groups(old, &selection);
         let mut made_anew = Vec::new();
         let mut number = 0;
-        for (position, (group, base)) in old.footer.row_groups().iter().zip(old.row_bases()).enumerate() {
+        for (position, (group, base)) in old
+            .footer
+            .row_groups()
+            .iter()
+            .zip(old.row_bases())
+            .enumerate()
+        {
             let row = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
             let is_touched = touched.contains(&position);
             let is_dropped = is_touched
@@ -271,16 +296,29 @@ impl Engine {
             .subjects_of(&self.config.roles(), new)
             .map_err(|error| error.to_string())?;
         made_anew.par_iter().try_for_each(|group| {
-            let left = select(new, [*group], &columns, wanted, None).map_err(|error| error.to_string())?;
+            let left =
+                select(new, [*group], &columns, wanted, None).map_err(|error| error.to_string())?;
             if !left.rows.is_empty() {
-                return Err(format!("{} rows to delete are still in row group {group}", left.rows.len()));
+                return Err(format!(
+                    "{} rows to delete are still in row group {group}",
+                    left.rows.len()
+                ));
             }
-            let chunks = new.footer.row_groups().get(*group as usize).map(|group| &group.chunks);
-            let chunks = chunks.into_iter().flatten().zip(new.footer.schema().columns());
+            let chunks = new
+                .footer
+                .row_groups()
+                .get(*group as usize)
+                .map(|group| &group.chunks);
+            let chunks = chunks
+                .into_iter()
+                .flatten()
+                .zip(new.footer.schema().columns());
             chunks.par_bridge().try_for_each(|(chunk, descriptor)| {
                 let path = descriptor.path().string();
                 let mut pages = ChunkPages::new(Arc::clone(&new.file), chunk, &path);
-                pages.try_for_each(|page| page.map(drop)).map_err(|error| error.to_string())
+                pages
+                    .try_for_each(|page| page.map(drop))
+                    .map_err(|error| error.to_string())
             })
         })
     }
@@ -292,8 +330,13 @@ impl Engine {
             // Every shard was removed: the index of nothing is no index.
             Err(Error::NoShards { .. }) => {
                 let stale = self.storage.list(crate::index::DIRECTORY)?;
-                debug_assert!(report.shards_removed > 0, "shards vanish only when they are removed");
-                stale.iter().try_for_each(|file| self.storage.remove(&file.path))
+                debug_assert!(
+                    report.shards_removed > 0,
+                    "shards vanish only when they are removed"
+                );
+                stale
+                    .iter()
+                    .try_for_each(|file| self.storage.remove(&file.path))
             }
             Err(error) => Err(error),
         }

@@ -79,6 +79,8 @@ pub struct IndexReport {
     pub postings: u64,
     /// Bytes of the index.
     pub bytes: u64,
+    /// Segment files.
+    pub segments: usize,
     /// Shards that were new.
     pub added: usize,
     /// Shards that had changed.
@@ -184,6 +186,7 @@ impl Engine {
             subjects: report.stats.subjects,
             postings: report.stats.postings,
             bytes: report.stats.bytes,
+            segments: report.stats.segments,
             added: report.added,
             changed: report.changed,
             removed: report.removed,
@@ -207,8 +210,13 @@ impl Engine {
         let (mut subject, mut time) = (Vec::new(), None);
         if let Some(first) = shards.first() {
             let columns = self.subjects_of(&roles, first)?;
-            subject = columns.iter().map(|column| column.descriptor.path().string()).collect();
-            time = roles.time(first)?.map(|column| column.descriptor.path().string());
+            subject = columns
+                .iter()
+                .map(|column| column.descriptor.path().string())
+                .collect();
+            time = roles
+                .time(first)?
+                .map(|column| column.descriptor.path().string());
         }
         let index = match Index::open(&*self.storage, &self.config.index_key()) {
             Ok(None) => IndexState::Missing,
@@ -216,12 +224,16 @@ impl Engine {
             Err(Error::State { reason, .. }) => IndexState::Damaged(reason),
             Err(error) => return Err(error),
         };
-        let infos = files.shards.iter().zip(&shards).map(|(file, shard)| ShardInfo {
-            path: file.path.clone(),
-            bytes: file.size,
-            row_groups: shard.footer.row_groups().len() as u64,
-            rows: shard.footer.rows(),
-        });
+        let infos = files
+            .shards
+            .iter()
+            .zip(&shards)
+            .map(|(file, shard)| ShardInfo {
+                path: file.path.clone(),
+                bytes: file.size,
+                row_groups: shard.footer.row_groups().len() as u64,
+                rows: shard.footer.rows(),
+            });
         Ok(Inspection {
             shards: infos.collect(),
             subject,
@@ -267,7 +279,7 @@ impl Engine {
                 rows: shard.rows.clone(),
             })
             .collect();
-        Export::new(Arc::clone(&self.storage), shards, ExportOptions::default())
+        Export::new(Arc::clone(&self.storage), shards, &ExportOptions::default())
     }
 
     pub(crate) fn lock(&self) -> Result<Box<dyn Lock>> {
@@ -284,7 +296,10 @@ impl Engine {
     }
 
     /// Refreshes the index; the caller holds the lock. A damaged index is made anew, with one warning.
-    pub(crate) fn refresh_locked(&self, files: &Files) -> Result<(Index, RefreshReport, Option<String>)> {
+    pub(crate) fn refresh_locked(
+        &self,
+        files: &Files,
+    ) -> Result<(Index, RefreshReport, Option<String>)> {
         let configuration = self.config.index_key();
         let options = RefreshOptions {
             configuration: &configuration,
@@ -321,12 +336,15 @@ impl Engine {
         let roles = self.config.roles();
         let wanted = wanted(expansion);
         let candidates = self.candidates(files, index, &wanted)?;
-        self.options.observer.begin("selecting", candidates.len() as u64);
+        self.options
+            .observer
+            .begin("selecting", candidates.len() as u64);
         let selected: Vec<SelectedShard> = candidates
             .into_par_iter()
             .map(|candidate| {
                 let shard = Shard::open(&*self.storage, &candidate.path)?;
-                let selected = self.select(&shard, &roles, candidate.row_groups, &wanted, window)?;
+                let selected =
+                    self.select(&shard, &roles, candidate.row_groups, &wanted, window)?;
                 self.options.observer.advance(1);
                 Ok(selected)
             })
@@ -364,14 +382,21 @@ impl Engine {
 
     pub(crate) fn subjects_of(&self, roles: &Roles, shard: &Shard) -> Result<Vec<SubjectColumn>> {
         match roles.subjects(shard) {
-            Err(Error::MissingColumn { .. }) if self.config.may_lack_subject(&shard.path) => Ok(Vec::new()),
+            Err(Error::MissingColumn { .. }) if self.config.may_lack_subject(&shard.path) => {
+                Ok(Vec::new())
+            }
             result => result,
         }
     }
 
     /// The row groups that may hold wanted ids: what the index nominates, and all of those shards that it
     /// does not know as they are.
-    fn candidates(&self, files: &Files, index: Option<&Index>, wanted: &Wanted) -> Result<Vec<Candidate>> {
+    fn candidates(
+        &self,
+        files: &Files,
+        index: Option<&Index>,
+        wanted: &Wanted,
+    ) -> Result<Vec<Candidate>> {
         let mut known = HashMap::new();
         let mut nominated = BTreeMap::new();
         if let Some(index) = index {
@@ -402,7 +427,9 @@ impl Engine {
                     }
                     _ => {
                         let shard = Shard::open(&*self.storage, &file.path)?;
-                        (0..).take(shard.footer.row_groups().len()).collect::<Vec<u32>>()
+                        (0..)
+                            .take(shard.footer.row_groups().len())
+                            .collect::<Vec<u32>>()
                     }
                 };
                 Ok((!row_groups.is_empty()).then(|| Candidate {
@@ -496,7 +523,11 @@ pub(crate) fn touched_row_groups(shard: &Shard, selection: &Selection) -> Vec<us
 /// Pages of a chunk. Walking all their headers also finds what can't be rewritten before anything is touched.
 fn page_count(shard: &Shard, chunk: &crate::parquet_bytes::footer::Chunk) -> Result<u64> {
     const HEADER_READ_BYTES: u64 = 512;
-    let mut walk = PageWalk::with_read_len(Arc::clone(&shard.file), chunk.range.clone(), HEADER_READ_BYTES);
+    let mut walk = PageWalk::with_read_len(
+        Arc::clone(&shard.file),
+        chunk.range.clone(),
+        HEADER_READ_BYTES,
+    );
     let mut pages = 0;
     while let Some(page) = walk.peek().map_err(|error| error.in_shard(&shard.path))? {
         walk.skip(&page);
@@ -515,7 +546,9 @@ fn index_state(index: &Index, files: &Files, shards: &[Shard]) -> IndexState {
     for (file, shard) in files.shards.iter().zip(shards) {
         match known.get(file.path.as_str()) {
             None => added += 1,
-            Some(entry) if entry.size != file.size || entry.footer_hash != shard.footer.hash => changed += 1,
+            Some(entry) if entry.size != file.size || entry.footer_hash != shard.footer.hash => {
+                changed += 1;
+            }
             Some(_) => {}
         }
     }
@@ -557,11 +590,18 @@ impl ShardSource for Shards<'_> {
         Self::footer_of(&Shard::open(&*self.engine.storage, &file.path)?)
     }
 
-    fn scan(&self, file: &FileInfo, seed: u64, emit: &mut dyn FnMut(SubjectHash, u32)) -> Result<ShardFooter> {
+    fn scan(
+        &self,
+        file: &FileInfo,
+        seed: u64,
+        emit: &mut dyn FnMut(SubjectHash, u32),
+    ) -> Result<ShardFooter> {
         let shard = Shard::open(&*self.engine.storage, &file.path)?;
         for column in self.engine.subjects_of(&self.roles, &shard)? {
             for (number, group) in (0_u32..).zip(shard.footer.row_groups()) {
-                let Some(chunk) = group.chunks.get(column.leaf) else { continue };
+                let Some(chunk) = group.chunks.get(column.leaf) else {
+                    continue;
+                };
                 ids::distinct(&shard.file, chunk, &column, &mut |value| {
                     emit(SubjectHash::of(value, seed), number);
                 })

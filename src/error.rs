@@ -84,7 +84,9 @@ pub enum Error {
     },
 
     /// There is nothing to work on.
-    #[error("{path}: no Parquet shards here (looked for *.parquet, below directories not starting with '_' or '.')")]
+    #[error(
+        "{path}: no Parquet shards here (looked for *.parquet, below directories not starting with '_' or '.')"
+    )]
     NoShards {
         /// The dataset directory.
         path: String,
@@ -119,7 +121,9 @@ pub enum Error {
     },
 
     /// Two shards give a column types that have no common type.
-    #[error("column {column:?} is {left} in {left_path} but {right} in {right_path}: export them one by one")]
+    #[error(
+        "column {column:?} is {left} in {left_path} but {right} in {right_path}: export them one by one"
+    )]
     SchemaConflict {
         /// The column.
         column: String,
@@ -141,7 +145,10 @@ pub enum Error {
     },
 
     /// More subjects than one request may name.
-    #[error("{found} subject ids after de-duplication, but a request may name at most {}: split it", limits::SUBJECTS_MAX)]
+    #[error(
+        "{found} subject ids after de-duplication, but a request may name at most {}: split it",
+        limits::SUBJECTS_MAX
+    )]
     TooManySubjects {
         /// How many there were.
         found: usize,
@@ -177,7 +184,9 @@ pub enum Error {
     },
 
     /// One submitted id expands to too many ids.
-    #[error("subject id {position} expands to more than {cap} ids: the identity graph looks broken there (raise the cap with --identity-cap, or use --identity exact)")]
+    #[error(
+        "subject id {position} expands to more than {cap} ids: the identity graph looks broken there (raise the cap with --identity-cap, or use --identity exact)"
+    )]
     IdentityCap {
         /// Its position in the request, counted from 1.
         position: usize,
@@ -197,7 +206,9 @@ pub enum Error {
     },
 
     /// The plan is no longer what the caller agreed to.
-    #[error("the plan's digest is now {found}, not {expected}: the data or the request changed; look at the new plan")]
+    #[error(
+        "the plan's digest is now {found}, not {expected}: the data or the request changed; look at the new plan"
+    )]
     PlanChanged {
         /// The digest that the caller gave.
         expected: String,
@@ -206,14 +217,18 @@ pub enum Error {
     },
 
     /// The dataset is a table of a format that keeps its own list of files.
-    #[error("{path} belongs to a table format with a catalog of its own, which rewriting shards would break: use `efface rewrite` on single files and commit them through the catalog")]
+    #[error(
+        "{path} belongs to a table format with a catalog of its own, which rewriting shards would break: use `efface rewrite` on single files and commit them through the catalog"
+    )]
     ManagedTable {
         /// The catalog's directory.
         path: String,
     },
 
     /// A shard is a link, so replacing it would leave the bytes behind it untouched.
-    #[error("{path} is a symbolic link: replacing the link would leave the rows in the file that it points to; run efface where the file is")]
+    #[error(
+        "{path} is a symbolic link: replacing the link would leave the rows in the file that it points to; run efface where the file is"
+    )]
     LinkedShard {
         /// The link.
         path: String,
@@ -229,14 +244,18 @@ pub enum Error {
     },
 
     /// A shard was replaced by another process.
-    #[error("{path} was changed by another process meanwhile: nothing of it was replaced, run again")]
+    #[error(
+        "{path} was changed by another process meanwhile: nothing of it was replaced, run again"
+    )]
     ShardChanged {
         /// The shard.
         path: String,
     },
 
     /// A rewritten shard did not read back as it was meant; the old one is still in place.
-    #[error("{path}: the rewritten shard failed its check ({reason}); the old shard was left in place")]
+    #[error(
+        "{path}: the rewritten shard failed its check ({reason}); the old shard was left in place"
+    )]
     CheckFailed {
         /// The shard.
         path: String,
@@ -309,7 +328,9 @@ pub enum FormatError {
     },
 
     /// A page's bytes do not have the checksum that its header holds.
-    #[error("page at offset {offset}: its header says CRC {expected:08x}, its bytes have {found:08x}")]
+    #[error(
+        "page at offset {offset}: its header says CRC {expected:08x}, its bytes have {found:08x}"
+    )]
     Checksum {
         /// Where the page begins.
         offset: u64,
@@ -361,8 +382,8 @@ impl Error {
             Self::Io { .. } => ErrorKind::Io,
             Self::Shard { source, .. } => match source {
                 FormatError::Read { .. } => ErrorKind::Io,
-                FormatError::Unsupported { .. } => ErrorKind::Unsupported,
-                FormatError::Parquet {
+                FormatError::Unsupported { .. }
+                | FormatError::Parquet {
                     source: ParquetError::NYI(_),
                     ..
                 } => ErrorKind::Unsupported,
@@ -405,16 +426,16 @@ impl Error {
 /// The first few of a list of positions, for a message.
 fn list(positions: &[usize]) -> String {
     const SHOWN: usize = 20;
-    let mut text = positions
+    let shown: Vec<_> = positions
         .iter()
         .take(SHOWN)
         .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
-    if positions.len() > SHOWN {
-        text.push_str(&format!(" and {} more", positions.len() - SHOWN));
+        .collect();
+    let shown = shown.join(", ");
+    match positions.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
-    text
 }
 
 #[expect(

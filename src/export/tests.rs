@@ -108,12 +108,16 @@ fn file(
 fn events(rows: usize, seed: i64) -> RecordBatch {
     let number = |row: usize| i64::try_from(row).unwrap() * 7 + seed;
     let some = |row: usize, every: i64| (number(row) % every != 0).then(|| number(row));
-    let ids: ArrayRef = Arc::new(Int64Array::from_iter((0..rows).map(|row| some(row, 5))));
-    let names: ArrayRef = Arc::new(StringArray::from_iter(
-        (0..rows).map(|row| some(row, 3).map(|id| format!("u{}", id % 11))),
-    ));
+    let ids: ArrayRef = Arc::new((0..rows).map(|row| some(row, 5)).collect::<Int64Array>());
+    let names: ArrayRef = Arc::new(
+        (0..rows)
+            .map(|row| some(row, 3).map(|id| format!("u{}", id % 11)))
+            .collect::<StringArray>(),
+    );
     let times: ArrayRef = Arc::new(
-        TimestampMicrosecondArray::from_iter((0..rows).map(|row| some(row, 13)))
+        (0..rows)
+            .map(|row| some(row, 13))
+            .collect::<TimestampMicrosecondArray>()
             .with_timezone("UTC"),
     );
     let mut lists = ListBuilder::new(Int32Builder::new());

@@ -42,9 +42,16 @@ impl BloomHeader {
         file.read_at(offset, &mut bytes)
             .map_err(|source| FormatError::Read { offset, source })?;
         let (tree, used) = Struct::read(&bytes, "bloom filter header", offset)?;
-        let len = tree.i32(1).and_then(|len| u64::try_from(len).ok()).unwrap_or(0);
+        let len = tree
+            .i32(1)
+            .and_then(|len| u64::try_from(len).ok())
+            .unwrap_or(0);
         let start = offset + used as u64;
-        if len == 0 || !len.is_multiple_of(BLOCK_BYTES) || len > BLOOM_BYTES_MAX || start + len > file.len() {
+        if len == 0
+            || !len.is_multiple_of(BLOCK_BYTES)
+            || len > BLOOM_BYTES_MAX
+            || start + len > file.len()
+        {
             return Err(FormatError::Invalid {
                 structure: "bloom filter header",
                 offset,
@@ -66,9 +73,11 @@ impl BloomHeader {
 
     /// Whether its hash, algorithm and compression are those that the format defines so far (1 each).
     pub fn is_known(&self) -> bool {
-        [2, 3, 4]
-            .into_iter()
-            .all(|field| self.tree.structure(field).is_some_and(|union| union.structure(1).is_some()))
+        [2, 3, 4].into_iter().all(|field| {
+            self.tree
+                .structure(field)
+                .is_some_and(|union| union.structure(1).is_some())
+        })
     }
 }
 

@@ -48,13 +48,11 @@ impl ChunkPages {
     /// The next page that holds values or a dictionary.
     fn peek(&mut self) -> Result<Option<PageHeader>, FormatError> {
         while let Some(page) = self.walk.peek()? {
-            match page.kind {
-                PageKind::Other => self.walk.skip(&page),
-                _ => {
-                    self.check_values(&page)?;
-                    return Ok(Some(page));
-                }
+            if page.kind != PageKind::Other {
+                self.check_values(&page)?;
+                return Ok(Some(page));
             }
+            self.walk.skip(&page);
         }
         if self.seen == self.claimed {
             return Ok(None);
@@ -179,7 +177,10 @@ fn external(error: FormatError) -> ParquetError {
 ///
 /// # Errors
 /// What `run` returns, or that it panicked.
-pub fn guarded<T>(context: &str, run: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, FormatError> {
+pub fn guarded<T>(
+    context: &str,
+    run: impl FnOnce() -> Result<T, ParquetError>,
+) -> Result<T, FormatError> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(ParquetError::External(source))) => match source.downcast::<FormatError>() {
@@ -237,9 +238,12 @@ impl ChunkReader for ParquetFile {
             }));
         }
         let mut bytes = vec![0; length];
-        self.0
-            .read_at(start, &mut bytes)
-            .map_err(|source| external(FormatError::Read { offset: start, source }))?;
+        self.0.read_at(start, &mut bytes).map_err(|source| {
+            external(FormatError::Read {
+                offset: start,
+                source,
+            })
+        })?;
         Ok(bytes.into())
     }
 }
@@ -253,7 +257,9 @@ pub struct ReadFrom {
 impl io::Read for ReadFrom {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.file.len().saturating_sub(self.at);
-        let len = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let len = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
         let (part, _) = buffer.split_at_mut(len);
         self.file.read_at(self.at, part)?;
         self.at += len as u64;

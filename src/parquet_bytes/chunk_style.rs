@@ -24,6 +24,10 @@ const BOUND_BYTES_MAX: usize = 64;
 
 /// How a chunk was written.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about how a chunk was written"
+)]
 pub struct ChunkStyle {
     /// Page compression.
     pub codec: Codec,
@@ -71,7 +75,8 @@ impl StatisticsStyle {
     pub fn of(tree: &Struct) -> Self {
         Self {
             deprecated: tree.get(statistics::MIN).is_some() || tree.get(statistics::MAX).is_some(),
-            bounds: tree.get(statistics::MIN_VALUE).is_some() || tree.get(statistics::MAX_VALUE).is_some(),
+            bounds: tree.get(statistics::MIN_VALUE).is_some()
+                || tree.get(statistics::MAX_VALUE).is_some(),
             nulls: tree.get(statistics::NULL_COUNT).is_some(),
         }
     }
@@ -103,7 +108,8 @@ impl ChunkStyle {
             pages: 0,
         };
         let mut dictionary_page = Encoding::PLAIN;
-        let mut walk = PageWalk::with_read_len(Arc::clone(file), chunk.range.clone(), HEADER_READ_BYTES);
+        let mut walk =
+            PageWalk::with_read_len(Arc::clone(file), chunk.range.clone(), HEADER_READ_BYTES);
         while let Some(page) = walk.peek()? {
             walk.skip(&page);
             style.has_crc |= page.crc.is_some();

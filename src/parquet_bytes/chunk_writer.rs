@@ -110,7 +110,11 @@ impl ChunkWriter {
     ///
     /// # Errors
     /// When the writer was not closed.
-    pub fn finish(self, source: &Struct, result: &ColumnCloseResult) -> Result<NewChunk, FormatError> {
+    pub fn finish(
+        self,
+        source: &Struct,
+        result: &ColumnCloseResult,
+    ) -> Result<NewChunk, FormatError> {
         let pages = Arc::try_unwrap(self.0)
             .ok()
             .and_then(|pages| pages.into_inner().ok())
@@ -150,7 +154,10 @@ impl Pages {
                 buf, num_values, ..
             } => {
                 self.codecs.compress(self.style.codec, buf, &mut body)?;
-                let encoding = self.style.dictionary.map_or(Encoding::PLAIN, |(page, _)| page);
+                let encoding = self
+                    .style
+                    .dictionary
+                    .map_or(Encoding::PLAIN, |(page, _)| page);
                 let kind = PageKind::Dictionary {
                     values: *num_values,
                     encoding,
@@ -188,16 +195,7 @@ impl Pages {
                     };
                     (kind, buf.len())
                 } else {
-                    let mut flat = Vec::with_capacity(buf.len() + 8);
-                    if self.has_repetition {
-                        flat.extend_from_slice(&rep_levels_byte_len.to_le_bytes());
-                        flat.extend_from_slice(repetition);
-                    }
-                    if self.has_definition {
-                        flat.extend_from_slice(&def_levels_byte_len.to_le_bytes());
-                        flat.extend_from_slice(definition);
-                    }
-                    flat.extend_from_slice(values);
+                    let flat = self.flat(repetition, definition, values)?;
                     self.codecs.compress(self.style.codec, &flat, &mut body)?;
                     let kind = PageKind::V1 {
                         values: *num_values,
@@ -245,6 +243,26 @@ impl Pages {
             offset,
             bytes_written: end - offset,
         })
+    }
+
+    /// The body of a page of version 1, from the parts of one of version 2.
+    fn flat(
+        &self,
+        repetition: &[u8],
+        definition: &[u8],
+        values: &[u8],
+    ) -> Result<Vec<u8>, FormatError> {
+        let mut flat = Vec::with_capacity(repetition.len() + definition.len() + values.len() + 8);
+        if self.has_repetition {
+            flat.extend_from_slice(&page_len(repetition.len())?.to_le_bytes());
+            flat.extend_from_slice(repetition);
+        }
+        if self.has_definition {
+            flat.extend_from_slice(&page_len(definition.len())?.to_le_bytes());
+            flat.extend_from_slice(definition);
+        }
+        flat.extend_from_slice(values);
+        Ok(flat)
     }
 
     /// Version 2 may leave values as they are where compressing them does not pay.
@@ -321,15 +339,25 @@ impl Pages {
 
     fn finish(self, source: &Struct, result: &ColumnCloseResult) -> NewChunk {
         let mut meta = source.clone();
-        let used: Vec<i32> = self.encodings.keys().map(|(_, encoding)| *encoding).collect();
+        let used: Vec<i32> = self
+            .encodings
+            .keys()
+            .map(|(_, encoding)| *encoding)
+            .collect();
         meta.set(
             column::ENCODINGS,
             Value::List(listed_encodings(&self.style.encodings, &used)),
         );
         meta.set(column::NUM_VALUES, Value::I64(result.metadata.num_values()));
         meta.set(column::TOTAL_UNCOMPRESSED_SIZE, int64(self.uncompressed));
-        meta.set(column::TOTAL_COMPRESSED_SIZE, int64(self.bytes.len() as u64));
-        meta.set(column::DATA_PAGE_OFFSET, int64(self.dictionary_end.unwrap_or(0)));
+        meta.set(
+            column::TOTAL_COMPRESSED_SIZE,
+            int64(self.bytes.len() as u64),
+        );
+        meta.set(
+            column::DATA_PAGE_OFFSET,
+            int64(self.dictionary_end.unwrap_or(0)),
+        );
         meta.set_or_remove(
             column::DICTIONARY_PAGE_OFFSET,
             self.dictionary_end.map(|_| Value::I64(0)),
@@ -378,8 +406,10 @@ impl Pages {
                     .filter(|all| self.style.has_size_statistics && !all.is_empty())
             };
             let index = result.column_index.as_ref();
-            let repetition = histograms(&|page| Some(index?.repetition_level_histogram(page)?.to_vec()));
-            let definition = histograms(&|page| Some(index?.definition_level_histogram(page)?.to_vec()));
+            let repetition =
+                histograms(&|page| Some(index?.repetition_level_histogram(page)?.to_vec()));
+            let definition =
+                histograms(&|page| Some(index?.definition_level_histogram(page)?.to_vec()));
             column_index(pages, order, repetition, definition).to_bytes()
         });
         let unencoded = result
@@ -388,7 +418,11 @@ impl Pages {
             .and_then(|index| index.unencoded_byte_array_data_bytes().cloned())
             .filter(|_| self.style.has_size_statistics);
         NewChunk {
-            pages: self.encodings.values().map(|count| u64::from(count.cast_unsigned())).sum(),
+            pages: self
+                .encodings
+                .values()
+                .map(|count| u64::from(count.cast_unsigned()))
+                .sum(),
             offset_index: OffsetIndex::new(self.locations, unencoded),
             bytes: self.bytes,
             meta,
@@ -415,8 +449,14 @@ fn statistics_tree(source: &Statistics, style: StatisticsStyle, signed_order: bo
             tree.set(statistics::MIN_VALUE, Value::Binary(min.to_vec()));
             tree.set(statistics::MAX_VALUE, Value::Binary(max.to_vec()));
             if !exact {
-                tree.set(statistics::IS_MIN_VALUE_EXACT, Value::Bool(source.min_is_exact()));
-                tree.set(statistics::IS_MAX_VALUE_EXACT, Value::Bool(source.max_is_exact()));
+                tree.set(
+                    statistics::IS_MIN_VALUE_EXACT,
+                    Value::Bool(source.min_is_exact()),
+                );
+                tree.set(
+                    statistics::IS_MAX_VALUE_EXACT,
+                    Value::Bool(source.max_is_exact()),
+                );
             }
         }
     }
@@ -433,8 +473,16 @@ fn size_statistics(result: &ColumnCloseResult) -> Struct {
     let histogram = |histogram: &[i64]| Value::List(List::of_i64(histogram.iter().copied()));
     let mut tree = Struct::default();
     tree.set_or_remove(1, meta.unencoded_byte_array_data_bytes().map(Value::I64));
-    tree.set_or_remove(2, meta.repetition_level_histogram().map(|h| histogram(h.values())));
-    tree.set_or_remove(3, meta.definition_level_histogram().map(|h| histogram(h.values())));
+    tree.set_or_remove(
+        2,
+        meta.repetition_level_histogram()
+            .map(|h| histogram(h.values())),
+    );
+    tree.set_or_remove(
+        3,
+        meta.definition_level_histogram()
+            .map(|h| histogram(h.values())),
+    );
     tree
 }
 

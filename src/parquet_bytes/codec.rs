@@ -5,9 +5,9 @@
 //! | snappy | snap | raw format |
 //! | gzip | flate2 | several members are read, one is written |
 //! | brotli | brotli | |
-//! | lz4 | lz4_flex | Hadoop's framing; the LZ4 frame and raw blocks of other old writers are read too |
+//! | lz4 | `lz4_flex` | Hadoop's framing; the LZ4 frame and raw blocks of other old writers are read too |
 //! | zstd | zstd | contexts are reused |
-//! | lz4_raw | lz4_flex | block format |
+//! | `lz4_raw` | `lz4_flex` | block format |
 //!
 //! Source: `Compression.md` in the `parquet-format` repository.
 
@@ -60,8 +60,8 @@ impl TryFrom<i32> for Codec {
 /// Codec contexts that are used again for page after page, on one thread.
 #[derive(Default)]
 pub struct Codecs {
-    zstd_in: Option<zstd::bulk::Decompressor<'static>>,
-    zstd_out: Option<zstd::bulk::Compressor<'static>>,
+    from_zstd: Option<zstd::bulk::Decompressor<'static>>,
+    to_zstd: Option<zstd::bulk::Compressor<'static>>,
     zstd_level: i32,
 }
 
@@ -124,7 +124,9 @@ impl Codecs {
                     return Err(format!("{claimed} bytes where the header says {len}"));
                 }
                 let target = grow(out, len);
-                snap::raw::Decoder::new().decompress(bytes, target).map_err(text)?;
+                snap::raw::Decoder::new()
+                    .decompress(bytes, target)
+                    .map_err(text)?;
             }
             Codec::Gzip => {
                 let mut reader = flate2::read::MultiGzDecoder::new(bytes).take(len as u64 + 1);
@@ -135,7 +137,7 @@ impl Codecs {
                 reader.read_to_end(out).map_err(text)?;
             }
             Codec::Zstd => {
-                let context = match &mut self.zstd_in {
+                let context = match &mut self.from_zstd {
                     Some(context) => context,
                     none => none.insert(zstd::bulk::Decompressor::new().map_err(text)?),
                 };
@@ -180,28 +182,37 @@ impl Codecs {
             .map_err(|found| damaged(codec, 0, found))
     }
 
-    fn shrink(&mut self, codec: Codec, bytes: &[u8], out: &mut Vec<u8>) -> std::result::Result<(), String> {
+    fn shrink(
+        &mut self,
+        codec: Codec,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> std::result::Result<(), String> {
         match codec {
             Codec::Uncompressed => out.extend_from_slice(bytes),
             Codec::Snappy => {
                 let before = out.len();
                 let target = grow(out, snap::raw::max_compress_len(bytes.len()));
-                let got = snap::raw::Encoder::new().compress(bytes, target).map_err(text)?;
+                let got = snap::raw::Encoder::new()
+                    .compress(bytes, target)
+                    .map_err(text)?;
                 out.truncate(before + got);
             }
             Codec::Gzip => {
-                let mut writer = flate2::write::GzEncoder::new(out, flate2::Compression::new(GZIP_LEVEL));
+                let mut writer =
+                    flate2::write::GzEncoder::new(out, flate2::Compression::new(GZIP_LEVEL));
                 writer.write_all(bytes).map_err(text)?;
                 writer.finish().map_err(text)?;
             }
             Codec::Brotli => {
-                let mut writer = brotli::CompressorWriter::new(out, 4096, BROTLI_QUALITY, BROTLI_WINDOW);
+                let mut writer =
+                    brotli::CompressorWriter::new(out, 4096, BROTLI_QUALITY, BROTLI_WINDOW);
                 writer.write_all(bytes).map_err(text)?;
                 writer.flush().map_err(text)?;
             }
             Codec::Zstd => {
                 let level = self.zstd_level;
-                let context = match &mut self.zstd_out {
+                let context = match &mut self.to_zstd {
                     Some(context) => context,
                     none => none.insert(zstd::bulk::Compressor::new(level).map_err(text)?),
                 };
@@ -301,12 +312,16 @@ mod tests {
     #[test]
     fn every_codec_gives_back_what_it_was_given() {
         let mut codecs = Codecs::new(ZSTD_LEVEL);
-        let long: Vec<u8> = (0..100_000_u32).flat_map(|i| (i * i / 7).to_le_bytes()).collect();
+        let long: Vec<u8> = (0..100_000_u32)
+            .flat_map(|i| (i * i / 7).to_le_bytes())
+            .collect();
         for input in [&b""[..], b"a", &long] {
             for codec in ALL {
                 let (mut small, mut back) = (vec![1], vec![2]);
                 codecs.compress(codec, input, &mut small).unwrap();
-                codecs.decompress(codec, &small[1..], input.len(), &mut back, 0).unwrap();
+                codecs
+                    .decompress(codec, &small[1..], input.len(), &mut back, 0)
+                    .unwrap();
                 assert_eq!(&back[1..], input, "{codec:?}");
             }
         }

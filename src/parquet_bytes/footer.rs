@@ -19,6 +19,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::chunk_reader::guarded;
 use super::codec::Codec;
 use super::thrift::{List, Struct, Value};
 use crate::error::FormatError;
@@ -165,9 +166,21 @@ impl Footer {
         if tree.get(file::ENCRYPTION_ALGORITHM).is_some() {
             return Err(encrypted());
         }
-        drop_zero_dictionary_offsets(&mut tree);
-        let metadata = ParquetMetaDataReader::decode_metadata(&tree.to_bytes())
-            .map_err(FormatError::parquet("footer"))?;
+        edit_chunks(&mut tree, |meta| {
+            // Old parquet-mr writes 0 for "no dictionary page"; at offset 0 is the magic, so it means nothing else.
+            if meta.i64(column::DICTIONARY_PAGE_OFFSET) == Some(0) {
+                meta.remove(column::DICTIONARY_PAGE_OFFSET);
+            }
+        });
+        let mut readable = tree.clone();
+        edit_chunks(&mut readable, |meta| {
+            // Not needed for reading, and some writers used these fields before they were given a meaning.
+            meta.remove(column::SIZE_STATISTICS);
+            meta.remove(column::GEOSPATIAL_STATISTICS);
+        });
+        let metadata = guarded("footer", || {
+            ParquetMetaDataReader::decode_metadata(&readable.to_bytes())
+        })?;
         let row_groups = row_groups(&tree, metadata.file_metadata().schema_descr(), offset)?;
         let footer = Self {
             tree,
@@ -311,7 +324,7 @@ fn footer_bytes(file: &dyn ReadAt) -> Result<(Vec<u8>, u64)> {
         });
     }
     let tail_offset = len - TAIL_BYTES;
-    let mut tail = [0; TAIL_BYTES as usize];
+    let mut tail = [0; 8];
     read(file, tail_offset, &mut tail)?;
     let [a, b, c, d, magic @ ..] = tail;
     if magic == MAGIC_ENCRYPTED {
@@ -346,18 +359,19 @@ fn read(file: &dyn ReadAt, offset: u64, buffer: &mut [u8]) -> Result<()> {
         .map_err(|source| FormatError::Read { offset, source })
 }
 
-/// Old parquet-mr writes 0 for "no dictionary page"; offset 0 is the magic, so it can mean nothing else.
-fn drop_zero_dictionary_offsets(tree: &mut Struct) {
+/// Edits the `ColumnMetaData` of every chunk.
+fn edit_chunks(tree: &mut Struct, edit: impl Fn(&mut Struct)) {
     let groups = tree.list_mut(file::ROW_GROUPS).into_iter();
     for group in groups.flat_map(|groups| &mut groups.items) {
-        let Value::Struct(group) = group else { continue };
+        let Value::Struct(group) = group else {
+            continue;
+        };
         let chunks = group.list_mut(row_group::COLUMNS).into_iter();
         for chunk in chunks.flat_map(|chunks| &mut chunks.items) {
             if let Value::Struct(chunk) = chunk
                 && let Some(meta) = chunk.structure_mut(chunk::META_DATA)
-                && meta.i64(column::DICTIONARY_PAGE_OFFSET) == Some(0)
             {
-                meta.remove(column::DICTIONARY_PAGE_OFFSET);
+                edit(meta);
             }
         }
     }
@@ -420,7 +434,9 @@ fn index_range(tree: &Struct, offset: i16, length: i16, limit: u64) -> Result<Op
 fn bounded(start: i128, len: i128, limit: u64) -> Result<Range<u64>> {
     let end = start + len;
     match (u64::try_from(start), u64::try_from(end)) {
-        (Ok(from), Ok(to)) if from >= MAGIC.len() as u64 && from <= to && to <= limit => Ok(from..to),
+        (Ok(from), Ok(to)) if from >= MAGIC.len() as u64 && from <= to && to <= limit => {
+            Ok(from..to)
+        }
         _ => Err(FormatError::Invalid {
             structure: "footer",
             offset: limit,
@@ -439,9 +455,15 @@ impl Chunk {
                 feature: format!("the encrypted column {}", descriptor.path()),
             });
         }
-        if chunk.binary(chunk::FILE_PATH).is_some_and(|path| !path.is_empty()) {
+        if chunk
+            .binary(chunk::FILE_PATH)
+            .is_some_and(|path| !path.is_empty())
+        {
             return Err(FormatError::Unsupported {
-                feature: format!("column {}, whose pages are in another file,", descriptor.path()),
+                feature: format!(
+                    "column {}, whose pages are in another file,",
+                    descriptor.path()
+                ),
             });
         }
         let meta = meta_data(chunk).ok_or_else(|| FormatError::Invalid {
@@ -458,10 +480,10 @@ impl Chunk {
         let size = count(meta, column::TOTAL_COMPRESSED_SIZE, limit)?;
         let values = count(meta, column::NUM_VALUES, limit)?;
         let start = dictionary.unwrap_or(data);
-        let range = if size == 0 && values == 0 {
-            0..0
-        } else {
-            bounded(i128::from(start), i128::from(size), limit)?
+        let range = match bounded(i128::from(start), i128::from(size), limit) {
+            // Some writers give a chunk without values no place at all.
+            Err(_) if values == 0 => 0..0,
+            range => range?,
         };
         let bloom_filter = meta
             .i64(column::BLOOM_FILTER_OFFSET)
@@ -474,8 +496,18 @@ impl Chunk {
             values,
             only_dictionary: meta.list(column::ENCODING_STATS).and_then(only_dictionary),
             has_dictionary: dictionary.is_some(),
-            column_index: index_range(chunk, chunk::COLUMN_INDEX_OFFSET, chunk::COLUMN_INDEX_LENGTH, limit)?,
-            offset_index: index_range(chunk, chunk::OFFSET_INDEX_OFFSET, chunk::OFFSET_INDEX_LENGTH, limit)?,
+            column_index: index_range(
+                chunk,
+                chunk::COLUMN_INDEX_OFFSET,
+                chunk::COLUMN_INDEX_LENGTH,
+                limit,
+            )?,
+            offset_index: index_range(
+                chunk,
+                chunk::OFFSET_INDEX_OFFSET,
+                chunk::OFFSET_INDEX_LENGTH,
+                limit,
+            )?,
             bloom_filter,
         })
     }

@@ -85,10 +85,12 @@ impl Levels {
                 ..
             } => {
                 for ((out, max), len) in levels.into_iter().zip([repetition_len, definition_len]) {
-                    let (bytes, after) = rest.split_at_checked(len as usize).ok_or_else(truncated)?;
+                    let (bytes, after) =
+                        rest.split_at_checked(len as usize).ok_or_else(truncated)?;
                     rest = after;
                     if max > 0 {
-                        RleDecoder::new(bytes, width(max), page.offset)?.read(values as usize, out)?;
+                        RleDecoder::new(bytes, width(max), page.offset)?
+                            .read(values as usize, out)?;
                         check(out, max, page)?;
                     }
                 }
@@ -120,9 +122,14 @@ fn check(levels: &[u32], max: i16, page: &PageHeader) -> Result<()> {
 
 /// The deprecated encoding of levels: highest bits first.
 fn bit_packed(bytes: &[u8], count: usize, width: u8, out: &mut Vec<u32>) {
-    let mut bits = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| u32::from(byte >> bit & 1)));
+    let mut bits = bytes
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |bit| u32::from(byte >> bit & 1)));
     for _ in 0..count {
-        let level = bits.by_ref().take(usize::from(width)).fold(0, |sum, bit| sum << 1 | bit);
+        let level = bits
+            .by_ref()
+            .take(usize::from(width))
+            .fold(0, |sum, bit| sum << 1 | bit);
         out.push(level);
     }
 }

@@ -121,7 +121,10 @@ impl PageHeader {
     /// When the bytes are no page header, or one with lengths that can't be.
     pub fn read(bytes: &[u8], offset: u64) -> Result<Self> {
         let (tree, used) = Struct::read(bytes, "page header", offset)?;
-        let at = Fields { tree: &tree, offset };
+        let at = Fields {
+            tree: &tree,
+            offset,
+        };
         let compressed_len = at.count(header::COMPRESSED_SIZE)?;
         let uncompressed_len = at.count(header::UNCOMPRESSED_SIZE)?;
         let (kind, statistics) = match tree.i32(header::TYPE) {
@@ -171,7 +174,8 @@ impl PageHeader {
                 return Err(at.invalid("levels longer than the page", "levels inside the page"));
             }
         }
-        let header_len = u32::try_from(used).map_err(|_| at.invalid("a huge header", "a small one"))?;
+        let header_len =
+            u32::try_from(used).map_err(|_| at.invalid("a huge header", "a small one"))?;
         Ok(Self {
             offset,
             header_len,
@@ -262,7 +266,13 @@ impl PageHeader {
     ///
     /// # Errors
     /// When the CRC is wrong or the bytes can't be decompressed to the length of the header.
-    pub fn decompress(&self, body: &[u8], codec: Codec, codecs: &mut Codecs, out: &mut Vec<u8>) -> Result<()> {
+    pub fn decompress(
+        &self,
+        body: &[u8],
+        codec: Codec,
+        codecs: &mut Codecs,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
         if let Some(expected) = self.crc {
             let found = crc32fast::hash(body);
             if found != expected {
@@ -279,15 +289,20 @@ impl PageHeader {
                 repetition_len,
                 compressed,
                 ..
-            } => (definition_len as usize + repetition_len as usize, compressed),
+            } => (
+                definition_len as usize + repetition_len as usize,
+                compressed,
+            ),
             _ => (0, true),
         };
-        let (levels, values) = body.split_at_checked(levels).ok_or(FormatError::Truncated {
-            structure: "page levels",
-            offset: self.offset,
-            needed: levels as u64,
-            available: body.len() as u64,
-        })?;
+        let (levels, values) = body
+            .split_at_checked(levels)
+            .ok_or(FormatError::Truncated {
+                structure: "page levels",
+                offset: self.offset,
+                needed: levels as u64,
+                available: body.len() as u64,
+            })?;
         out.extend_from_slice(levels);
         let expected = (self.uncompressed_len as usize).saturating_sub(levels.len());
         if compressed && !(values.is_empty() && expected == 0) {
@@ -325,7 +340,12 @@ impl<'a> Fields<'a> {
         let value = self.tree.i32(id);
         value
             .and_then(|value| u32::try_from(value).ok())
-            .ok_or_else(|| self.invalid(format!("{value:?} in field {id}"), "a number that is not negative"))
+            .ok_or_else(|| {
+                self.invalid(
+                    format!("{value:?} in field {id}"),
+                    "a number that is not negative",
+                )
+            })
     }
 
     fn structure(&self, id: i16) -> Result<Fields<'a>> {
@@ -453,7 +473,10 @@ impl PageWalk {
         }
         let window_end = self.window_start + self.window.len() as u64;
         if offset < self.window_start || offset + len > window_end {
-            let want = len.max(self.read_len).min(self.chunk.end.saturating_sub(offset)).max(len);
+            let want = len
+                .max(self.read_len)
+                .min(self.chunk.end.saturating_sub(offset))
+                .max(len);
             // What the window already holds of it is kept, so that no byte is read twice.
             let kept = if offset >= self.window_start && offset < window_end {
                 usize::try_from(offset - self.window_start).unwrap_or(usize::MAX)
@@ -463,12 +486,16 @@ impl PageWalk {
             self.window.drain(..kept.min(self.window.len()));
             let have = self.window.len();
             self.window_start = offset;
-            self.window.resize(usize::try_from(want).unwrap_or(usize::MAX), 0);
+            self.window
+                .resize(usize::try_from(want).unwrap_or(usize::MAX), 0);
             let (_, fresh) = self.window.split_at_mut(have);
             let from = offset + have as u64;
             self.file
                 .read_at(from, fresh)
-                .map_err(|source| FormatError::Read { offset: from, source })?;
+                .map_err(|source| FormatError::Read {
+                    offset: from,
+                    source,
+                })?;
         }
         let start = usize::try_from(offset - self.window_start).unwrap_or(usize::MAX);
         let end = start.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));

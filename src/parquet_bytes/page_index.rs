@@ -60,12 +60,18 @@ impl OffsetIndex {
     }
 
     /// An offset index of new pages.
-    pub fn new(locations: impl IntoIterator<Item = PageLocation>, unencoded: Option<Vec<i64>>) -> Self {
+    pub fn new(
+        locations: impl IntoIterator<Item = PageLocation>,
+        unencoded: Option<Vec<i64>>,
+    ) -> Self {
         let locations = locations.into_iter().map(|page| {
             let int = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
             Struct::default()
                 .with(LOCATION_OFFSET, Value::I64(int(page.offset)))
-                .with(LOCATION_SIZE, Value::I32(i32::try_from(page.len).unwrap_or(i32::MAX)))
+                .with(
+                    LOCATION_SIZE,
+                    Value::I32(i32::try_from(page.len).unwrap_or(i32::MAX)),
+                )
                 .with(LOCATION_FIRST_ROW, Value::I64(int(page.first_row)))
         });
         let mut tree = Struct::default().with(LOCATIONS, Value::List(List::of_structs(locations)));
@@ -81,17 +87,22 @@ impl OffsetIndex {
         let mut locations: Vec<PageLocation> = Vec::new();
         for page in self.0.list(LOCATIONS).into_iter().flat_map(List::structs) {
             let field = |id| page.i64(id).and_then(|value| u64::try_from(value).ok());
-            let size = page.i32(LOCATION_SIZE).and_then(|size| u64::try_from(size).ok());
+            let size = page
+                .i32(LOCATION_SIZE)
+                .and_then(|size| u64::try_from(size).ok());
             let (Some(offset), Some(len), Some(first_row)) =
                 (field(LOCATION_OFFSET), size, field(LOCATION_FIRST_ROW))
             else {
                 return Err(invalid(chunk, "a page location with a missing field"));
             };
-            let (after, row) = locations
-                .last()
-                .map_or((chunk.start, 0), |last| (last.offset + last.len, last.first_row));
+            let (after, row) = locations.last().map_or((chunk.start, 0), |last| {
+                (last.offset + last.len, last.first_row)
+            });
             if offset < after || first_row < row || offset + len > chunk.end {
-                return Err(invalid(chunk, "page locations out of order or outside the chunk"));
+                return Err(invalid(
+                    chunk,
+                    "page locations out of order or outside the chunk",
+                ));
             }
             locations.push(PageLocation {
                 offset,

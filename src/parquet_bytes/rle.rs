@@ -20,8 +20,15 @@ pub struct RleDecoder<'a> {
 }
 
 enum Run<'a> {
-    Repeated { value: u32, left: usize },
-    Packed { bytes: &'a [u8], at: usize, left: usize },
+    Repeated {
+        value: u32,
+        left: usize,
+    },
+    Packed {
+        bytes: &'a [u8],
+        at: usize,
+        left: usize,
+    },
 }
 
 impl<'a> RleDecoder<'a> {
@@ -53,7 +60,9 @@ impl<'a> RleDecoder<'a> {
     pub fn read(&mut self, mut count: usize, out: &mut Vec<u32>) -> Result<()> {
         while count > 0 {
             match &mut self.run {
-                Run::Repeated { left: 0, .. } | Run::Packed { left: 0, .. } => self.next_run(count)?,
+                Run::Repeated { left: 0, .. } | Run::Packed { left: 0, .. } => {
+                    self.next_run(count)?;
+                }
                 Run::Repeated { value, left } => {
                     let take = count.min(*left);
                     out.resize(out.len() + take, *value);
@@ -96,7 +105,10 @@ impl<'a> RleDecoder<'a> {
                 return Err(truncated);
             };
             self.bytes = rest;
-            let value = value.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+            let value = value
+                .iter()
+                .rev()
+                .fold(0, |sum, byte| sum << 8 | u32::from(*byte));
             let left = usize::try_from(header >> 1).unwrap_or(usize::MAX);
             if left == 0 {
                 return Err(truncated);
@@ -105,7 +117,9 @@ impl<'a> RleDecoder<'a> {
         } else {
             let groups = usize::try_from(header >> 1).unwrap_or(usize::MAX);
             // The last run may lack the bytes of its padding.
-            let len = groups.saturating_mul(usize::from(self.width)).min(self.bytes.len());
+            let len = groups
+                .saturating_mul(usize::from(self.width))
+                .min(self.bytes.len());
             let (bytes, rest) = self.bytes.split_at(len);
             let left = (len * 8 / usize::from(self.width)).min(groups.saturating_mul(8));
             if left == 0 {
@@ -133,7 +147,11 @@ impl<'a> RleDecoder<'a> {
 
 /// Appends values `at..at + count` of the bit-packed `bytes`; they are known to be inside.
 fn unpack(bytes: &[u8], at: usize, count: usize, width: u8, out: &mut Vec<u32>) {
-    let mask = if width == 32 { u32::MAX } else { (1 << width) - 1 };
+    let mask = if width == 32 {
+        u32::MAX
+    } else {
+        (1 << width) - 1
+    };
     out.reserve(count);
     for index in at..at + count {
         let bit = index * usize::from(width);
@@ -173,7 +191,16 @@ mod tests {
 
     #[test]
     fn runs_follow_each_other() {
-        let bytes = [8 << 1, 5, 0x03, 0b1000_1000, 0b1100_0110, 0b1111_1010, 2 << 1, 1];
+        let bytes = [
+            8 << 1,
+            5,
+            0x03,
+            0b1000_1000,
+            0b1100_0110,
+            0b1111_1010,
+            2 << 1,
+            1,
+        ];
         assert_eq!(
             decode(&bytes, 3, 18).unwrap(),
             [5, 5, 5, 5, 5, 5, 5, 5, 0, 1, 2, 3, 4, 5, 6, 7, 1, 1]
@@ -182,7 +209,10 @@ mod tests {
 
     #[test]
     fn wide_values_and_no_bits_at_all() {
-        assert_eq!(decode(&[2 << 1, 1, 2, 3, 4], 32, 2).unwrap(), [0x0403_0201; 2]);
+        assert_eq!(
+            decode(&[2 << 1, 1, 2, 3, 4], 32, 2).unwrap(),
+            [0x0403_0201; 2]
+        );
         assert_eq!(decode(&[], 0, 3).unwrap(), [0; 3]);
     }
 

@@ -348,12 +348,11 @@ impl Value {
                 out.extend_from_slice(bytes);
             }
             Self::List(list) | Self::Set(list) => {
-                match u8::try_from(list.items.len()) {
-                    Ok(size @ 0..15) => out.push(size << 4 | list.element),
-                    _ => {
-                        out.push(0xF0 | list.element);
-                        write_varint(out, list.items.len() as u64);
-                    }
+                if let Ok(size @ 0..15) = u8::try_from(list.items.len()) {
+                    out.push(size << 4 | list.element);
+                } else {
+                    out.push(0xF0 | list.element);
+                    write_varint(out, list.items.len() as u64);
                 }
                 for item in &list.items {
                     item.write(out);
@@ -387,7 +386,10 @@ fn write_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 fn write_zigzag(out: &mut Vec<u8>, value: i64) {
-    write_varint(out, (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned());
+    write_varint(
+        out,
+        (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned(),
+    );
 }
 
 struct Reader<'a> {
@@ -452,7 +454,8 @@ impl Reader<'_> {
 
     fn integer<T: TryFrom<i64>>(&mut self) -> Result<T> {
         let value = self.zigzag()?;
-        T::try_from(value).map_err(|_| self.invalid(value.to_string(), "an integer that fits its type"))
+        T::try_from(value)
+            .map_err(|_| self.invalid(value.to_string(), "an integer that fits its type"))
     }
 
     /// The number of items that a header claims; each takes at least one byte.
@@ -574,7 +577,10 @@ mod tests {
     }
 
     fn structure(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Struct> {
-        let field = (any::<i16>(), prop_oneof![9 => value, 1 => any::<bool>().prop_map(Value::Bool)]);
+        let field = (
+            any::<i16>(),
+            prop_oneof![9 => value, 1 => any::<bool>().prop_map(Value::Bool)],
+        );
         proptest::collection::vec(field, 0..6).prop_map(|fields| Struct { fields })
     }
 

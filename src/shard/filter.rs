@@ -67,7 +67,9 @@ pub fn without_rows(source: &Source<'_>, dropped: &[u32], zstd_level: i32) -> Re
         max_definition: source.descriptor.max_def_level(),
         has_repetition: source.descriptor.max_rep_level() > 0,
         // A filter with an unknown hash can't be made anew; without one, readers read the pages.
-        bloom: bloom.filter(BloomHeader::is_known).map(|header| BloomBuilder::like(&header)),
+        bloom: bloom
+            .filter(BloomHeader::is_known)
+            .map(|header| BloomBuilder::like(&header)),
     };
     let path = source.descriptor.path().string();
     let properties = Arc::new(style.properties());
@@ -75,7 +77,11 @@ pub fn without_rows(source: &Source<'_>, dropped: &[u32], zstd_level: i32) -> Re
     let result = guarded(&path, || {
         let reader = ChunkPages::new(Arc::clone(source.file), source.chunk, &path);
         let reader = get_column_reader(source.descriptor.clone(), Box::new(reader));
-        let mut writer = get_column_writer(source.descriptor.clone(), properties, Box::new(pages.clone()));
+        let mut writer = get_column_writer(
+            source.descriptor.clone(),
+            properties,
+            Box::new(pages.clone()),
+        );
         filter.run(reader, &mut writer)?;
         writer.close()
     })?;
@@ -103,7 +109,11 @@ struct Filter<'a> {
 }
 
 impl Filter<'_> {
-    fn run(&mut self, reader: ColumnReader, writer: &mut ColumnWriter<'_>) -> parquet::errors::Result<()> {
+    fn run(
+        &mut self,
+        reader: ColumnReader,
+        writer: &mut ColumnWriter<'_>,
+    ) -> parquet::errors::Result<()> {
         match (reader, writer) {
             (ColumnReader::BoolColumnReader(reader), ColumnWriter::BoolColumnWriter(writer)) => {
                 self.typed(reader, writer)
@@ -120,12 +130,14 @@ impl Filter<'_> {
             (ColumnReader::FloatColumnReader(reader), ColumnWriter::FloatColumnWriter(writer)) => {
                 self.typed(reader, writer)
             }
-            (ColumnReader::DoubleColumnReader(reader), ColumnWriter::DoubleColumnWriter(writer)) => {
-                self.typed(reader, writer)
-            }
-            (ColumnReader::ByteArrayColumnReader(reader), ColumnWriter::ByteArrayColumnWriter(writer)) => {
-                self.typed(reader, writer)
-            }
+            (
+                ColumnReader::DoubleColumnReader(reader),
+                ColumnWriter::DoubleColumnWriter(writer),
+            ) => self.typed(reader, writer),
+            (
+                ColumnReader::ByteArrayColumnReader(reader),
+                ColumnWriter::ByteArrayColumnWriter(writer),
+            ) => self.typed(reader, writer),
             (
                 ColumnReader::FixedLenByteArrayColumnReader(reader),
                 ColumnWriter::FixedLenByteArrayColumnWriter(writer),
@@ -167,7 +179,13 @@ impl Filter<'_> {
     }
 
     /// Compacts one batch in place to what is not dropped.
-    fn keep<V>(&mut self, levels: usize, definition: &mut Vec<i16>, repetition: &mut Vec<i16>, values: &mut Vec<V>) {
+    fn keep<V>(
+        &mut self,
+        levels: usize,
+        definition: &mut Vec<i16>,
+        repetition: &mut Vec<i16>,
+        values: &mut Vec<V>,
+    ) {
         let mut kept_levels = 0;
         let (mut value, mut kept_values) = (0, 0);
         let mut dropping = false;
@@ -185,7 +203,8 @@ impl Filter<'_> {
                 // `read_records` ends a batch at the end of a record, so this is a chunk that begins inside one.
                 dropping = false;
             }
-            let is_value = self.max_definition == 0 || definition.get(at) == Some(&self.max_definition);
+            let is_value =
+                self.max_definition == 0 || definition.get(at) == Some(&self.max_definition);
             if !dropping {
                 if self.max_definition > 0 && definition.len() > at {
                     definition.swap(kept_levels, at);

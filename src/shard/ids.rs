@@ -44,7 +44,12 @@ pub type Hit<'a> = dyn FnMut(u32, u32) + 'a;
 ///
 /// # Errors
 /// When a page is damaged.
-pub fn distinct(file: &Arc<dyn ReadAt>, chunk: &Chunk, column: &SubjectColumn, see: &mut dyn FnMut(&[u8])) -> Result<()> {
+pub fn distinct(
+    file: &Arc<dyn ReadAt>,
+    chunk: &Chunk,
+    column: &SubjectColumn,
+    see: &mut dyn FnMut(&[u8]),
+) -> Result<()> {
     let only_dictionary = match chunk.only_dictionary {
         Some(known) => known,
         None => is_only_dictionary(file, chunk)?,
@@ -56,12 +61,18 @@ pub fn distinct(file: &Arc<dyn ReadAt>, chunk: &Chunk, column: &SubjectColumn, s
         };
         return hits(file, chunk, column, &mut judge, &mut |_, _| {});
     }
-    let mut walk = PageWalk::with_read_len(Arc::clone(file), chunk.range.clone(), DICTIONARY_READ_BYTES);
+    let mut walk =
+        PageWalk::with_read_len(Arc::clone(file), chunk.range.clone(), DICTIONARY_READ_BYTES);
     let mut scratch = Vec::new();
     let mut bytes = Vec::new();
     while let Some(page) = walk.peek()? {
         if let PageKind::Dictionary { values, .. } = page.kind {
-            page.decompress(walk.body(&page)?, chunk.codec, &mut Codecs::default(), &mut bytes)?;
+            page.decompress(
+                walk.body(&page)?,
+                chunk.codec,
+                &mut Codecs::default(),
+                &mut bytes,
+            )?;
             return each_plain(&bytes, column, u64::from(values), &page, |raw| {
                 see(column.kind.canonical(raw, &mut scratch));
             });
@@ -82,7 +93,8 @@ pub fn distinct(file: &Arc<dyn ReadAt>, chunk: &Chunk, column: &SubjectColumn, s
 /// Finds out from the page headers whether every data page uses the dictionary.
 fn is_only_dictionary(file: &Arc<dyn ReadAt>, chunk: &Chunk) -> Result<bool> {
     const HEADER_READ_BYTES: u64 = 512;
-    let mut walk = PageWalk::with_read_len(Arc::clone(file), chunk.range.clone(), HEADER_READ_BYTES);
+    let mut walk =
+        PageWalk::with_read_len(Arc::clone(file), chunk.range.clone(), HEADER_READ_BYTES);
     let mut any = false;
     while let Some(page) = walk.peek()? {
         walk.skip(&page);
@@ -123,9 +135,10 @@ pub fn hits(
             walk.skip(&page);
             continue;
         }
-        let is_simple = page.kind.data_encoding().is_none_or(|encoding| {
-            is_dictionary(encoding) || (encoding == Encoding::PLAIN)
-        });
+        let is_simple = page
+            .kind
+            .data_encoding()
+            .is_none_or(|encoding| is_dictionary(encoding) || (encoding == Encoding::PLAIN));
         if !is_simple {
             return decoded_hits(file, chunk, column, judge, hit);
         }
@@ -157,7 +170,10 @@ fn contradiction(column: &SubjectColumn, chunk: &Chunk, counted: u64) -> FormatE
 }
 
 fn is_dictionary(encoding: Encoding) -> bool {
-    matches!(encoding, Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY)
+    matches!(
+        encoding,
+        Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY
+    )
 }
 
 /// What is kept from page to page.
@@ -172,7 +188,13 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn dictionary(&mut self, page: &PageHeader, bytes: &[u8], values: u32, judge: &mut Judge<'_>) -> Result<()> {
+    fn dictionary(
+        &mut self,
+        page: &PageHeader,
+        bytes: &[u8],
+        values: u32,
+        judge: &mut Judge<'_>,
+    ) -> Result<()> {
         self.verdicts.clear();
         let (kind, scratch, verdicts) = (self.column.kind, &mut self.scratch, &mut self.verdicts);
         each_plain(bytes, self.column, u64::from(values), page, |raw| {
@@ -180,15 +202,28 @@ impl Scan<'_> {
         })
     }
 
-    fn data(&mut self, page: &PageHeader, bytes: &[u8], judge: &mut Judge<'_>, hit: &mut Hit<'_>) -> Result<()> {
+    fn data(
+        &mut self,
+        page: &PageHeader,
+        bytes: &[u8],
+        judge: &mut Judge<'_>,
+        hit: &mut Hit<'_>,
+    ) -> Result<()> {
         let descriptor = &self.column.descriptor;
-        let (max_repetition, max_definition) = (descriptor.max_rep_level(), descriptor.max_def_level());
-        let values = self.levels.read(page, bytes, max_repetition, max_definition)?;
+        let (max_repetition, max_definition) =
+            (descriptor.max_rep_level(), descriptor.max_def_level());
+        let values = self
+            .levels
+            .read(page, bytes, max_repetition, max_definition)?;
         let count = page.kind.data_values().unwrap_or(0);
         let present = if max_definition == 0 {
             count as usize
         } else {
-            self.levels.definition.iter().filter(|level| is_max(**level, max_definition)).count()
+            self.levels
+                .definition
+                .iter()
+                .filter(|level| is_max(**level, max_definition))
+                .count()
         };
         let mut rows = Rows {
             levels: &self.levels,
@@ -333,13 +368,17 @@ fn decoded_hits(
 ) -> Result<()> {
     let path = column.descriptor.path().string();
     let pages = Box::new(ChunkPages::new(Arc::clone(file), chunk, &path));
-    guarded(&path, || match get_column_reader(column.descriptor.clone(), pages) {
-        ColumnReader::Int32ColumnReader(reader) => typed_hits(reader, column, judge, hit),
-        ColumnReader::Int64ColumnReader(reader) => typed_hits(reader, column, judge, hit),
-        ColumnReader::ByteArrayColumnReader(reader) => typed_hits(reader, column, judge, hit),
-        ColumnReader::FixedLenByteArrayColumnReader(reader) => typed_hits(reader, column, judge, hit),
-        // Roles::subjects lets no other type through.
-        _ => Ok(()),
+    guarded(&path, || {
+        match get_column_reader(column.descriptor.clone(), pages) {
+            ColumnReader::Int32ColumnReader(reader) => typed_hits(reader, column, judge, hit),
+            ColumnReader::Int64ColumnReader(reader) => typed_hits(reader, column, judge, hit),
+            ColumnReader::ByteArrayColumnReader(reader) => typed_hits(reader, column, judge, hit),
+            ColumnReader::FixedLenByteArrayColumnReader(reader) => {
+                typed_hits(reader, column, judge, hit)
+            }
+            // Roles::subjects lets no other type through.
+            _ => Ok(()),
+        }
     })
 }
 
@@ -452,12 +491,18 @@ mod tests {
     fn numbers_become_their_canonical_text() {
         let integer = |signed, scale| SubjectKind::Integer { signed, scale };
         assert_eq!(text(integer(true, 0), &(-5_i32).to_le_bytes()), "-5");
-        assert_eq!(text(integer(false, 0), &u64::MAX.to_le_bytes()), "18446744073709551615");
+        assert_eq!(
+            text(integer(false, 0), &u64::MAX.to_le_bytes()),
+            "18446744073709551615"
+        );
         assert_eq!(text(integer(true, 2), &700_i32.to_le_bytes()), "7");
         assert_eq!(text(integer(true, 2), &(-5_i64).to_le_bytes()), "-0.05");
         assert_eq!(text(integer(true, 3), &0_i64.to_le_bytes()), "0");
         let big = SubjectKind::BigEndian { scale: 1 };
         assert_eq!(text(big, &[0xFF, 0xF6]), "-1");
-        assert_eq!(text(big, &[0x7F; 16]), "16947484610348559129681929465187254924.7");
+        assert_eq!(
+            text(big, &[0x7F; 16]),
+            "16947484610348559129681929465187254924.7"
+        );
     }
 }

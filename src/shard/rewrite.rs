@@ -15,7 +15,6 @@
 //! Memory: the new chunks of as many row groups as fit the budget, but of one row group at least, and
 //! the page index of the shard.
 
-
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
@@ -25,7 +24,9 @@ use crate::error::{Error, FormatError, Result};
 use crate::limits;
 use crate::parquet_bytes::bloom::BloomHeader;
 use crate::parquet_bytes::codec::ZSTD_LEVEL;
-use crate::parquet_bytes::footer::{Chunk, MAGIC, RowGroup, chunk, column, file, meta_data, row_group};
+use crate::parquet_bytes::footer::{
+    Chunk, MAGIC, RowGroup, chunk, column, file, meta_data, row_group,
+};
 use crate::parquet_bytes::page_index::{OffsetIndex, read_bytes};
 use crate::parquet_bytes::thrift::{List, Struct, Value};
 use crate::storage::Sink;
@@ -92,7 +93,11 @@ pub fn rewrite(
     {
         return Err(Error::Option {
             option: "rows",
-            reason: format!("row {last} is not in {}, which has {} rows (counted from 0)", shard.path, shard.footer.rows()),
+            reason: format!(
+                "row {last} is not in {}, which has {} rows (counted from 0)",
+                shard.path,
+                shard.footer.rows()
+            ),
         });
     }
     let mut output = Output {
@@ -144,7 +149,9 @@ fn fates<'a>(shard: &'a Shard, rows: &RoaringBitmap) -> Vec<(usize, &'a RowGroup
         let row = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
         let end = base + group.rows;
         let dropped: Vec<u32> = if end > base {
-            rows.range(row(base)..=row(end - 1)).map(|at| row(u64::from(at) - base)).collect()
+            rows.range(row(base)..=row(end - 1))
+                .map(|at| row(u64::from(at) - base))
+                .collect()
         } else {
             Vec::new()
         };
@@ -227,9 +234,18 @@ impl Output<'_> {
         }
         let mut sources = Vec::new();
         for ((_, group, fate), (_, chunks)) in work.iter().zip(&trees) {
-            let Fate::Without(dropped) = fate else { continue };
-            for ((chunk, tree), descriptor) in group.chunks.iter().zip(chunks).zip(shard.footer.schema().columns()) {
-                let Some(meta) = meta_data(tree) else { continue };
+            let Fate::Without(dropped) = fate else {
+                continue;
+            };
+            for ((chunk, tree), descriptor) in group
+                .chunks
+                .iter()
+                .zip(chunks)
+                .zip(shard.footer.schema().columns())
+            {
+                let Some(meta) = meta_data(tree) else {
+                    continue;
+                };
                 let source = Source {
                     file: &shard.file,
                     chunk,
@@ -270,7 +286,9 @@ impl Output<'_> {
         let mut moved_to = vec![0; group.chunks.len()];
         let mut span: Option<(u64, u64)> = None;
         for at in order {
-            let Some(chunk) = group.chunks.get(at) else { continue };
+            let Some(chunk) = group.chunks.get(at) else {
+                continue;
+            };
             let range = chunk.range.clone();
             span = match span {
                 Some((from, to)) if to == range.start => Some((from, range.end)),
@@ -310,12 +328,17 @@ impl Output<'_> {
         shift(tree, chunk::FILE_OFFSET, delta);
         let file = &*self.shard.file;
         if let Some(offset) = chunk.bloom_filter {
-            let range = BloomHeader::read(file, offset).map_err(self.damaged())?.range();
+            let range = BloomHeader::read(file, offset)
+                .map_err(self.damaged())?
+                .range();
             let to = self.at;
             self.copy(range.start, range.end)?;
             set_bloom(tree, Some((to, range.end - range.start)));
         }
-        let column = chunk.column_index.as_ref().map(|range| read_bytes(file, range));
+        let column = chunk
+            .column_index
+            .as_ref()
+            .map(|range| read_bytes(file, range));
         let offset = chunk.offset_index.as_ref().map(|range| {
             let mut index = OffsetIndex::read(file, range)?;
             index.shift(delta);
@@ -347,13 +370,19 @@ impl Output<'_> {
             self.report.pages_rewritten += new.chunk.pages;
             compressed += len;
             uncompressed += new.chunk.uncompressed;
-            if tree.i64(chunk::FILE_OFFSET).is_some_and(|offset| offset != 0) {
+            if tree
+                .i64(chunk::FILE_OFFSET)
+                .is_some_and(|offset| offset != 0)
+            {
                 tree.set(chunk::FILE_OFFSET, int64(at));
             }
             tree.set(chunk::META_DATA, Value::Struct(new.chunk.meta_at(at)));
             blooms.push(new.bloom);
             self.indexes.push(Indexes {
-                offset: chunk.offset_index.as_ref().map(|_| new.chunk.offset_index_at(at)),
+                offset: chunk
+                    .offset_index
+                    .as_ref()
+                    .map(|_| new.chunk.offset_index_at(at)),
                 // A column index is of no use without the offset index.
                 column: new
                     .chunk
@@ -408,12 +437,25 @@ impl Output<'_> {
                 let (Value::Struct(tree), Some((column, offset))) = (tree, places.next()) else {
                     continue;
                 };
-                set_place(tree, chunk::COLUMN_INDEX_OFFSET, chunk::COLUMN_INDEX_LENGTH, column);
-                set_place(tree, chunk::OFFSET_INDEX_OFFSET, chunk::OFFSET_INDEX_LENGTH, offset);
+                set_place(
+                    tree,
+                    chunk::COLUMN_INDEX_OFFSET,
+                    chunk::COLUMN_INDEX_LENGTH,
+                    column,
+                );
+                set_place(
+                    tree,
+                    chunk::OFFSET_INDEX_OFFSET,
+                    chunk::OFFSET_INDEX_LENGTH,
+                    offset,
+                );
             }
         }
         let mut tree = self.shard.footer.tree().clone();
-        tree.set(file::NUM_ROWS, int64(self.shard.footer.rows() - self.report.rows_removed));
+        tree.set(
+            file::NUM_ROWS,
+            int64(self.shard.footer.rows() - self.report.rows_removed),
+        );
         tree.set(file::ROW_GROUPS, Value::List(List::of_structs(groups)));
         if self.report.rows_removed > 0 {
             self.report.dropped_key_values = drop_record_keys(&mut tree);
@@ -452,7 +494,12 @@ fn shift(tree: &mut Struct, field: i16, delta: i64) {
 
 fn set_bloom(chunk: &mut Struct, place: Option<(u64, u64)>) {
     if let Some(meta) = chunk.structure_mut(chunk::META_DATA) {
-        set_place(meta, column::BLOOM_FILTER_OFFSET, column::BLOOM_FILTER_LENGTH, place);
+        set_place(
+            meta,
+            column::BLOOM_FILTER_OFFSET,
+            column::BLOOM_FILTER_LENGTH,
+            place,
+        );
     }
 }
 
@@ -464,7 +511,10 @@ fn set_place(tree: &mut Struct, offset: i16, length: i16, place: Option<(u64, u6
 
 /// A row group's `file_offset`, where it is used, is that of its first page.
 fn set_file_offset(group: &mut Struct, chunks: &[Struct]) {
-    if group.i64(row_group::FILE_OFFSET).is_none_or(|offset| offset == 0) {
+    if group
+        .i64(row_group::FILE_OFFSET)
+        .is_none_or(|offset| offset == 0)
+    {
         return;
     }
     let first = chunks
@@ -484,7 +534,9 @@ fn drop_record_keys(footer: &mut Struct) -> Vec<String> {
     let mut dropped = Vec::new();
     if let Some(pairs) = footer.list_mut(file::KEY_VALUES) {
         pairs.items.retain(|pair| {
-            let Value::Struct(pair) = pair else { return true };
+            let Value::Struct(pair) = pair else {
+                return true;
+            };
             let key = pair.binary(KEY).unwrap_or_default();
             let known = RECORD_KEYS.iter().find(|known| known.as_bytes() == key);
             dropped.extend(known.map(|known| (*known).to_owned()));

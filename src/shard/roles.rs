@@ -73,7 +73,9 @@ impl Roles {
     pub fn subjects(&self, shard: &Shard) -> Result<Vec<SubjectColumn>> {
         let schema = shard.footer.schema();
         if self.subjects.is_empty() {
-            let found = SUBJECT_NAMES.iter().find_map(|name| Some((*name, find(schema, name)?)));
+            let found = SUBJECT_NAMES
+                .iter()
+                .find_map(|name| Some((*name, find(schema, name)?)));
             return match found {
                 Some((name, found)) => Ok(vec![subject(shard, name, found)?]),
                 None => Err(missing(shard, "subject", SUBJECT_NAMES[0])),
@@ -119,7 +121,12 @@ fn missing(shard: &Shard, role: &'static str, column: &str) -> Error {
     }
 }
 
-fn leaf(shard: &Shard, role: &'static str, name: &str, found: Found) -> Result<(usize, ColumnDescPtr)> {
+fn leaf(
+    shard: &Shard,
+    role: &'static str,
+    name: &str,
+    found: Found,
+) -> Result<(usize, ColumnDescPtr)> {
     if let Found::Leaf(leaf) = found
         && let Some(descriptor) = shard.footer.schema().columns().get(leaf)
     {
@@ -173,9 +180,10 @@ fn subject_kind(descriptor: &ColumnDescriptor) -> Option<SubjectKind> {
                 || descriptor.converted_type() == ConvertedType::INTERVAL;
             (!is_other).then_some(SubjectKind::Bytes)
         }
-        Physical::INT32 | Physical::INT64 if is_decimal => {
-            Some(SubjectKind::Integer { signed: true, scale })
-        }
+        Physical::INT32 | Physical::INT64 if is_decimal => Some(SubjectKind::Integer {
+            signed: true,
+            scale,
+        }),
         Physical::INT32 | Physical::INT64 => match descriptor.logical_type_ref() {
             Some(LogicalType::Integer(integer)) => Some(SubjectKind::Integer {
                 signed: integer.is_signed,
@@ -237,9 +245,8 @@ fn time(shard: &Shard, name: &str, found: Found, unit: Option<UnitName>) -> Resu
         (Physical::INT64, None, ConvertedType::TIMESTAMP_MICROS) => {
             Some(TimeKind::Instant(UnitName::Microseconds))
         }
-        (Physical::INT32, Some(LogicalType::Date), _) | (Physical::INT32, None, ConvertedType::DATE) => {
-            Some(TimeKind::Date)
-        }
+        (Physical::INT32, Some(LogicalType::Date), _)
+        | (Physical::INT32, None, ConvertedType::DATE) => Some(TimeKind::Date),
         (Physical::INT32 | Physical::INT64, Some(LogicalType::Integer(_)) | None, converted)
             if !matches!(
                 converted,

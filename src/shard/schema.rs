@@ -91,7 +91,8 @@ fn only_leaf(mut node: &Type, mut names: Vec<String>) -> Option<Vec<String>> {
 
 fn is_list(node: &Type) -> bool {
     let info = node.get_basic_info();
-    info.converted_type() == ConvertedType::LIST || info.logical_type_ref() == Some(&LogicalType::List)
+    info.converted_type() == ConvertedType::LIST
+        || info.logical_type_ref() == Some(&LogicalType::List)
 }
 
 fn is_map(node: &Type) -> bool {
@@ -147,7 +148,16 @@ mod tests {
     fn columns_are_listed_as_users_name_them() {
         assert_eq!(
             column_names(&schema()),
-            ["id", "user.id", "user.deep.x", "ids", "old", "bare", "map", "Id"]
+            [
+                "id",
+                "user.id",
+                "user.deep.x",
+                "ids",
+                "old",
+                "bare",
+                "map",
+                "Id"
+            ]
         );
     }
 }

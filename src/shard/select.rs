@@ -116,7 +116,8 @@ pub fn select(
     };
     for number in groups {
         let number = number as usize;
-        let (Some(group), Some(base)) = (shard.footer.row_groups().get(number), bases.get(number)) else {
+        let (Some(group), Some(base)) = (shard.footer.row_groups().get(number), bases.get(number))
+        else {
             return Err(Error::ShardChanged {
                 path: shard.path.clone(),
             });
@@ -127,15 +128,25 @@ pub fn select(
                 continue;
             };
             let mut judge = |value: &[u8]| wanted.ordinals.get(value).copied();
-            ids::hits(&shard.file, chunk, column, &mut judge, &mut |row, ordinal| {
-                found.push((row, ordinal));
-            })
+            ids::hits(
+                &shard.file,
+                chunk,
+                column,
+                &mut judge,
+                &mut |row, ordinal| {
+                    found.push((row, ordinal));
+                },
+            )
             .map_err(|error| error.in_shard(&shard.path))?;
         }
         found.sort_unstable();
         found.dedup();
         let ordinals: BTreeSet<u32> = found.iter().map(|(_, ordinal)| *ordinal).collect();
-        for subject in ordinals.into_iter().filter_map(|ordinal| wanted.subjects.get(ordinal as usize)).flatten() {
+        for subject in ordinals
+            .into_iter()
+            .filter_map(|ordinal| wanted.subjects.get(ordinal as usize))
+            .flatten()
+        {
             if let Some(is_held) = selection.is_held.get_mut(*subject as usize) {
                 *is_held = true;
             }
@@ -147,7 +158,9 @@ pub fn select(
             found.retain(|(row, _)| inside.binary_search(row).is_ok());
         }
         for rows in found.chunk_by(|left, right| left.0 == right.0) {
-            let Some((row, _)) = rows.first() else { continue };
+            let Some((row, _)) = rows.first() else {
+                continue;
+            };
             if u64::from(*row) >= group.rows {
                 return Err(FormatError::Contradiction {
                     what: format!("rows of row group {number} (by its id column)"),

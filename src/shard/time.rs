@@ -107,7 +107,10 @@ impl UnitName {
         ];
         let mut fitting = units.into_iter().filter(|unit| {
             let seconds = |bound: &i128| bound * unit.nanoseconds() / 1_000_000_000;
-            !bounds.is_empty() && bounds.iter().all(|bound| PLAUSIBLE_S.contains(&seconds(bound)))
+            !bounds.is_empty()
+                && bounds
+                    .iter()
+                    .all(|bound| PLAUSIBLE_S.contains(&seconds(bound)))
         });
         fitting.next().filter(|_| fitting.next().is_none())
     }
@@ -128,7 +131,13 @@ impl TimeKind {
 ///
 /// # Errors
 /// When a page is damaged.
-pub fn inside(shard: &Shard, group: usize, column: &TimeColumn, rows: &[u32], start: Timestamp) -> Result<Vec<u32>> {
+pub fn inside(
+    shard: &Shard,
+    group: usize,
+    column: &TimeColumn,
+    rows: &[u32],
+    start: Timestamp,
+) -> Result<Vec<u32>> {
     let path = column.descriptor.path().string();
     let chunk = shard
         .footer
@@ -142,16 +151,20 @@ pub fn inside(shard: &Shard, group: usize, column: &TimeColumn, rows: &[u32], st
     let start_ns = start.as_nanosecond();
     let kind = column.kind;
     let max = column.descriptor.max_def_level();
-    guarded(&path, || match get_column_reader(column.descriptor.clone(), pages) {
-        ColumnReader::Int32ColumnReader(reader) => keep(reader, max, rows, |value| {
-            kind.integer_is_inside(i64::from(*value), start_ns)
-        }),
-        ColumnReader::Int64ColumnReader(reader) => {
-            keep(reader, max, rows, |value| kind.integer_is_inside(*value, start_ns))
+    guarded(&path, || {
+        match get_column_reader(column.descriptor.clone(), pages) {
+            ColumnReader::Int32ColumnReader(reader) => keep(reader, max, rows, |value| {
+                kind.integer_is_inside(i64::from(*value), start_ns)
+            }),
+            ColumnReader::Int64ColumnReader(reader) => keep(reader, max, rows, |value| {
+                kind.integer_is_inside(*value, start_ns)
+            }),
+            ColumnReader::Int96ColumnReader(reader) => {
+                keep(reader, max, rows, |value| int96_ns(value) >= start_ns)
+            }
+            // Roles::time lets no other type through.
+            _ => Ok(rows.to_vec()),
         }
-        ColumnReader::Int96ColumnReader(reader) => keep(reader, max, rows, |value| int96_ns(value) >= start_ns),
-        // Roles::time lets no other type through.
-        _ => Ok(rows.to_vec()),
     })
     .map_err(|error: FormatError| error.in_shard(&shard.path))
 }

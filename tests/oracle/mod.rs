@@ -11,34 +11,35 @@ use parquet::data_type::{AsBytes, DataType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 /// One value or null of a leaf: repetition level, definition level, bytes.
-pub type Cell = (i16, i16, Option<Vec<u8>>);
+pub(crate) type Cell = (i16, i16, Option<Vec<u8>>);
 
 /// A file as the naive reader sees it.
 #[derive(Debug, PartialEq)]
-pub struct Contents {
+pub(crate) struct Contents {
     /// The schema as text, with field ids and logical types.
-    pub schema: String,
+    pub(crate) schema: String,
     /// `created_by` and key-values.
-    pub about: (Option<String>, Vec<(String, Option<String>)>),
+    pub(crate) about: (Option<String>, Vec<(String, Option<String>)>),
     /// Row groups: per leaf, per row, its cells.
-    pub row_groups: Vec<RowGroup>,
+    pub(crate) row_groups: Vec<RowGroup>,
 }
 
 /// One row group.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RowGroup {
+pub(crate) struct RowGroup {
     /// Per leaf: codec, encodings of pages, page version.
-    pub styles: Vec<String>,
+    pub(crate) styles: Vec<String>,
     /// Per leaf, per row, its cells.
-    pub leaves: Vec<Vec<Vec<Cell>>>,
+    pub(crate) leaves: Vec<Vec<Vec<Cell>>>,
     /// Sorting columns.
-    pub sorting: String,
+    pub(crate) sorting: String,
 }
 
 impl Contents {
     /// Reads `path` in full.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        let reader = SerializedFileReader::new(File::open(path).unwrap()).map_err(|e| e.to_string())?;
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        let reader =
+            SerializedFileReader::new(File::open(path).unwrap()).map_err(|e| e.to_string())?;
         let file = reader.metadata().file_metadata();
         let mut schema = Vec::new();
         parquet::schema::printer::print_schema(&mut schema, file.schema());
@@ -50,7 +51,11 @@ impl Contents {
             let mut styles = Vec::new();
             for leaf in 0..group.num_columns() {
                 let meta = group.metadata().column(leaf);
-                styles.push(format!("{:?} {:?}", meta.compression(), data_encodings(&*group, leaf)?));
+                styles.push(format!(
+                    "{:?} {:?}",
+                    meta.compression(),
+                    data_encodings(&*group, leaf)?
+                ));
                 let max = meta.column_descr().max_def_level();
                 let column = group.get_column_reader(leaf).map_err(|e| e.to_string())?;
                 leaves.push(rows(column, max)?);
@@ -65,14 +70,17 @@ impl Contents {
             schema: String::from_utf8(schema).unwrap(),
             about: (
                 file.created_by().map(str::to_owned),
-                pairs.into_iter().map(|pair| (pair.key, pair.value)).collect(),
+                pairs
+                    .into_iter()
+                    .map(|pair| (pair.key, pair.value))
+                    .collect(),
             ),
             row_groups,
         })
     }
 
     /// Without the rows for which `drop` says so (counted in the file); row groups without rows are gone.
-    pub fn without(mut self, drop: impl Fn(usize) -> bool) -> Self {
+    pub(crate) fn without(mut self, drop: impl Fn(usize) -> bool) -> Self {
         let mut base = 0;
         self.row_groups.retain_mut(|group| {
             let rows = group.leaves.first().map_or(0, Vec::len);
@@ -90,12 +98,15 @@ impl Contents {
     }
 
     /// Rows of the file.
-    pub fn rows(&self) -> usize {
-        self.row_groups.iter().map(|group| group.leaves.first().map_or(0, Vec::len)).sum()
+    pub(crate) fn rows(&self) -> usize {
+        self.row_groups
+            .iter()
+            .map(|group| group.leaves.first().map_or(0, Vec::len))
+            .sum()
     }
 
     /// Rows (counted in the file) in which some cell of `leaf` is `value`.
-    pub fn rows_with(&self, leaf: usize, value: &[u8]) -> Vec<usize> {
+    pub(crate) fn rows_with(&self, leaf: usize, value: &[u8]) -> Vec<usize> {
         self.row_groups
             .iter()
             .flat_map(|group| &group.leaves[leaf])
@@ -106,7 +117,7 @@ impl Contents {
     }
 
     /// How often each value of `leaf` occurs, by rows.
-    pub fn values(&self, leaf: usize) -> BTreeMap<Vec<u8>, usize> {
+    pub(crate) fn values(&self, leaf: usize) -> BTreeMap<Vec<u8>, usize> {
         let mut values = BTreeMap::new();
         let rows = self.row_groups.iter().flat_map(|group| &group.leaves[leaf]);
         for value in rows.flatten().filter_map(|cell| cell.2.clone()) {
@@ -117,9 +128,15 @@ impl Contents {
 }
 
 /// The page version and encodings of a chunk's data pages, as a set.
-fn data_encodings(group: &dyn parquet::file::reader::RowGroupReader, leaf: usize) -> Result<String, String> {
+fn data_encodings(
+    group: &dyn parquet::file::reader::RowGroupReader,
+    leaf: usize,
+) -> Result<String, String> {
     let mut found = std::collections::BTreeSet::new();
-    for page in group.get_column_page_reader(leaf).map_err(|e| e.to_string())? {
+    for page in group
+        .get_column_page_reader(leaf)
+        .map_err(|e| e.to_string())?
+    {
         let page = page.map_err(|e| e.to_string())?;
         found.insert(format!("{:?} {:?}", page.page_type(), page.encoding()));
     }
@@ -139,7 +156,10 @@ fn rows(column: ColumnReader, max_definition: i16) -> Result<Vec<Vec<Cell>>, Str
     }
 }
 
-fn typed<T: DataType>(mut reader: ColumnReaderImpl<T>, max_definition: i16) -> Result<Vec<Vec<Cell>>, String> {
+fn typed<T: DataType>(
+    mut reader: ColumnReaderImpl<T>,
+    max_definition: i16,
+) -> Result<Vec<Vec<Cell>>, String> {
     let (mut definition, mut repetition, mut values) = (Vec::new(), Vec::new(), Vec::new());
     let mut rows: Vec<Vec<Cell>> = Vec::new();
     loop {
@@ -147,7 +167,12 @@ fn typed<T: DataType>(mut reader: ColumnReaderImpl<T>, max_definition: i16) -> R
         repetition.clear();
         values.clear();
         let (_, _, levels) = reader
-            .read_records(1000, Some(&mut definition), Some(&mut repetition), &mut values)
+            .read_records(
+                1000,
+                Some(&mut definition),
+                Some(&mut repetition),
+                &mut values,
+            )
             .map_err(|e| e.to_string())?;
         if levels == 0 {
             return Ok(rows);
@@ -155,7 +180,8 @@ fn typed<T: DataType>(mut reader: ColumnReaderImpl<T>, max_definition: i16) -> R
         let mut values = values.iter();
         for at in 0..levels {
             let level = definition.get(at).copied().unwrap_or(max_definition);
-            let value = (level == max_definition).then(|| values.next().unwrap().as_bytes().to_vec());
+            let value =
+                (level == max_definition).then(|| values.next().unwrap().as_bytes().to_vec());
             let repeat = repetition.get(at).copied().unwrap_or(0);
             if repeat == 0 {
                 rows.push(Vec::new());

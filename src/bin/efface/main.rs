@@ -1,1 +1,108 @@
-fn main() {}
+//! The command `efface`: exports or erases one person's rows in Parquet event shards.
+//!
+//! ```text
+//!   args (clap) ──> commands ──> efface::engine ──> report ──> stdout: for people, or one JSON document
+//!                                   │    └──> output: a file that is whole or isn't there, or stdout
+//!                                   └──> progress ──> stderr, when it is a terminal
+//! ```
+//!
+//! Exit status: 0 done; 1 I/O or internal; 2 usage; 3 request refused; 4 conflict or lock, try again;
+//! 5 damaged or unsupported data. A reader of our output that goes away is a normal end. No subject
+//! id is ever printed: ids are named by their position in the request.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use clap::Parser;
+
+use efface::{Error, ErrorKind, Result};
+use tracing_subscriber::filter::LevelFilter;
+
+mod args;
+mod commands;
+mod demo;
+mod ids;
+mod output;
+mod progress;
+mod report;
+
+use args::Args;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return ExitCode::from(args::explain(&error)),
+    };
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&error);
+            ExitCode::from(exit_status(error.kind()))
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_max_level(match args.verbose {
+            0 => LevelFilter::WARN,
+            1 => LevelFilter::INFO,
+            _ => LevelFilter::DEBUG,
+        })
+        .init();
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.get())
+            .build_global()
+            .map_err(|error| Error::Option {
+                option: "--threads",
+                reason: error.to_string(),
+            })?;
+    }
+    commands::run(args)
+}
+
+fn exit_status(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Io | ErrorKind::Internal => 1,
+        ErrorKind::Usage => 2,
+        ErrorKind::Refused => 3,
+        ErrorKind::Conflict => 4,
+        ErrorKind::Damaged | ErrorKind::Unsupported => 5,
+    }
+}
+
+/// Says what went wrong on standard error.
+fn tell(error: &Error) {
+    let style = if io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        AnsiColor::Red.on_default().bold()
+    } else {
+        Style::new()
+    };
+    // Nobody is left to be told when standard error itself is gone.
+    let _ignored = writeln!(io::stderr(), "{style}error:{style:#} {error}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_error_has_the_exit_status_of_the_contract() {
+        for (kind, status) in [
+            (ErrorKind::Io, 1),
+            (ErrorKind::Internal, 1),
+            (ErrorKind::Usage, 2),
+            (ErrorKind::Refused, 3),
+            (ErrorKind::Conflict, 4),
+            (ErrorKind::Damaged, 5),
+            (ErrorKind::Unsupported, 5),
+        ] {
+            assert_eq!(exit_status(kind), status, "{kind:?}");
+        }
+    }
+}

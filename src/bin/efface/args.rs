@@ -1,0 +1,481 @@
+//! The command line, and what its words mean.
+//!
+//! What holds a request's ids is not `Debug`.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "the docs of options are the help that the command prints"
+)]
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::error::{ContextKind, ContextValue};
+use clap::{ArgGroup, Parser, Subcommand};
+use efface::config::{Config, EmptyShards};
+use efface::export::sink::Format;
+use efface::limits;
+use efface::request::{Disclosure, Identity, Kind, Regulation, Unknown};
+use efface::shard::time::UnitName;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use roaring::RoaringBitmap;
+
+/// Exports or erases every row of a person from Parquet event shards.
+///
+/// Exit status: 0 done; 1 I/O or internal; 2 usage; 3 request refused; 4 conflict or lock, try
+/// again; 5 damaged or unsupported data.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Print exactly one JSON document instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Threads to work with [default: one for each core]
+    #[arg(long, value_name = "N", global = true)]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// Memory to stay within, such as 512MiB or 2GiB [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = size, global = true)]
+    memory: Option<u64>,
+
+    /// Log what is done to standard error; twice for more
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Write down what the columns of a dataset are for, in _efface/dataset.toml
+    Init {
+        #[command(flatten)]
+        dataset: Dataset,
+    },
+    /// Build or refresh the index of subject ids
+    Index {
+        #[command(flatten)]
+        dataset: Dataset,
+    },
+    /// Show shards, row groups, rows, roles, and whether the index is fresh
+    Inspect {
+        #[command(flatten)]
+        dataset: Dataset,
+    },
+    /// Say what an export or a delete would touch, and touch nothing
+    Plan {
+        #[command(flatten)]
+        dataset: Dataset,
+        #[command(flatten)]
+        request: RequestArgs,
+        #[command(flatten)]
+        guard: Guard,
+        /// What to plan: delete or export
+        #[arg(long, default_value = "delete")]
+        kind: Kind,
+    },
+    /// Stream out every row of the subjects
+    Export {
+        #[command(flatten)]
+        dataset: Dataset,
+        #[command(flatten)]
+        request: RequestArgs,
+        /// How to write the rows: parquet or jsonl [default: by the ending of PATH; jsonl for -]
+        #[arg(long)]
+        format: Option<Format>,
+        /// Where to write the rows; - is standard output, the report then goes to standard error
+        #[arg(short, long, value_name = "PATH", default_value = "-")]
+        output: PathBuf,
+    },
+    /// Rewrite the shards without any row of the subjects
+    Delete {
+        #[command(flatten)]
+        dataset: Dataset,
+        #[command(flatten)]
+        request: RequestArgs,
+        #[command(flatten)]
+        guard: Guard,
+        /// The level at which zstd pages are compressed again, or auto
+        #[arg(
+            long,
+            value_name = "N|auto",
+            default_value = "auto",
+            allow_hyphen_values = true
+        )]
+        zstd_level: ZstdLevel,
+    },
+    /// Write one Parquet file without some rows, for catalogs of your own
+    Rewrite {
+        /// The Parquet file to read
+        #[arg(value_name = "IN")]
+        input: PathBuf,
+        /// The Parquet file to write; it must be another one
+        #[arg(value_name = "OUT")]
+        output: PathBuf,
+        /// The rows to leave out, counted from 0 over the whole file; ranges include both ends: 1,5,9-20
+        #[arg(long, value_name = "ROWS")]
+        rows: Rows,
+        /// The level at which zstd pages are compressed again, or auto
+        #[arg(
+            long,
+            value_name = "N|auto",
+            default_value = "auto",
+            allow_hyphen_values = true
+        )]
+        zstd_level: ZstdLevel,
+    },
+    /// Show an export and a delete on a copy of the sample data
+    Demo,
+}
+
+/// The dataset, and the roles of its columns.
+#[derive(clap::Args)]
+pub(crate) struct Dataset {
+    /// The directory of Parquet shards
+    #[arg(value_name = "DATASET")]
+    pub(crate) path: PathBuf,
+
+    #[command(
+        flatten,
+        next_help_heading = "Roles (these override _efface/dataset.toml)"
+    )]
+    roles: Roles,
+}
+
+#[derive(clap::Args)]
+struct Roles {
+    /// A column that says whose row it is; may be repeated [default: distinct_id]
+    #[arg(long, value_name = "COLUMN")]
+    subject: Vec<String>,
+
+    /// The column that says when [default: time]
+    #[arg(long, value_name = "COLUMN")]
+    time: Option<String>,
+
+    /// The unit of an integer time column: s, ms, us or ns
+    #[arg(long, value_name = "UNIT")]
+    time_unit: Option<UnitName>,
+
+    /// A column that says how the data was collected; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    source: Vec<String>,
+
+    /// A string column that holds JSON objects; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    json_column: Vec<String>,
+
+    /// The alias table, Parquet or CSV; the path is absolute or relative to the dataset
+    #[arg(long, value_name = "FILE")]
+    aliases: Option<String>,
+
+    /// The alias table's column of aliases [default: alias]
+    #[arg(long, value_name = "COLUMN")]
+    alias_column: Option<String>,
+
+    /// The alias table's column of ids [default: distinct_id]
+    #[arg(long, value_name = "COLUMN")]
+    alias_distinct_id_column: Option<String>,
+
+    /// What becomes of a shard that lost all its rows: keep (without rows) or remove [default: keep]
+    #[arg(long, value_name = "CHOICE", value_parser = empty_shards)]
+    empty_shards: Option<EmptyShards>,
+}
+
+/// Whom a request is about, and what is asked.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Request")]
+#[command(group = ArgGroup::new("whom").args(["id", "ids"]).required(true).multiple(true))]
+pub(crate) struct RequestArgs {
+    /// A subject id; may be repeated. Other users of the machine can see it while this runs: --ids is safer
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    pub(crate) id: Vec<String>,
+
+    /// A CSV of subject ids, one a line or in the column distinct_id; - is standard input
+    ///
+    /// Together with --id, the ids of --id come first when positions are counted.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ids: Option<PathBuf>,
+
+    /// The law that it is asked under: gdpr, or ccpa (an export then covers the last year)
+    #[arg(long, default_value_t)]
+    pub(crate) regulation: Regulation,
+
+    /// How much of the rows it is about: data (others are not carried out yet)
+    #[arg(long, default_value_t)]
+    pub(crate) disclosure: Disclosure,
+
+    /// Which ids a submitted id covers: forward (what it maps to), cluster (all that is linked) or exact
+    #[arg(long, default_value_t)]
+    pub(crate) identity: Identity,
+
+    /// Ids that one submitted id may expand to
+    #[arg(long, value_name = "N", default_value_t = limits::IDENTITY_CAP)]
+    pub(crate) identity_cap: usize,
+
+    /// What becomes of a request with ids that are nowhere: refuse it, or report them
+    #[arg(long, default_value_t)]
+    pub(crate) unknown: Unknown,
+
+    /// When it was asked, as in 2026-01-31T12:00:00Z [default: now]
+    #[arg(long, value_name = "RFC3339")]
+    pub(crate) requested_at: Option<Timestamp>,
+
+    /// A look-back longer than the year of a CCPA export: a date (UTC) or an RFC 3339 time
+    #[arg(long, value_name = "DATE", value_parser = date_or_time)]
+    pub(crate) since: Option<Timestamp>,
+
+    /// Go on only if the plan still has this digest
+    #[arg(long = "plan", value_name = "DIGEST")]
+    pub(crate) expected_plan: Option<String>,
+}
+
+/// The guard of a delete.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Request")]
+pub(crate) struct Guard {
+    /// The part of the dataset's rows, from 0 to 1, that a delete may match
+    #[arg(long, value_name = "FRACTION", default_value_t = limits::MAX_MATCH)]
+    pub(crate) max_match: f64,
+}
+
+/// A level of zstd; `None` leaves the choice to the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ZstdLevel(pub(crate) Option<i32>);
+
+/// Numbers of rows, counted from 0.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Rows(pub(crate) RoaringBitmap);
+
+impl Args {
+    /// Memory to stay within, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory.unwrap_or(limits::MEMORY_BYTES)
+    }
+}
+
+impl Dataset {
+    /// `config` with what the flags say instead.
+    pub(crate) fn configure(&self, mut config: Config) -> Config {
+        let roles = &self.roles;
+        let several = [
+            (&mut config.subject, &roles.subject),
+            (&mut config.source, &roles.source),
+            (&mut config.json_column, &roles.json_column),
+        ];
+        for (columns, given) in several {
+            if !given.is_empty() {
+                columns.clone_from(given);
+            }
+        }
+        let single = [
+            (&mut config.time, &roles.time),
+            (&mut config.aliases, &roles.aliases),
+            (&mut config.alias_column, &roles.alias_column),
+            (
+                &mut config.alias_distinct_id_column,
+                &roles.alias_distinct_id_column,
+            ),
+        ];
+        for (value, given) in single {
+            if given.is_some() {
+                value.clone_from(given);
+            }
+        }
+        config.time_unit = roles.time_unit.or(config.time_unit);
+        config.empty_shards = roles.empty_shards.unwrap_or(config.empty_shards);
+        config
+    }
+}
+
+/// Prints help, the version or a usage error, and gives the exit status.
+pub(crate) fn explain(error: &clap::Error) -> u8 {
+    let too_many = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => {
+            error.kind() == clap::error::ErrorKind::UnknownArgument && !argument.starts_with('-')
+        }
+        _ => false,
+    };
+    let printed = if too_many {
+        Args::print_too_many()
+    } else {
+        error.print()
+    };
+    // Nobody is left to be told when the output itself is gone.
+    drop(printed);
+    u8::from(error.use_stderr()) * 2
+}
+
+impl Args {
+    /// In place of clap's own message, which would print an argument that may well be an id.
+    fn print_too_many() -> std::io::Result<()> {
+        use clap::CommandFactory;
+        Self::command()
+            .error(
+                clap::error::ErrorKind::UnknownArgument,
+                "an argument too many (it may be a subject id, so it isn't shown): \
+                 ids are given with --id or --ids",
+            )
+            .print()
+    }
+}
+
+impl FromStr for ZstdLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self(None));
+        }
+        text.parse()
+            .ok()
+            .filter(|level| (-7..=22).contains(level))
+            .map(|level| Self(Some(level)))
+            .ok_or_else(|| "expected auto or a level from -7 to 22".to_owned())
+    }
+}
+
+impl FromStr for Rows {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut rows = RoaringBitmap::new();
+        for part in text.split(',').map(str::trim) {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let row = |number: &str| {
+                number.trim().parse::<u32>().map_err(|_| {
+                    format!("{part:?} is no row or range of rows; expected something like 1,5,9-20")
+                })
+            };
+            let (first, last) = (row(first)?, row(last)?);
+            if first > last {
+                return Err(format!("the range {part} ends before it begins"));
+            }
+            rows.insert_range(first..=last);
+        }
+        Ok(Self(rows))
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    const EXPECTED: &str = "expected a number of bytes, or one with KiB, MiB or GiB behind it";
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = text[digits.len()..].trim().to_ascii_lowercase();
+    let shift = match unit.as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        _ => return Err(EXPECTED.to_owned()),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| EXPECTED.to_owned())
+}
+
+fn empty_shards(text: &str) -> Result<EmptyShards, String> {
+    match text {
+        "keep" => Ok(EmptyShards::Keep),
+        "remove" => Ok(EmptyShards::Remove),
+        _ => Err("expected keep or remove".to_owned()),
+    }
+}
+
+fn date_or_time(text: &str) -> Result<Timestamp, String> {
+    let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp());
+    text.parse::<Timestamp>()
+        .or_else(|_| text.parse::<Date>().and_then(midnight))
+        .map_err(|_| "expected a date such as 2024-01-31, or 2024-01-31T12:00:00Z".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn rows_are_numbers_and_ranges_that_include_both_ends() {
+        let rows: Rows = "1,5, 9-11,10".parse().unwrap();
+        assert_eq!(rows.0.iter().collect::<Vec<_>>(), [1, 5, 9, 10, 11]);
+        for wrong in ["", "1,", "x", "-1", "5-", "9-3", "4294967296"] {
+            assert!(wrong.parse::<Rows>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_binary_units() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("512MiB", 512 << 20),
+            ("2 GiB", 2 << 30),
+            ("3g", 3 << 30),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for wrong in ["", "0", "MiB", "1.5GiB", "1TB", "99999999999GiB", "1\u{e9}"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn since_is_a_day_or_an_instant() {
+        let instant: Timestamp = "2024-01-31T00:00:00Z".parse().unwrap();
+        assert_eq!(date_or_time("2024-01-31"), Ok(instant));
+        assert_eq!(date_or_time("2024-01-31T01:00:00+01:00"), Ok(instant));
+        assert!(date_or_time("yesterday").is_err());
+    }
+
+    #[test]
+    fn an_id_may_look_like_an_option() {
+        let args = Args::try_parse_from(["efface", "export", "data", "--id", "-1", "--id=--x"]);
+        let Ok(Args {
+            command: Command::Export { request, .. },
+            ..
+        }) = args
+        else {
+            panic!("not an export");
+        };
+        assert_eq!(request.id, ["-1", "--x"]);
+    }
+
+    #[test]
+    fn flags_override_the_configuration_and_leave_the_rest_of_it() {
+        let stored = Config {
+            subject: vec!["user_id".to_owned()],
+            time: Some("at".to_owned()),
+            ..Config::default()
+        };
+        let words = [
+            "efface",
+            "inspect",
+            "data",
+            "--subject",
+            "a",
+            "--subject",
+            "b",
+        ];
+        let Ok(Args {
+            command: Command::Inspect { dataset },
+            ..
+        }) = Args::try_parse_from(words)
+        else {
+            panic!("not an inspect");
+        };
+        let config = dataset.configure(stored.clone());
+        assert_eq!(config.subject, ["a", "b"]);
+        assert_eq!(config.time, stored.time);
+    }
+}

@@ -1,0 +1,326 @@
+//! What each command does: options to a call of the library, and its answer to a report.
+
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use efface::config::Config;
+use efface::delete::DeleteOptions;
+use efface::engine::{Engine, EngineOptions};
+use efface::export::sink::{self, Format};
+use efface::request::{Disclosure, Kind, Request};
+use efface::shard::Shard;
+use efface::shard::rewrite::{RewriteOptions, rewrite};
+use efface::storage::disk::Disk;
+use efface::storage::{Storage, temporary_name};
+use efface::{Error, Result};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::args::{Args, Command, Dataset, Guard, RequestArgs, Rows, ZstdLevel};
+use crate::output::{Destination, Place, io_error};
+use crate::report::{self, Report};
+use crate::{demo, ids, progress};
+
+/// Carries out the command.
+///
+/// # Errors
+/// Those of the library, and when the report can't be printed.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let report = match &args.command {
+        Command::Init { dataset } => init(args, dataset),
+        Command::Index { dataset } => index(args, dataset),
+        Command::Inspect { dataset } => inspect(args, dataset),
+        Command::Plan {
+            dataset,
+            request,
+            guard,
+            kind,
+        } => plan(args, dataset, &asked(*kind, request, Some(guard))?, request),
+        Command::Export {
+            dataset,
+            request,
+            format,
+            output,
+        } => return export(args, dataset, request, *format, output),
+        Command::Delete {
+            dataset,
+            request,
+            guard,
+            zstd_level,
+        } => delete(args, dataset, request, guard, *zstd_level),
+        Command::Rewrite {
+            input,
+            output,
+            rows,
+            zstd_level,
+        } => rewrite_file(args, input, output, rows, *zstd_level),
+        Command::Demo => return demo::run(args),
+    };
+    report?.print(args.json)
+}
+
+/// What the library needs to know besides the dataset.
+pub(crate) fn engine_options(args: &Args) -> EngineOptions {
+    let process = std::process::id();
+    let host = rustix::system::uname();
+    EngineOptions {
+        memory: args.memory(),
+        observer: progress::observer(),
+        seed_if_new: RandomState::new().hash_one(process),
+        holder: format!("pid {process} on {}", host.nodename().to_string_lossy()),
+    }
+}
+
+fn init(args: &Args, dataset: &Dataset) -> Result<Report> {
+    let (storage, config) = configured(dataset)?;
+    Engine::open(Arc::clone(&storage), config.clone(), engine_options(args))?.check_roles()?;
+    config.store(&*storage)?;
+    Ok(report::init(&config))
+}
+
+fn index(args: &Args, dataset: &Dataset) -> Result<Report> {
+    let started = Instant::now();
+    let index = open(args, dataset)?.refresh()?;
+    Ok(report::index(&index, started.elapsed()))
+}
+
+fn inspect(args: &Args, dataset: &Dataset) -> Result<Report> {
+    report::inspect(&open(args, dataset)?.inspect()?)
+}
+
+fn plan(args: &Args, dataset: &Dataset, request: &Request, words: &RequestArgs) -> Result<Report> {
+    let started = Instant::now();
+    let plan = open(args, dataset)?.plan(request)?;
+    expect_digest(words, &plan.digest)?;
+    Ok(report::plan(&plan, request.kind, started.elapsed()))
+}
+
+fn export(
+    args: &Args,
+    dataset: &Dataset,
+    words: &RequestArgs,
+    format: Option<Format>,
+    output: &Path,
+) -> Result<()> {
+    let started = Instant::now();
+    let request = asked(Kind::Export, words, None)?;
+    let destination = Destination::of(output, "-o")?;
+    let format = format.map_or_else(|| format_of(output), Ok)?;
+    if let Destination::Stdout = destination
+        && matches!(format, Format::Parquet)
+        && io::stdout().is_terminal()
+    {
+        return Err(wrong(
+            "-o",
+            "Parquet is not for terminals: name a file, or redirect the output".to_owned(),
+        ));
+    }
+    let engine = open(args, dataset)?;
+    if let Destination::File(place) = &destination {
+        refuse_shard(&dataset.path, place)?;
+    }
+    let plan = engine.plan(&request)?;
+    expect_digest(words, &plan.digest)?;
+    let mut rows = engine.export(&plan)?;
+    let written = destination.write(|out| sink::write(&mut rows, format, out))?;
+    let report = report::export(&plan, &written, output, started.elapsed());
+    match destination {
+        Destination::Stdout => report.print_to_stderr(args.json),
+        Destination::Stream(_) | Destination::File(_) => report.print(args.json),
+    }
+}
+
+fn delete(
+    args: &Args,
+    dataset: &Dataset,
+    words: &RequestArgs,
+    guard: &Guard,
+    zstd_level: ZstdLevel,
+) -> Result<Report> {
+    let started = Instant::now();
+    let request = asked(Kind::Delete, words, Some(guard))?;
+    let tracking_id = Uuid::now_v7();
+    let options = DeleteOptions {
+        zstd_level: zstd_level.0,
+    };
+    let expected = words.expected_plan.as_deref();
+    let done = open(args, dataset)?.delete(&request, expected, &options)?;
+    Ok(report::delete(&done, tracking_id, started.elapsed()))
+}
+
+fn rewrite_file(
+    args: &Args,
+    input: &Path,
+    output: &Path,
+    rows: &Rows,
+    zstd_level: ZstdLevel,
+) -> Result<Report> {
+    let started = Instant::now();
+    let real_input = fs::canonicalize(input).map_err(io_error("open", input))?;
+    if fs::canonicalize(output).is_ok_and(|real_output| real_output == real_input) {
+        return Err(wrong("OUT", "it is the same file as IN".to_owned()));
+    }
+    let from = Place::of(&real_input, "IN")?;
+    let Destination::File(to) = Destination::of(output, "OUT")? else {
+        return Err(wrong("OUT", "it must be a regular file".to_owned()));
+    };
+    // Messages name the file as the caller does.
+    let shard = Shard::new(&input.display().to_string(), from.storage.open(&from.name)?)?;
+    let defaults = RewriteOptions::default();
+    let options = RewriteOptions {
+        memory: args.memory(),
+        zstd_level: zstd_level.0.unwrap_or(defaults.zstd_level),
+    };
+    let done = to.publish(|sink| {
+        let done = rewrite(&shard, &rows.0, &mut **sink, &options)?;
+        sink.sync().map_err(io_error("write", output))?;
+        check_rows(&to, shard.footer.rows(), rows.0.len())?;
+        Ok(done)
+    })?;
+    Ok(report::rewrite(&done, started.elapsed()))
+}
+
+/// Reads the new footer back before the file gets its name.
+fn check_rows(place: &Place, before: u64, removed: u64) -> Result<()> {
+    let written = Shard::open(&place.storage, &temporary_name(&place.name))?;
+    let (found, expected) = (written.footer.rows(), before.saturating_sub(removed));
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::CheckFailed {
+        path: place.name.clone(),
+        reason: format!("it has {found} rows instead of {expected}"),
+    })
+}
+
+fn open(args: &Args, dataset: &Dataset) -> Result<Engine> {
+    let (storage, config) = configured(dataset)?;
+    Engine::open(storage, config, engine_options(args))
+}
+
+/// The dataset's storage, and its configuration with what the flags say instead.
+fn configured(dataset: &Dataset) -> Result<(Arc<dyn Storage>, Config)> {
+    let path = &dataset.path;
+    let found = fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => wrong("DATASET", format!("there is no {}", path.display())),
+        _ => io_error("open", path)(error),
+    })?;
+    if !found.is_dir() {
+        return Err(wrong(
+            "DATASET",
+            format!("{} is not a directory", path.display()),
+        ));
+    }
+    let storage: Arc<dyn Storage> = Arc::new(Disk::new(path));
+    let stored = Config::load(&*storage)?.unwrap_or_default();
+    Ok((storage, dataset.configure(stored)))
+}
+
+/// The request that the options describe.
+fn asked(kind: Kind, words: &RequestArgs, guard: Option<&Guard>) -> Result<Request> {
+    if words.disclosure != Disclosure::Data {
+        return Err(wrong(
+            "--disclosure",
+            format!("{} is not carried out yet, only data is", words.disclosure),
+        ));
+    }
+    let subjects = ids::subjects(words)?;
+    let requested_at = words.requested_at.unwrap_or_else(Timestamp::now);
+    let defaults = match kind {
+        Kind::Export => Request::export(subjects, requested_at),
+        Kind::Delete => Request::delete(subjects, requested_at),
+    };
+    let request = Request {
+        regulation: words.regulation,
+        disclosure: words.disclosure,
+        identity: words.identity,
+        identity_cap: words.identity_cap,
+        unknown: words.unknown,
+        since: words.since,
+        max_match: guard.map_or(defaults.max_match, |guard| guard.max_match),
+        ..defaults
+    };
+    request.check()?;
+    Ok(request)
+}
+
+fn expect_digest(words: &RequestArgs, found: &str) -> Result<()> {
+    match &words.expected_plan {
+        Some(expected) if expected != found => Err(Error::PlanChanged {
+            expected: expected.clone(),
+            found: found.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The format that the name of the output asks for.
+fn format_of(output: &Path) -> Result<Format> {
+    if output.as_os_str() == "-" {
+        return Ok(Format::Jsonl);
+    }
+    let ending = output.extension().unwrap_or_default();
+    if ending.eq_ignore_ascii_case("parquet") {
+        Ok(Format::Parquet)
+    } else if ending.eq_ignore_ascii_case("jsonl") || ending.eq_ignore_ascii_case("ndjson") {
+        Ok(Format::Jsonl)
+    } else {
+        Err(wrong(
+            "--format",
+            format!(
+                "the ending of {} doesn't tell the format: say --format parquet or jsonl",
+                output.display()
+            ),
+        ))
+    }
+}
+
+/// An export that lies in the dataset as a Parquet file would count as one of its shards.
+fn refuse_shard(dataset: &Path, place: &Place) -> Result<()> {
+    let root = fs::canonicalize(dataset).map_err(io_error("open", dataset))?;
+    let directory = place.storage.root();
+    let directory =
+        fs::canonicalize(&directory).map_err(io_error("open", Path::new(&directory)))?;
+    let is_shard = Path::new(&place.name)
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"));
+    if is_shard && directory.starts_with(root) {
+        return Err(wrong(
+            "-o",
+            "a Parquet file inside the dataset would count as one of its shards".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn wrong(option: &'static str, reason: String) -> Error {
+    Error::Option { option, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ending_of_the_output_tells_the_format() {
+        for (path, parquet) in [("-", false), ("a.jsonl", false), ("b/c.PARQUET", true)] {
+            let format = format_of(Path::new(path)).unwrap();
+            assert_eq!(matches!(format, Format::Parquet), parquet, "{path}");
+        }
+        assert!(format_of(Path::new("rows")).is_err());
+    }
+
+    #[test]
+    fn an_export_never_becomes_a_shard_of_its_dataset() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name| Place::of(&directory.path().join(name), "-o").unwrap();
+        assert!(refuse_shard(directory.path(), &place("rows.parquet")).is_err());
+        assert!(refuse_shard(directory.path(), &place("rows.jsonl")).is_ok());
+        let elsewhere = tempfile::tempdir().unwrap();
+        assert!(refuse_shard(elsewhere.path(), &place("rows.parquet")).is_ok());
+    }
+}
