@@ -166,17 +166,34 @@ impl Footer {
         if tree.get(file::ENCRYPTION_ALGORITHM).is_some() {
             return Err(encrypted());
         }
-        edit_chunks(&mut tree, |meta| {
+        edit_chunks(&mut tree, |chunk| {
+            let Some(meta) = chunk.structure_mut(chunk::META_DATA) else {
+                return;
+            };
             // Old parquet-mr writes 0 for "no dictionary page"; at offset 0 is the magic, so it means nothing else.
             if meta.i64(column::DICTIONARY_PAGE_OFFSET) == Some(0) {
                 meta.remove(column::DICTIONARY_PAGE_OFFSET);
             }
         });
         let mut readable = tree.clone();
-        edit_chunks(&mut readable, |meta| {
-            // Not needed for reading, and some writers used these fields before they were given a meaning.
-            meta.remove(column::SIZE_STATISTICS);
-            meta.remove(column::GEOSPATIAL_STATISTICS);
+        // Some writers used fields before they were given a meaning; what is not needed for reading goes.
+        edit_chunks(&mut readable, |chunk| {
+            for (offset, length) in [
+                (chunk::OFFSET_INDEX_OFFSET, chunk::OFFSET_INDEX_LENGTH),
+                (chunk::COLUMN_INDEX_OFFSET, chunk::COLUMN_INDEX_LENGTH),
+            ] {
+                if chunk.i64(offset).is_none() || chunk.i32(length).is_none() {
+                    chunk.remove(offset);
+                    chunk.remove(length);
+                }
+            }
+            if let Some(meta) = chunk.structure_mut(chunk::META_DATA) {
+                meta.remove(column::SIZE_STATISTICS);
+                meta.remove(column::GEOSPATIAL_STATISTICS);
+                if meta.i32(column::BLOOM_FILTER_LENGTH).is_none() {
+                    meta.remove(column::BLOOM_FILTER_LENGTH);
+                }
+            }
         });
         let metadata = guarded("footer", || {
             ParquetMetaDataReader::decode_metadata(&readable.to_bytes())
@@ -359,7 +376,7 @@ fn read(file: &dyn ReadAt, offset: u64, buffer: &mut [u8]) -> Result<()> {
         .map_err(|source| FormatError::Read { offset, source })
 }
 
-/// Edits the `ColumnMetaData` of every chunk.
+/// Edits the `ColumnChunk` of every chunk.
 fn edit_chunks(tree: &mut Struct, edit: impl Fn(&mut Struct)) {
     let groups = tree.list_mut(file::ROW_GROUPS).into_iter();
     for group in groups.flat_map(|groups| &mut groups.items) {
@@ -368,10 +385,8 @@ fn edit_chunks(tree: &mut Struct, edit: impl Fn(&mut Struct)) {
         };
         let chunks = group.list_mut(row_group::COLUMNS).into_iter();
         for chunk in chunks.flat_map(|chunks| &mut chunks.items) {
-            if let Value::Struct(chunk) = chunk
-                && let Some(meta) = chunk.structure_mut(chunk::META_DATA)
-            {
-                edit(meta);
+            if let Value::Struct(chunk) = chunk {
+                edit(chunk);
             }
         }
     }
