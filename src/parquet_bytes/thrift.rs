@@ -12,7 +12,7 @@
 //! Source: `thrift-compact-protocol.md` in the Apache Thrift repository.
 //!
 //! # Invariants
-//! Depth is bounded by [`THRIFT_DEPTH_MAX`](crate::limits::THRIFT_DEPTH_MAX); every length is compared
+//! Depth is bounded by [`THRIFT_DEPTH_MAX`]; every length is compared
 //! with what is left of the input before anything is allocated for it, so that a tree takes at most
 //! a constant times the input's bytes.
 
