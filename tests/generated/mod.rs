@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray,
     FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array, Int64Array, LargeStringArray,
     ListBuilder, MapBuilder, RecordBatch, StringArray, StringBuilder, StructArray,
     TimestampMicrosecondArray, UInt32Array,
@@ -349,43 +349,14 @@ impl Shape {
             f64::from_bits(0x7FF8_0000_0000_BEEF),
             -2.0,
         ];
-        let number: ArrayRef = Arc::new(
-            some(1000)
-                .into_iter()
-                .map(|n| n.map(int))
-                .collect::<Int64Array>(),
-        );
-        let text: ArrayRef = Arc::new(
-            some(50)
-                .into_iter()
-                .map(|n| n.map(|n| format!("value {n}")))
-                .collect::<StringArray>(),
-        );
-        let double: ArrayRef = Arc::new(
-            some(7)
-                .into_iter()
-                .map(|n| n.map(|n| floats[usize::try_from(n).unwrap()]))
-                .collect::<Float64Array>(),
-        );
-        #[expect(clippy::cast_possible_truncation, reason = "any float does")]
-        let float: ArrayRef = Arc::new(
-            some(90)
-                .into_iter()
-                .map(|n| n.map(|n| int(n) as f32 / 3.0))
-                .collect::<Float32Array>(),
-        );
-        let flag: ArrayRef = Arc::new(
-            some(2)
-                .into_iter()
-                .map(|n| n.map(|n| n == 1))
-                .collect::<BooleanArray>(),
-        );
-        let small: ArrayRef = Arc::new(
-            some(5)
-                .into_iter()
-                .map(|n| n.map(|n| i32::try_from(n).unwrap()))
-                .collect::<Int32Array>(),
-        );
+        let number: ArrayRef = column::<_, Int64Array>(some(1000), int);
+        let text: ArrayRef = column::<_, StringArray>(some(50), |n| format!("value {n}"));
+        let double: ArrayRef =
+            column::<_, Float64Array>(some(7), |n| floats[usize::try_from(n).unwrap()]);
+        #[expect(clippy::cast_precision_loss, reason = "any float does")]
+        let float: ArrayRef = column::<_, Float32Array>(some(90), |n| int(n) as f32 / 3.0);
+        let flag: ArrayRef = column::<_, BooleanArray>(some(2), |n| n == 1);
+        let small: ArrayRef = column::<_, Int32Array>(some(5), |n| i32::try_from(n).unwrap());
         let time: ArrayRef = Arc::new(
             some(1 << 40)
                 .into_iter()
@@ -393,12 +364,7 @@ impl Shape {
                 .collect::<TimestampMicrosecondArray>()
                 .with_timezone("UTC"),
         );
-        let date: ArrayRef = Arc::new(
-            some(20_000)
-                .into_iter()
-                .map(|n| n.map(|n| i32::try_from(n).unwrap()))
-                .collect::<Date32Array>(),
-        );
+        let date: ArrayRef = column::<_, Date32Array>(some(20_000), |n| i32::try_from(n).unwrap());
         let binary = some(30);
         let binary: Vec<Option<Vec<u8>>> = binary
             .into_iter()
@@ -406,35 +372,13 @@ impl Shape {
             .collect();
         let binary: ArrayRef =
             Arc::new(binary.iter().map(Option::as_deref).collect::<BinaryArray>());
-        let fixed = some(9).into_iter().map(|n| n.map(|n| n.to_be_bytes()));
+        let fixed = some(9).into_iter().map(|n| n.map(u64::to_be_bytes));
         let fixed: ArrayRef =
             Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(fixed, 8).unwrap());
         let required: ArrayRef =
             Arc::new((0..i64::try_from(rows).unwrap()).collect::<Int64Array>());
-        let mut lists = ListBuilder::new(ListBuilder::new(arrow::array::Int64Builder::new()));
-        for length in some(4) {
-            for inner in 0..length.unwrap_or(0) {
-                for value in 0..inner {
-                    lists
-                        .values()
-                        .values()
-                        .append_option((value > 0).then_some(int(value)));
-                }
-                lists.values().append(inner != 1);
-            }
-            lists.append(length.is_some());
-        }
-        let lists: ArrayRef = Arc::new(lists.finish());
-        let mut maps = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
-        for length in some(3) {
-            for key in 0..length.unwrap_or(0) {
-                maps.keys().append_value(format!("key {key}"));
-                maps.values()
-                    .append_option((key != 1).then(|| format!("mapped {key}")));
-            }
-            maps.append(length.is_some()).unwrap();
-        }
-        let maps: ArrayRef = Arc::new(maps.finish());
+        let lists = nested_lists(&some(4));
+        let maps = maps(&some(3));
         let columns = [
             ("number", number),
             ("text", text),
@@ -479,4 +423,44 @@ pub(crate) fn same_styles(before: &[String], after: &[String]) -> bool {
             (parts(before), parts(after));
         codec_before == codec_after && pages_after.iter().all(|page| pages_before.contains(page))
     })
+}
+
+/// The column of what `value` makes of each drawn number.
+fn column<T, A: FromIterator<Option<T>> + Array + 'static>(
+    drawn: Vec<Option<u64>>,
+    value: impl Fn(u64) -> T,
+) -> ArrayRef {
+    Arc::new(drawn.into_iter().map(|n| n.map(&value)).collect::<A>())
+}
+
+/// Lists of lists, with nulls and empty ones at each level.
+fn nested_lists(lengths: &[Option<u64>]) -> ArrayRef {
+    let mut lists = ListBuilder::new(ListBuilder::new(arrow::array::Int64Builder::new()));
+    for length in lengths {
+        for inner in 0..length.unwrap_or(0) {
+            for value in 0..inner {
+                lists
+                    .values()
+                    .values()
+                    .append_option((value > 0).then_some(i64::try_from(value).unwrap()));
+            }
+            lists.values().append(inner != 1);
+        }
+        lists.append(length.is_some());
+    }
+    Arc::new(lists.finish())
+}
+
+/// Maps with null values, empty and null maps.
+fn maps(lengths: &[Option<u64>]) -> ArrayRef {
+    let mut maps = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+    for length in lengths {
+        for key in 0..length.unwrap_or(0) {
+            maps.keys().append_value(format!("key {key}"));
+            maps.values()
+                .append_option((key != 1).then(|| format!("mapped {key}")));
+        }
+        maps.append(length.is_some()).unwrap();
+    }
+    Arc::new(maps.finish())
 }
