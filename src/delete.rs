@@ -25,10 +25,11 @@ use crate::engine::{Engine, is_unchanged, touched_row_groups, wanted};
 use crate::error::{Error, Result};
 use crate::identity::{Expansion, TableFormat, removal};
 use crate::parquet_bytes::chunk_reader::ChunkPages;
-use crate::parquet_bytes::codec::ZSTD_LEVEL;
+
 use crate::plan::{Plan, ShardPlan, SubjectPlan};
 use crate::request::{Disclosure, Kind, Request};
 use crate::shard::Shard;
+use crate::shard::chunk::level::ZstdLevel;
 use crate::shard::rewrite::{RewriteOptions, RewriteReport, rewrite};
 use crate::shard::select::{Wanted, select};
 use crate::storage::temporary_name;
@@ -39,8 +40,8 @@ const ATTEMPTS_MAX: usize = 5;
 /// How to delete.
 #[derive(Debug, Clone, Default)]
 pub struct DeleteOptions {
-    /// The level at which zstd pages are compressed again; `None` for the default.
-    pub zstd_level: Option<i32>,
+    /// The level at which zstd pages are compressed again.
+    pub zstd_level: ZstdLevel,
 }
 
 /// What a delete did.
@@ -148,7 +149,7 @@ impl Engine {
     ) -> Result<()> {
         let options = RewriteOptions {
             memory: self.options.memory,
-            zstd_level: options.zstd_level.unwrap_or(ZSTD_LEVEL),
+            zstd_level: options.zstd_level,
         };
         self.options
             .observer
@@ -361,7 +362,7 @@ impl Engine {
                     let mut sink = storage.create(&temporary, Some(&table.path))?;
                     let options = RewriteOptions {
                         memory: self.options.memory,
-                        zstd_level: options.zstd_level.unwrap_or(ZSTD_LEVEL),
+                        zstd_level: options.zstd_level,
                     };
                     let report = rewrite(&shard, &rows, &mut *sink, &options)?;
                     sink.sync().map_err(Error::io("sync", &temporary))?;

@@ -24,6 +24,10 @@ pub const PAGE_BYTES_MAX: u64 = i32::MAX as u64;
 /// Values and nulls of one page. A run-length encoding can claim billions in a few bytes.
 pub const PAGE_VALUES_MAX: u32 = 1 << 26;
 
+/// Bytes that the values of one page may take where each repeats a part of the one before it: a short page
+/// could claim terabytes.
+pub const PAGE_DECODED_BYTES_MAX: usize = 512 << 20;
+
 /// Bytes that one read of a chunk's pages asks for at least.
 pub const READ_BYTES: u64 = 1 << 20;
 

@@ -9,7 +9,6 @@
 use std::ops::Range;
 
 use parquet::bloom_filter::Sbbf;
-use parquet::data_type::AsBytes;
 
 use super::thrift::Struct;
 use crate::error::FormatError;
@@ -97,11 +96,9 @@ impl BloomBuilder {
         }
     }
 
-    /// Adds values of the column.
-    pub fn insert<T: AsBytes>(&mut self, values: &[T]) {
-        for value in values {
-            self.filter.insert(value);
-        }
+    /// Adds a value of the column, as `PLAIN` has it but without a length.
+    pub fn insert(&mut self, value: &[u8]) {
+        self.filter.insert(value);
     }
 
     /// Header and bitset.

@@ -80,6 +80,14 @@ impl Codecs {
         }
     }
 
+    /// Compresses zstd at `level` from now on.
+    pub fn set_zstd_level(&mut self, level: i32) {
+        if self.zstd_level != level {
+            self.zstd_level = level;
+            self.to_zstd = None;
+        }
+    }
+
     /// Appends `len` decompressed bytes to `out`; `offset` of the page is for messages.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::chunk_reader::guarded;
 use super::codec::Codec;
+use super::order::ValueOrder;
 use super::thrift::{List, Struct, Value};
 use crate::error::FormatError;
 use crate::limits::FOOTER_BYTES_MAX;
@@ -222,6 +223,32 @@ impl Footer {
     /// The whole tree, to edit a copy of.
     pub fn tree(&self) -> &Struct {
         &self.tree
+    }
+
+    /// The tree of a row group.
+    pub fn row_group_tree(&self, position: usize) -> Option<&Struct> {
+        match self.tree.list(file::ROW_GROUPS)?.items.get(position)? {
+            Value::Struct(group) => Some(group),
+            _ => None,
+        }
+    }
+
+    /// The tree of a column chunk.
+    pub fn chunk_tree(&self, row_group: usize, leaf: usize) -> Option<&Struct> {
+        let chunks = self.row_group_tree(row_group)?.list(row_group::COLUMNS)?;
+        match chunks.items.get(leaf)? {
+            Value::Struct(chunk) => Some(chunk),
+            _ => None,
+        }
+    }
+
+    /// The order of each leaf's bounds, where it has one.
+    pub fn orders(&self) -> Vec<Option<ValueOrder>> {
+        let file = self.metadata.file_metadata();
+        let columns = self.schema().columns().iter().enumerate();
+        columns
+            .map(|(leaf, descriptor)| ValueOrder::of(descriptor, file.column_order(leaf)))
+            .collect()
     }
 
     /// The footer as the `parquet` crate understands it.

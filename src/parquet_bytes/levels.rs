@@ -11,7 +11,7 @@
 use parquet::basic::Encoding;
 
 use super::page::{PageHeader, PageKind};
-use super::rle::RleDecoder;
+use super::rle::{self, RleDecoder};
 use crate::error::FormatError;
 
 type Result<T> = std::result::Result<T, FormatError>;
@@ -26,6 +26,24 @@ pub struct Levels {
 }
 
 impl Levels {
+    /// Decodes just the repetition levels, the first `len` bytes of the body of a page of version 2.
+    ///
+    /// # Errors
+    /// When they are damaged or larger than their maximum.
+    pub fn read_repetition(
+        &mut self,
+        page: &PageHeader,
+        body: &[u8],
+        len: u32,
+        max: i16,
+    ) -> Result<()> {
+        self.repetition.clear();
+        let bytes = body.get(..len as usize).unwrap_or_default();
+        let count = page.kind.data_values().unwrap_or(0) as usize;
+        RleDecoder::new(bytes, width(max), page.offset)?.read(count, &mut self.repetition)?;
+        check(&self.repetition, max, page)
+    }
+
     /// Decodes the levels of a decompressed page body and returns the bytes of its values.
     ///
     /// # Errors
@@ -101,6 +119,55 @@ impl Levels {
     }
 }
 
+/// Appends the levels of a page in the encodings that its header says; says how many bytes the repetition
+/// and the definition levels took.
+pub fn write(
+    levels: &Levels,
+    kind: PageKind,
+    max_repetition: i16,
+    max_definition: i16,
+    out: &mut Vec<u8>,
+) -> (usize, usize) {
+    let PageKind::V1 {
+        definition,
+        repetition,
+        ..
+    } = kind
+    else {
+        let start = out.len();
+        rle::encode(&levels.repetition, width(max_repetition), out);
+        let middle = out.len();
+        rle::encode(&levels.definition, width(max_definition), out);
+        return (middle - start, out.len() - middle);
+    };
+    let mut lens = [0; 2];
+    let both = [
+        (&levels.repetition, max_repetition, repetition),
+        (&levels.definition, max_definition, definition),
+    ];
+    for ((levels, max, encoding), len) in both.into_iter().zip(&mut lens) {
+        if max == 0 {
+            continue;
+        }
+        let start = out.len();
+        #[expect(deprecated, reason = "old files hold it")]
+        if encoding == Encoding::BIT_PACKED {
+            write_bit_packed(levels, width(max), out);
+        } else {
+            out.extend_from_slice(&[0; 4]);
+            rle::encode(levels, width(max), out);
+            // A page's levels take less bytes than the page, which is shorter than 2 GiB.
+            let bytes = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+            if let Some(slot) = out.get_mut(start..start + 4) {
+                slot.copy_from_slice(&bytes.to_le_bytes());
+            }
+        }
+        *len = out.len() - start;
+    }
+    let [repetition, definition] = lens;
+    (repetition, definition)
+}
+
 /// Bits that a level of at most `max` takes.
 fn width(max: i16) -> u8 {
     let leading = u8::try_from(max.leading_zeros()).unwrap_or(0);
@@ -134,6 +201,23 @@ fn bit_packed(bytes: &[u8], count: usize, width: u8, out: &mut Vec<u32>) {
     }
 }
 
+fn write_bit_packed(levels: &[u32], width: u8, out: &mut Vec<u8>) {
+    let (mut byte, mut bits) = (0_u8, 0);
+    for level in levels {
+        for bit in (0..width).rev() {
+            byte = byte << 1 | u8::from(level >> bit & 1 == 1);
+            bits += 1;
+            if bits == 8 {
+                out.push(byte);
+                (byte, bits) = (0, 0);
+            }
+        }
+    }
+    if bits > 0 {
+        out.push(byte << (8 - bits));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +234,11 @@ mod tests {
         let mut out = Vec::new();
         bit_packed(&bytes, 8, 3, &mut out);
         assert_eq!(out, [0, 1, 2, 3, 4, 5, 6, 7]);
+        let mut back = Vec::new();
+        write_bit_packed(&out, 3, &mut back);
+        assert_eq!(back, bytes);
+        back.clear();
+        write_bit_packed(&[1, 0, 1], 1, &mut back);
+        assert_eq!(back, [0b1010_0000]);
     }
 }

@@ -11,20 +11,22 @@
 //! * [`codec`]: compressing and decompressing pages
 //! * [`rle`], [`levels`]: the hybrid run-length encoding, and the levels that it encodes
 //! * [`chunk_reader`]: a chunk's pages as the `parquet` crate's leaf column readers take them
-//! * [`chunk_style`]: how a chunk was written, so that a new one is written the same way
-//! * [`chunk_writer`]: what its leaf column writers emit, as the pages of a new chunk
 //! * [`page_index`], [`bloom`]: what the footer points to besides pages
 //!
 //! Numbers of fields and enums are those of `parquet.thrift` in the `parquet-format` repository.
 
 pub mod bloom;
 pub mod chunk_reader;
-pub mod chunk_style;
-pub mod chunk_writer;
 pub mod codec;
+pub mod delta;
+pub mod dictionary;
 pub mod footer;
 pub mod levels;
+pub mod order;
 pub mod page;
 pub mod page_index;
 pub mod rle;
+pub mod statistics;
 pub mod thrift;
+pub mod values;
+pub mod varint;

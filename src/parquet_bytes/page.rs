@@ -105,6 +105,26 @@ impl PageKind {
         }
     }
 
+    /// Bytes of levels that stand in front of what is compressed.
+    pub fn stored_levels(self) -> u32 {
+        match self {
+            Self::V2 {
+                definition_len,
+                repetition_len,
+                ..
+            } => definition_len.saturating_add(repetition_len),
+            _ => 0,
+        }
+    }
+
+    /// Whether the values are dictionary indices.
+    pub fn uses_dictionary(self) -> bool {
+        matches!(
+            self.data_encoding(),
+            Some(Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY)
+        )
+    }
+
     /// How the values of a data page are encoded.
     pub fn data_encoding(self) -> Option<Encoding> {
         match self {
@@ -187,34 +207,32 @@ impl PageHeader {
         })
     }
 
-    /// The header's bytes, with `statistics` of its own where given.
-    pub fn to_bytes(&self, statistics: Option<Struct>) -> Vec<u8> {
+    /// The header as a tree: `source`, with what this header says in its place.
+    pub fn to_tree(&self, source: Struct) -> Struct {
         let int = |value: u32| Value::I32(value.cast_signed());
         let code = |encoding: Encoding| Value::I32(encoding as i32);
-        let (kind, id, mut fields) = match self.kind {
+        let (kind, id, fields) = match self.kind {
             PageKind::V1 {
                 values,
                 encoding,
                 definition,
                 repetition,
             } => {
-                let fields = Struct::default()
-                    .with(1, int(values))
-                    .with(2, code(encoding))
-                    .with(3, code(definition))
-                    .with(4, code(repetition));
-                (0, header::DATA_V1, fields)
+                let fields = [
+                    int(values),
+                    code(encoding),
+                    code(definition),
+                    code(repetition),
+                ];
+                (0, header::DATA_V1, fields.to_vec())
             }
             PageKind::Dictionary {
                 values,
                 encoding,
                 sorted,
             } => {
-                let fields = Struct::default()
-                    .with(1, int(values))
-                    .with(2, code(encoding))
-                    .with(3, Value::Bool(sorted));
-                (2, header::DICTIONARY, fields)
+                let fields = [int(values), code(encoding), Value::Bool(sorted)];
+                (2, header::DICTIONARY, fields.to_vec())
             }
             PageKind::V2 {
                 values,
@@ -225,31 +243,50 @@ impl PageHeader {
                 repetition_len,
                 compressed,
             } => {
-                let fields = Struct::default()
-                    .with(1, int(values))
-                    .with(2, int(nulls))
-                    .with(3, int(rows))
-                    .with(4, code(encoding))
-                    .with(5, int(definition_len))
-                    .with(6, int(repetition_len))
-                    .with(7, Value::Bool(compressed));
-                (3, header::DATA_V2, fields)
+                let fields = [
+                    int(values),
+                    int(nulls),
+                    int(rows),
+                    code(encoding),
+                    int(definition_len),
+                    int(repetition_len),
+                    Value::Bool(compressed),
+                ];
+                (3, header::DATA_V2, fields.to_vec())
             }
-            PageKind::Other => (1, 6, Struct::default()),
+            PageKind::Other => (1, 6, Vec::new()),
         };
-        if let Some(statistics) = statistics {
-            let id = if id == header::DATA_V2 { 8 } else { 5 };
-            fields.set(id, Value::Struct(statistics));
+        let mut tree = source;
+        tree.set(header::TYPE, Value::I32(kind));
+        tree.set(header::UNCOMPRESSED_SIZE, int(self.uncompressed_len));
+        tree.set(header::COMPRESSED_SIZE, int(self.compressed_len));
+        tree.set_or_remove(header::CRC, self.crc.map(int));
+        let mut of_kind = tree.structure(id).cloned().unwrap_or_default();
+        for (field, value) in (1..).zip(fields) {
+            of_kind.set(field, value);
         }
-        let mut tree = Struct::default()
-            .with(header::TYPE, Value::I32(kind))
-            .with(header::UNCOMPRESSED_SIZE, int(self.uncompressed_len))
-            .with(header::COMPRESSED_SIZE, int(self.compressed_len))
-            .with(id, Value::Struct(fields));
-        if let Some(crc) = self.crc {
-            tree.set(header::CRC, int(crc));
+        tree.set(id, Value::Struct(of_kind));
+        tree
+    }
+
+    /// The statistics in the tree of a data page's header.
+    pub fn statistics_in(tree: &Struct) -> Option<&Struct> {
+        let (id, field) = Self::statistics_place(tree)?;
+        tree.structure(id)?.structure(field)
+    }
+
+    /// The same, to edit.
+    pub fn statistics_in_mut(tree: &mut Struct) -> Option<&mut Struct> {
+        let (id, field) = Self::statistics_place(tree)?;
+        tree.structure_mut(id)?.structure_mut(field)
+    }
+
+    fn statistics_place(tree: &Struct) -> Option<(i16, i16)> {
+        match tree.i32(header::TYPE) {
+            Some(0) => Some((header::DATA_V1, 5)),
+            Some(3) => Some((header::DATA_V2, 8)),
+            _ => None,
         }
-        tree.to_bytes()
     }
 
     /// Where the body begins in the file.
@@ -448,6 +485,14 @@ impl PageWalk {
         self.at = page.end();
     }
 
+    /// The header of a page that was peeked at, as it is in the file.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn header(&mut self, page: &PageHeader) -> Result<&[u8]> {
+        self.bytes(page.offset, u64::from(page.header_len))
+    }
+
     /// Moves on to `offset`, where a page begins.
     pub fn seek(&mut self, offset: u64) {
         self.at = offset.clamp(self.chunk.start, self.chunk.end);
@@ -546,7 +591,7 @@ mod tests {
                 kind,
                 has_statistics: false,
             };
-            let bytes = header.to_bytes(None);
+            let bytes = header.to_tree(Struct::default()).to_bytes();
             header.header_len = u32::try_from(bytes.len()).unwrap();
             assert_eq!(PageHeader::read(&bytes, 100).unwrap(), header);
         }

@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 
+use super::order::ValueOrder;
 use super::thrift::{List, Struct, Value};
 use crate::error::FormatError;
 use crate::storage::ReadAt;
@@ -16,6 +17,7 @@ use crate::storage::ReadAt;
 type Result<T> = std::result::Result<T, FormatError>;
 
 const LOCATIONS: i16 = 1;
+const UNENCODED: i16 = 2;
 const LOCATION_OFFSET: i16 = 1;
 const LOCATION_SIZE: i16 = 2;
 const LOCATION_FIRST_ROW: i16 = 3;
@@ -75,7 +77,10 @@ impl OffsetIndex {
                 .with(LOCATION_FIRST_ROW, Value::I64(int(page.first_row)))
         });
         let mut tree = Struct::default().with(LOCATIONS, Value::List(List::of_structs(locations)));
-        tree.set_or_remove(2, unencoded.map(|bytes| Value::List(List::of_i64(bytes))));
+        tree.set_or_remove(
+            UNENCODED,
+            unencoded.map(|bytes| Value::List(List::of_i64(bytes))),
+        );
         Self(tree)
     }
 
@@ -113,6 +118,12 @@ impl OffsetIndex {
         Ok(locations)
     }
 
+    /// Bytes of the byte arrays of each of `pages` pages, where the index has them.
+    pub fn page_bytes(&self, pages: usize) -> Option<Vec<i64>> {
+        let bytes: Vec<i64> = self.0.list(UNENCODED)?.i64s().collect();
+        (bytes.len() == pages).then_some(bytes)
+    }
+
     /// Moves every page by `delta` bytes.
     pub fn shift(&mut self, delta: i64) {
         let locations = self.0.list_mut(LOCATIONS).into_iter();
@@ -135,36 +146,118 @@ fn invalid(chunk: &Range<u64>, found: &str) -> FormatError {
     }
 }
 
-/// What a column index says of one new page.
-#[derive(Debug, Clone)]
-pub struct PageBounds {
-    /// Smallest and largest value; `None` when the page has no value.
-    pub bounds: Option<(Vec<u8>, Vec<u8>)>,
-    /// Nulls.
-    pub nulls: i64,
+/// A column index, to edit page by page.
+#[derive(Debug)]
+pub struct ColumnIndex {
+    tree: Struct,
+    /// The data pages, in order.
+    pub pages: Vec<PageEntry>,
 }
 
-/// The tree of a column index of new pages.
-pub fn column_index(
-    pages: Vec<PageBounds>,
-    boundary_order: i32,
-    repetition_histograms: Option<Vec<i64>>,
-    definition_histograms: Option<Vec<i64>>,
-) -> Struct {
-    let list = |values: Vec<i64>| Value::List(List::of_i64(values));
-    let null_pages = List::of_bool(pages.iter().map(|page| page.bounds.is_none()));
-    let nulls = pages.iter().map(|page| page.nulls).collect();
-    let (min, max): (Vec<_>, Vec<_>) = pages
-        .into_iter()
-        .map(|page| page.bounds.unwrap_or_default())
-        .unzip();
-    let mut tree = Struct::default()
-        .with(1, Value::List(null_pages))
-        .with(2, Value::List(List::of_binary(min)))
-        .with(3, Value::List(List::of_binary(max)))
-        .with(4, Value::I32(boundary_order))
-        .with(5, list(nulls));
-    tree.set_or_remove(6, repetition_histograms.map(list));
-    tree.set_or_remove(7, definition_histograms.map(list));
-    tree
+/// What a column index says of one page.
+#[derive(Debug, Clone, Default)]
+pub struct PageEntry {
+    /// Smallest and largest value; `None` when the page has no value.
+    pub bounds: Option<(Vec<u8>, Vec<u8>)>,
+    /// Nulls, where the index counts them.
+    pub nulls: Option<i64>,
+    /// How many entries have each repetition level, where the index counts them.
+    pub repetition: Option<Vec<i64>>,
+    /// The same of definition levels.
+    pub definition: Option<Vec<i64>>,
+}
+
+const NULL_PAGES: i16 = 1;
+const MIN_VALUES: i16 = 2;
+const MAX_VALUES: i16 = 3;
+const BOUNDARY_ORDER: i16 = 4;
+const NULL_COUNTS: i16 = 5;
+const REPETITION_HISTOGRAMS: i16 = 6;
+const DEFINITION_HISTOGRAMS: i16 = 7;
+const UNORDERED: i32 = 0;
+const ASCENDING: i32 = 1;
+
+impl ColumnIndex {
+    /// Reads the column index in `range` of `file`; `None` when it does not describe `pages` pages.
+    ///
+    /// # Errors
+    /// When its bytes are damaged.
+    pub fn read(file: &dyn ReadAt, range: &Range<u64>, pages: usize) -> Result<Option<Self>> {
+        let bytes = read_bytes(file, range)?;
+        let (tree, _) = Struct::read(&bytes, "column index", range.start)?;
+        Ok(Self::parse(tree, pages))
+    }
+
+    fn parse(tree: Struct, pages: usize) -> Option<Self> {
+        let is_null: Vec<bool> = tree.list(NULL_PAGES)?.bools().collect();
+        let min: Vec<&[u8]> = tree.list(MIN_VALUES)?.binaries().collect();
+        let max: Vec<&[u8]> = tree.list(MAX_VALUES)?.binaries().collect();
+        let numbers = |id| tree.list(id).map(|list| list.i64s().collect::<Vec<_>>());
+        let nulls = numbers(NULL_COUNTS);
+        let histograms = [REPETITION_HISTOGRAMS, DEFINITION_HISTOGRAMS].map(|id| {
+            let all = numbers(id)?;
+            let levels = all.len().checked_div(pages)?;
+            (levels > 0 && levels * pages == all.len()).then(|| {
+                let pages = all.chunks_exact(levels);
+                pages.map(<[i64]>::to_vec).collect::<Vec<_>>()
+            })
+        });
+        let [repetition, definition] = histograms;
+        let lens = [is_null.len(), min.len(), max.len()];
+        if lens != [pages; 3] || nulls.as_ref().is_some_and(|nulls| nulls.len() != pages) {
+            return None;
+        }
+        let of = |all: &Option<Vec<Vec<i64>>>, page: usize| all.as_ref()?.get(page).cloned();
+        let entries = is_null.iter().zip(min.iter().zip(&max)).enumerate();
+        let pages = entries
+            .map(|(page, (is_null, (min, max)))| PageEntry {
+                bounds: (!is_null).then(|| (min.to_vec(), max.to_vec())),
+                nulls: nulls.as_ref().and_then(|nulls| nulls.get(page).copied()),
+                repetition: of(&repetition, page),
+                definition: of(&definition, page),
+            })
+            .collect();
+        Some(Self { tree, pages })
+    }
+
+    /// The index's bytes with the pages as they are now; `order` is that of the column.
+    pub fn into_bytes(self, order: Option<ValueOrder>) -> Vec<u8> {
+        let Self { mut tree, pages } = self;
+        let boundary_order = match (tree.i32(BOUNDARY_ORDER), order) {
+            (Some(UNORDERED) | None, _) | (_, None) => UNORDERED,
+            (Some(claimed), Some(order)) => {
+                let bounds = || pages.iter().filter_map(|page| page.bounds.as_ref());
+                let is_kept = bounds().zip(bounds().skip(1)).all(|(left, right)| {
+                    let by_min = order.compare(&left.0, &right.0);
+                    let by_max = order.compare(&left.1, &right.1);
+                    if claimed == ASCENDING {
+                        by_min.is_le() && by_max.is_le()
+                    } else {
+                        by_min.is_ge() && by_max.is_ge()
+                    }
+                });
+                if is_kept { claimed } else { UNORDERED }
+            }
+        };
+        let numbers = |of: &dyn Fn(&PageEntry) -> Option<Vec<i64>>| {
+            let all: Option<Vec<Vec<i64>>> = pages.iter().map(of).collect();
+            all.map(|all| Value::List(List::of_i64(all.concat())))
+        };
+        let nulls = numbers(&|page| page.nulls.map(|nulls| vec![nulls]));
+        let repetition = numbers(&|page| page.repetition.clone());
+        let definition = numbers(&|page| page.definition.clone());
+        let is_null = List::of_bool(pages.iter().map(|page| page.bounds.is_none()));
+        let (min, max): (Vec<_>, Vec<_>) = pages
+            .into_iter()
+            .map(|page| page.bounds.unwrap_or_default())
+            .unzip();
+        tree.set(NULL_PAGES, Value::List(is_null));
+        tree.set(MIN_VALUES, Value::List(List::of_binary(min)));
+        tree.set(MAX_VALUES, Value::List(List::of_binary(max)));
+        tree.set(BOUNDARY_ORDER, Value::I32(boundary_order));
+        tree.set_or_remove(NULL_COUNTS, nulls);
+        tree.set_or_remove(REPETITION_HISTOGRAMS, repetition);
+        tree.set_or_remove(DEFINITION_HISTOGRAMS, definition);
+        tree.to_bytes()
+    }
 }

@@ -7,6 +7,7 @@
 //!
 //! Source: `Encodings.md`, "Run Length Encoding / Bit-Packing Hybrid", in the `parquet-format` repository.
 
+use super::varint;
 use crate::error::FormatError;
 
 type Result<T> = std::result::Result<T, FormatError>;
@@ -96,7 +97,7 @@ impl<'a> RleDecoder<'a> {
             needed: needed as u64,
             available: 0,
         };
-        let Some(header) = self.varint() else {
+        let Some(header) = varint::read(&mut self.bytes) else {
             return Err(truncated);
         };
         if header & 1 == 0 {
@@ -130,23 +131,10 @@ impl<'a> RleDecoder<'a> {
         }
         Ok(())
     }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.bytes.split_first()?;
-            self.bytes = rest;
-            value |= u64::from(byte & 0x7F) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
 }
 
 /// Appends values `at..at + count` of the bit-packed `bytes`; they are known to be inside.
-fn unpack(bytes: &[u8], at: usize, count: usize, width: u8, out: &mut Vec<u32>) {
+pub fn unpack(bytes: &[u8], at: usize, count: usize, width: u8, out: &mut Vec<u32>) {
     let mask = if width == 32 {
         u32::MAX
     } else {
@@ -172,8 +160,74 @@ fn unpack(bytes: &[u8], at: usize, count: usize, width: u8, out: &mut Vec<u32>) 
     }
 }
 
+/// Appends `values` of `width` bits each to `out`; bits of a value above its width are lost.
+///
+/// Eight or more equal values in a row become a repeated run, as in every known writer; packed runs hold at
+/// most 504 values, so that their header takes one byte.
+pub fn encode(values: &[u32], width: u8, out: &mut Vec<u8>) {
+    let mut packed = 0;
+    let mut at = 0;
+    while let Some(first) = values.get(at) {
+        let run = values.get(at..).map_or(0, |rest| {
+            rest.iter().take_while(|value| *value == first).count()
+        });
+        // A packed run in front of a repeated one takes values of it until its groups of 8 are full.
+        let filled = (at - packed).next_multiple_of(GROUP) - (at - packed);
+        if run < filled + GROUP {
+            at += run;
+            continue;
+        }
+        let end = at + filled;
+        encode_packed(values.get(packed..end).unwrap_or_default(), width, out);
+        varint::write(out, ((run - filled) as u64) << 1);
+        let bytes = first.to_le_bytes();
+        out.extend(bytes.iter().take(usize::from(width).div_ceil(8)));
+        at += run;
+        packed = at;
+    }
+    encode_packed(values.get(packed..).unwrap_or_default(), width, out);
+}
+
+/// Values in the smallest packed run.
+const GROUP: usize = 8;
+const PACKED_RUN_VALUES_MAX: usize = 63 * GROUP;
+
+fn encode_packed(values: &[u32], width: u8, out: &mut Vec<u8>) {
+    for run in values.chunks(PACKED_RUN_VALUES_MAX) {
+        let groups = run.len().div_ceil(GROUP);
+        varint::write(out, (groups as u64) << 1 | 1);
+        pack(run, width, out);
+        // The last group is filled with zeros.
+        let bits = (groups * GROUP - run.len()) * usize::from(width);
+        let written = (run.len() * usize::from(width)).div_ceil(8) * 8;
+        let padding = (run.len() * usize::from(width) + bits - written) / 8;
+        out.resize(out.len() + padding, 0);
+    }
+}
+
+/// Appends values of `width` bits each, lowest bits first, to the next whole byte.
+pub fn pack(values: &[u32], width: u8, out: &mut Vec<u8>) {
+    let mask = u64::from(u32::MAX) >> (32 - width.min(32));
+    let (mut word, mut bits) = (0_u64, 0_u32);
+    out.reserve(values.len() * usize::from(width) / 8 + 8);
+    for value in values {
+        word |= (u64::from(*value) & mask) << bits;
+        bits += u32::from(width);
+        if bits >= 32 {
+            let [a, b, c, d, ..] = word.to_le_bytes();
+            out.extend_from_slice(&[a, b, c, d]);
+            word >>= 32;
+            bits -= 32;
+        }
+    }
+    let left = word.to_le_bytes();
+    out.extend(left.iter().take(bits.div_ceil(8) as usize));
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn decode(bytes: &[u8], width: u8, count: usize) -> Result<Vec<u32>> {
@@ -214,6 +268,34 @@ mod tests {
             [0x0403_0201; 2]
         );
         assert_eq!(decode(&[], 0, 3).unwrap(), [0; 3]);
+    }
+
+    #[test]
+    fn the_formats_own_example_encodes() {
+        let mut out = Vec::new();
+        encode(&[0, 1, 2, 3, 4, 5, 6, 7], 3, &mut out);
+        assert_eq!(out, [0x03, 0b1000_1000, 0b1100_0110, 0b1111_1010]);
+        out.clear();
+        encode(&[5; 100], 9, &mut out);
+        assert_eq!(out, [0xC8, 1, 5, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes(
+            width in 0_u8..=32,
+            runs in prop::collection::vec((any::<u32>(), 1_usize..40), 0..60),
+            singles in any::<bool>(),
+        ) {
+            let mask = if width == 0 { 0 } else { u32::MAX >> (32 - width) };
+            let values: Vec<u32> = runs
+                .iter()
+                .flat_map(|(value, len)| std::iter::repeat_n(value & mask, if singles { 1 } else { *len }))
+                .collect();
+            let mut bytes = Vec::new();
+            encode(&values, width, &mut bytes);
+            prop_assert_eq!(decode(&bytes, width, values.len()).unwrap(), values);
+        }
     }
 
     #[test]

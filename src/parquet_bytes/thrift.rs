@@ -16,6 +16,7 @@
 //! with what is left of the input before anything is allocated for it, so that a tree takes at most
 //! a constant times the input's bytes.
 
+use super::varint;
 use crate::error::FormatError;
 use crate::limits::THRIFT_DEPTH_MAX;
 
@@ -138,6 +139,15 @@ impl List {
         })
     }
 
+    /// The items that are booleans.
+    pub fn bools(&self) -> impl Iterator<Item = bool> {
+        self.items.iter().filter_map(|item| match item {
+            Value::Bool(item) => Some(*item),
+            Value::I8(item) => Some(*item == TRUE),
+            _ => None,
+        })
+    }
+
     /// The items that are 64-bit integers.
     pub fn i64s(&self) -> impl Iterator<Item = i64> {
         self.items.iter().filter_map(|item| match item {
@@ -203,7 +213,7 @@ impl Struct {
                 Ok(delta @ 1..=15) if *id > last => out.push(delta << 4 | kind),
                 _ => {
                     out.push(kind);
-                    write_zigzag(out, i64::from(*id));
+                    varint::write_zigzag(out, i64::from(*id));
                 }
             }
             last = *id;
@@ -338,13 +348,13 @@ impl Value {
         match self {
             Self::Bool(value) => out.push(if *value { TRUE } else { FALSE }),
             Self::I8(value) => out.push(*value),
-            Self::I16(value) => write_zigzag(out, i64::from(*value)),
-            Self::I32(value) => write_zigzag(out, i64::from(*value)),
-            Self::I64(value) => write_zigzag(out, *value),
+            Self::I16(value) => varint::write_zigzag(out, i64::from(*value)),
+            Self::I32(value) => varint::write_zigzag(out, i64::from(*value)),
+            Self::I64(value) => varint::write_zigzag(out, *value),
             Self::Double(bytes) => out.extend_from_slice(bytes),
             Self::Uuid(bytes) => out.extend_from_slice(bytes),
             Self::Binary(bytes) => {
-                write_varint(out, bytes.len() as u64);
+                varint::write(out, bytes.len() as u64);
                 out.extend_from_slice(bytes);
             }
             Self::List(list) | Self::Set(list) => {
@@ -352,14 +362,14 @@ impl Value {
                     out.push(size << 4 | list.element);
                 } else {
                     out.push(0xF0 | list.element);
-                    write_varint(out, list.items.len() as u64);
+                    varint::write(out, list.items.len() as u64);
                 }
                 for item in &list.items {
                     item.write(out);
                 }
             }
             Self::Map(map) => {
-                write_varint(out, map.entries.len() as u64);
+                varint::write(out, map.entries.len() as u64);
                 if !map.entries.is_empty() {
                     out.push(map.types);
                 }
@@ -371,25 +381,6 @@ impl Value {
             Self::Struct(value) => value.write(out),
         }
     }
-}
-
-fn write_varint(out: &mut Vec<u8>, mut value: u64) {
-    loop {
-        let [low, ..] = value.to_le_bytes();
-        value >>= 7;
-        if value == 0 {
-            out.push(low & 0x7F);
-            return;
-        }
-        out.push(low | 0x80);
-    }
-}
-
-fn write_zigzag(out: &mut Vec<u8>, value: i64) {
-    write_varint(
-        out,
-        (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned(),
-    );
 }
 
 struct Reader<'a> {
@@ -436,20 +427,21 @@ impl Reader<'_> {
     }
 
     fn varint(&mut self) -> Result<u64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7F) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
+        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
+        let before = rest.len();
+        match varint::read(&mut rest) {
+            Some(value) => {
+                self.at += before - rest.len();
+                Ok(value)
             }
+            // Asks for one byte more than there is, for the error.
+            None if rest.is_empty() => self.take(before + 1).map(|_| 0),
+            None => Err(self.invalid("a varint of more than 10 bytes".into(), "at most 10")),
         }
-        Err(self.invalid("a varint of more than 10 bytes".into(), "at most 10"))
     }
 
     fn zigzag(&mut self) -> Result<i64> {
-        let value = self.varint()?;
-        Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+        self.varint().map(varint::zigzag)
     }
 
     fn integer<T: TryFrom<i64>>(&mut self) -> Result<T> {

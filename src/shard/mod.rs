@@ -9,7 +9,7 @@
 //!
 //! * [`schema`]: columns by name; [`roles`]: what a column is for, and whether its type can be that
 //! * [`ids`], [`select`], [`time`]: finding rows
-//! * [`filter`], [`rewrite`]: dropping them
+//! * [`chunk`], [`rewrite`]: dropping them
 
 use std::sync::Arc;
 
@@ -17,8 +17,9 @@ use crate::error::Result;
 use crate::parquet_bytes::footer::Footer;
 use crate::storage::{ReadAt, Storage};
 
-pub mod filter;
+pub mod chunk;
 pub mod ids;
+mod output;
 pub mod rewrite;
 pub mod roles;
 pub mod schema;

@@ -17,6 +17,7 @@ use efface::config::{Config, EmptyShards};
 use efface::export::sink::Format;
 use efface::limits;
 use efface::request::{Disclosure, Identity, Kind, Regulation, Unknown};
+use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::time::UnitName;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -105,6 +106,7 @@ pub(crate) enum Command {
             long,
             value_name = "N|auto",
             default_value = "auto",
+            value_parser = zstd_level,
             allow_hyphen_values = true
         )]
         zstd_level: ZstdLevel,
@@ -125,6 +127,7 @@ pub(crate) enum Command {
             long,
             value_name = "N|auto",
             default_value = "auto",
+            value_parser = zstd_level,
             allow_hyphen_values = true
         )]
         zstd_level: ZstdLevel,
@@ -243,10 +246,6 @@ pub(crate) struct Guard {
     pub(crate) max_match: f64,
 }
 
-/// A level of zstd; `None` leaves the choice to the library.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ZstdLevel(pub(crate) Option<i32>);
-
 /// Numbers of rows, counted from 0.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rows(pub(crate) RoaringBitmap);
@@ -324,19 +323,15 @@ impl Args {
     }
 }
 
-impl FromStr for ZstdLevel {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "auto" {
-            return Ok(Self(None));
-        }
-        text.parse()
-            .ok()
-            .filter(|level| (-7..=22).contains(level))
-            .map(|level| Self(Some(level)))
-            .ok_or_else(|| "expected auto or a level from -7 to 22".to_owned())
+fn zstd_level(text: &str) -> Result<ZstdLevel, String> {
+    if text == "auto" {
+        return Ok(ZstdLevel::Auto);
     }
+    text.parse()
+        .ok()
+        .filter(|level| (-7..=22).contains(level))
+        .map(ZstdLevel::Fixed)
+        .ok_or_else(|| "expected auto or a level from -7 to 22".to_owned())
 }
 
 impl FromStr for Rows {

@@ -13,6 +13,7 @@ use efface::engine::{Engine, EngineOptions};
 use efface::export::sink::{self, Format};
 use efface::request::{Disclosure, Kind, Request};
 use efface::shard::Shard;
+use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::rewrite::{RewriteOptions, rewrite};
 use efface::storage::disk::Disk;
 use efface::storage::{Storage, temporary_name};
@@ -20,7 +21,7 @@ use efface::{Error, Result};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::args::{Args, Command, Dataset, Guard, RequestArgs, Rows, ZstdLevel};
+use crate::args::{Args, Command, Dataset, Guard, RequestArgs, Rows};
 use crate::output::{Destination, Place, io_error};
 use crate::report::{self, Report};
 use crate::{demo, ids, progress};
@@ -144,9 +145,7 @@ fn delete(
     let started = Instant::now();
     let request = asked(Kind::Delete, words, Some(guard))?;
     let tracking_id = Uuid::now_v7();
-    let options = DeleteOptions {
-        zstd_level: zstd_level.0,
-    };
+    let options = DeleteOptions { zstd_level };
     let expected = words.expected_plan.as_deref();
     let done = open(args, dataset)?.delete(&request, expected, &options)?;
     Ok(report::delete(&done, tracking_id, started.elapsed()))
@@ -170,10 +169,9 @@ fn rewrite_file(
     };
     // Messages name the file as the caller does.
     let shard = Shard::new(&input.display().to_string(), from.storage.open(&from.name)?)?;
-    let defaults = RewriteOptions::default();
     let options = RewriteOptions {
         memory: args.memory(),
-        zstd_level: zstd_level.0.unwrap_or(defaults.zstd_level),
+        zstd_level,
     };
     let done = to.publish(|sink| {
         let done = rewrite(&shard, &rows.0, &mut **sink, &options)?;

@@ -128,11 +128,7 @@ fn tell(args: &Args, root: &Path, story: &mut Story) -> Result<()> {
     let survivors = read_without(root, &before, &plan)?;
 
     let started = Instant::now();
-    let done = engine.delete(
-        &delete,
-        Some(&plan.digest),
-        &DeleteOptions { zstd_level: None },
-    )?;
+    let done = engine.delete(&delete, Some(&plan.digest), &DeleteOptions::default())?;
     story.step(
         "delete",
         &format!(

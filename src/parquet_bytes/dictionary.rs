@@ -1,0 +1,111 @@
+//! The dictionary of a chunk without the entries that nothing refers to any more.
+//!
+//! ```text
+//!   entries:  a b c d e f        c and e are orphans: the last entries take their places
+//!         ->  a b f d            f: 5 -> 2; pages that refer to no moved entry stay as they are
+//! ```
+//! Writers number entries as they first meet them, so the last entries occur in the last pages alone, and
+//! most pages need no other indices. A dictionary that claims to be sorted keeps its order instead, at the
+//! price of new indices in most pages.
+//!
+//! An orphan is never overwritten with a copy of another entry: readers take entries to be distinct.
+
+use parquet::basic::Encoding;
+
+use super::values::PageValues;
+
+/// The entries of a dictionary page.
+#[derive(Debug)]
+pub struct Dictionary {
+    entries: PageValues,
+    is_sorted: bool,
+}
+
+/// What becomes of a dictionary that loses entries.
+#[derive(Debug)]
+pub struct Shrunk {
+    /// The new place of each entry; that of an orphan means nothing.
+    pub places: Vec<u32>,
+    /// Entries below this one stay where they are.
+    pub first_moved: u32,
+    /// Old places in the new order.
+    order: Vec<u32>,
+}
+
+impl Shrunk {
+    /// The old places of the entries that are left, in their new order.
+    pub fn order(&self) -> &[u32] {
+        &self.order
+    }
+}
+
+impl Dictionary {
+    /// A dictionary of decoded entries.
+    pub fn new(entries: PageValues, is_sorted: bool) -> Self {
+        Self { entries, is_sorted }
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.count()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The entry at `index`.
+    pub fn get(&self, index: u32) -> Option<&[u8]> {
+        self.entries.get(index as usize)
+    }
+
+    /// How the dictionary looks without `orphans`, one flag per entry.
+    pub fn without(&self, orphans: &[bool]) -> Shrunk {
+        let narrow = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let is_orphan = |at: &u32| orphans.get(*at as usize).copied().unwrap_or(false);
+        let len = narrow(self.len());
+        let left = len - narrow((0..len).filter(is_orphan).count());
+        let order: Vec<u32> = if self.is_sorted {
+            (0..len).filter(|at| !is_orphan(at)).collect()
+        } else {
+            let mut movers = (left..len).filter(|at| !is_orphan(at));
+            (0..left)
+                .filter_map(|at| {
+                    if is_orphan(&at) {
+                        movers.next()
+                    } else {
+                        Some(at)
+                    }
+                })
+                .collect()
+        };
+        let mut places = vec![0; self.len()];
+        for (new, old) in order.iter().enumerate() {
+            if let Some(place) = places.get_mut(*old as usize) {
+                *place = narrow(new);
+            }
+        }
+        let first_moved = if self.is_sorted {
+            (0..len).find(is_orphan).unwrap_or(len)
+        } else {
+            left
+        };
+        Shrunk {
+            places,
+            first_moved,
+            order,
+        }
+    }
+
+    /// Appends the page body of the shrunk dictionary to `out`; says how many entries it has.
+    pub fn write(&self, shrunk: &Shrunk, out: &mut Vec<u8>) -> u32 {
+        for run in shrunk.order.chunk_by(|left, right| left + 1 == *right) {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                let range = *first as usize..*last as usize + 1;
+                self.entries.write(Encoding::PLAIN, &[range], None, out);
+            }
+        }
+        u32::try_from(shrunk.order.len()).unwrap_or(u32::MAX)
+    }
+}

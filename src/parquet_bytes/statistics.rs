@@ -1,0 +1,140 @@
+//! `Statistics` and `SizeStatistics` after some values went: what may stay, stays; what may stem from them
+//! is made anew from the values that are left, or goes.
+
+use super::footer::statistics as field;
+use super::order::{Bound, Extremes, ValueOrder, cut_max, cut_min};
+use super::thrift::{List, Struct, Value};
+
+/// Bounds of strings that are made anew are cut to this length, as most writers do, unless they were longer.
+pub const BOUND_BYTES_MAX: usize = 64;
+
+/// The bounds of a `Statistics`, and what is known of where they stem from.
+#[derive(Debug, Default)]
+pub struct Watched {
+    bounds: Vec<(i16, Bound)>,
+}
+
+impl Watched {
+    /// The bounds in `tree`.
+    pub fn new(tree: &Struct, order: Option<ValueOrder>) -> Self {
+        let fields = [
+            (field::MIN, false),
+            (field::MAX, true),
+            (field::MIN_VALUE, false),
+            (field::MAX_VALUE, true),
+        ];
+        let bounds = fields
+            .into_iter()
+            .filter_map(|(id, is_max)| Some((id, Bound::new(tree.binary(id)?, is_max, order))))
+            .collect();
+        Self { bounds }
+    }
+
+    /// The bounds, to see values.
+    pub fn bounds_mut(&mut self) -> impl Iterator<Item = &mut Bound> {
+        self.bounds.iter_mut().map(|(_, bound)| bound)
+    }
+
+    /// Whether a bound may not be kept, as far as is known.
+    pub fn is_open(&self) -> bool {
+        self.bounds.iter().any(|(_, bound)| bound.is_open())
+    }
+
+    /// Replaces the bounds of `tree` that may not be kept by those of `left`, the values that are left.
+    pub fn mend(&self, tree: &mut Struct, order: Option<ValueOrder>, left: &Extremes) {
+        let fresh = order.and_then(|order| left.bounds(order).map(|bounds| (order, bounds)));
+        for (id, bound) in self.bounds.iter().filter(|(_, bound)| bound.is_open()) {
+            let is_deprecated = matches!(*id, field::MIN | field::MAX);
+            let exact = match *id {
+                field::MIN_VALUE => Some(field::IS_MIN_VALUE_EXACT),
+                field::MAX_VALUE => Some(field::IS_MAX_VALUE_EXACT),
+                _ => None,
+            };
+            match &fresh {
+                Some((order, (min, max))) if !is_deprecated || order.is_deprecated_one() => {
+                    let is_max = matches!(*id, field::MAX | field::MAX_VALUE);
+                    let mut bytes = if is_max { max.clone() } else { min.clone() };
+                    let is_cut = !is_deprecated && cut(&mut bytes, *order, is_max, bound);
+                    tree.set(*id, Value::Binary(bytes));
+                    if let Some(exact) = exact
+                        && (is_cut || tree.get(exact).is_some())
+                    {
+                        tree.set(exact, Value::Bool(!is_cut));
+                    }
+                }
+                _ => {
+                    tree.remove(*id);
+                    if let Some(exact) = exact {
+                        tree.remove(exact);
+                    }
+                }
+            }
+        }
+        // Half a pair of the deprecated bounds is no use, and neither is half of the other one.
+        for pair in [
+            [field::MIN, field::MAX],
+            [field::MIN_VALUE, field::MAX_VALUE],
+        ] {
+            if pair.iter().any(|id| tree.get(*id).is_none()) {
+                for id in pair {
+                    tree.remove(id);
+                }
+            }
+        }
+    }
+}
+
+/// Cuts a fresh bound as the one that it replaces may have been cut; says whether it did.
+pub fn cut(bytes: &mut Vec<u8>, order: ValueOrder, is_max: bool, replaced: &Bound) -> bool {
+    let len = replaced.len().max(BOUND_BYTES_MAX);
+    match (order.is_cut(), is_max) {
+        (false, _) => false,
+        (true, false) => cut_min(bytes, len),
+        (true, true) => cut_max(bytes, len),
+    }
+}
+
+/// Takes `gone` off a count, which goes itself when it was less than that.
+pub fn subtract(tree: &mut Struct, id: i16, gone: u64) {
+    let left = tree.i64(id).and_then(|count| subtracted(count, gone));
+    tree.set_or_remove(id, left.map(Value::I64));
+}
+
+/// `count - gone`, if that is not negative.
+pub fn subtracted(count: i64, gone: u64) -> Option<i64> {
+    i64::try_from(gone)
+        .ok()
+        .and_then(|gone| count.checked_sub(gone))
+        .filter(|left| *left >= 0)
+}
+
+/// `histogram - gone`, level by level, if none of it is negative.
+pub fn histogram_without(histogram: &[i64], gone: &[u64]) -> Option<Vec<i64>> {
+    histogram
+        .iter()
+        .enumerate()
+        .map(|(level, count)| subtracted(*count, gone.get(level).copied().unwrap_or(0)))
+        .collect()
+}
+
+/// Takes what went off a `SizeStatistics`; `None` when it was wrong to begin with.
+pub fn sizes_without(
+    sizes: &Struct,
+    data_bytes: u64,
+    repetition: &[u64],
+    definition: &[u64],
+) -> Option<Struct> {
+    const UNENCODED: i16 = 1;
+    let mut left = sizes.clone();
+    if let Some(bytes) = sizes.i64(UNENCODED) {
+        left.set(UNENCODED, Value::I64(subtracted(bytes, data_bytes)?));
+    }
+    for (id, gone) in [(2, repetition), (3, definition)] {
+        if let Some(levels) = sizes.list(id) {
+            let levels: Vec<i64> = levels.i64s().collect();
+            let levels = histogram_without(&levels, gone)?;
+            left.set(id, Value::List(List::of_i64(levels)));
+        }
+    }
+    Some(left)
+}

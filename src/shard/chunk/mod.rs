@@ -1,0 +1,192 @@
+//! A column chunk without some rows, at the cost of the pages that hold them.
+//!
+//! ```text
+//!   page headers ──> survey: which rows each page holds
+//!   page without such a row:   its bytes are copied, header, CRC and all
+//!   page with some:            decoded as far as its encoding needs, compressed again by the same codec
+//!   page with nothing else:    left out
+//!   dictionary:                entries that only those rows referred to are taken out (dictionary); the
+//!                              pages that refer to an entry that moved get new indices
+//!   statistics, page index,    what may stem from those rows is made anew from what is left, the rest
+//!   bloom filter, sizes:       stays as it was (meta)
+//! ```
+//! No value that stays is materialised, but for `DELTA_BYTE_ARRAY`, where each stands on the one before.
+//! There is no Arrow in between: INT96, decimals in any physical type, list names and the like come through
+//! as they were.
+//!
+//! # Invariants
+//! * What is not copied was encoded from values that stay, and from nothing else.
+//! * A page keeps its encoding, version, codec, and whether it has a CRC and statistics.
+//!
+//! Memory: one page and its new form; the indices of pages that lose rows, up to [`CACHED_VALUES_MAX`] a
+//! chunk; the dictionary; the new pages.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use parquet::schema::types::ColumnDescPtr;
+
+use self::dictionary::{DictionaryEdit, Fate};
+use self::level::ZstdLevel;
+use self::meta::{Edit, PageMend};
+use self::page::{OpenPage, Tools};
+use self::survey::survey;
+use crate::error::FormatError;
+use crate::parquet_bytes::footer::Chunk;
+use crate::parquet_bytes::order::ValueOrder;
+use crate::parquet_bytes::page::PageKind;
+use crate::parquet_bytes::page_index::OffsetIndex;
+use crate::parquet_bytes::thrift::Struct;
+use crate::storage::ReadAt;
+
+mod dictionary;
+pub mod level;
+mod meta;
+mod page;
+mod survey;
+
+type Result<T> = std::result::Result<T, FormatError>;
+
+/// Dictionary indices that are kept decoded between finding orphans and writing pages; those of larger chunks
+/// are decoded twice.
+pub const CACHED_VALUES_MAX: u64 = 4 << 20;
+
+/// A chunk of a shard.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// The shard's bytes.
+    pub file: &'a Arc<dyn ReadAt>,
+    /// The chunk.
+    pub chunk: &'a Chunk,
+    /// Its `ColumnMetaData`.
+    pub meta: &'a Struct,
+    /// Its column.
+    pub descriptor: &'a ColumnDescPtr,
+    /// The order of its column's bounds, if they have one.
+    pub order: Option<ValueOrder>,
+    /// Rows of its row group, as the footer claims.
+    pub rows: u64,
+}
+
+impl Source<'_> {
+    /// The largest repetition level and the largest definition level.
+    fn max_levels(&self) -> (i16, i16) {
+        (
+            self.descriptor.max_rep_level(),
+            self.descriptor.max_def_level(),
+        )
+    }
+}
+
+/// A part of a new chunk.
+#[derive(Debug)]
+pub enum Piece {
+    /// Bytes of the source, as they are.
+    Copied(Range<u64>),
+    /// New bytes.
+    New(Vec<u8>),
+}
+
+impl Piece {
+    /// Its length in bytes.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Copied(range) => range.end - range.start,
+            Self::New(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+/// What becomes of the chunk's bloom filter.
+#[derive(Debug)]
+pub enum Bloom {
+    /// There is none (any more).
+    None,
+    /// Header and bitset as they are in the source.
+    Copied(Range<u64>),
+    /// New header and bitset.
+    New(Vec<u8>),
+}
+
+/// A chunk without some rows, not yet at its place in a file.
+#[derive(Debug)]
+pub struct NewChunk {
+    /// Its bytes, in order.
+    pub pieces: Vec<Piece>,
+    /// `ColumnMetaData`; offsets count from the start of the chunk.
+    pub meta: Struct,
+    /// The column index, where there was one that can be kept.
+    pub column_index: Option<Vec<u8>>,
+    /// The offset index, where there was one; offsets count from the start of the chunk.
+    pub offset_index: Option<OffsetIndex>,
+    /// The bloom filter.
+    pub bloom: Bloom,
+    /// Bytes of the pages without compression, headers included.
+    pub uncompressed: u64,
+    /// Pages that were made anew.
+    pub pages_rewritten: u64,
+    /// Pages that were copied.
+    pub pages_copied: u64,
+    /// The zstd level that was used, if it was decided here.
+    pub zstd_level: ZstdLevel,
+}
+
+impl NewChunk {
+    /// Its length in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.pieces.iter().map(Piece::bytes).sum()
+    }
+}
+
+/// Makes the chunk anew without the rows in `dropped` (ascending, counted in the row group, not all of them).
+///
+/// # Errors
+/// When a page is damaged, or the pages hold another number of rows or values than the footer claims.
+pub fn without_rows(source: &Source<'_>, dropped: &[u32], zstd: ZstdLevel) -> Result<NewChunk> {
+    let pages = survey(source)?;
+    let mut tools = Tools::new(zstd);
+    let mut edit = Edit::new(source, &pages)?;
+    let mut dictionary = DictionaryEdit::new(source, &pages, dropped, &mut tools)?;
+    for (number, page) in pages.iter().enumerate() {
+        match page.header.kind {
+            // An index page may hold anything.
+            PageKind::Other => {}
+            PageKind::Dictionary { .. } => match dictionary.page(source, page, &mut tools)? {
+                Fate::Copied => edit.copy(page),
+                Fate::New(new) => edit.add(page, new),
+                Fate::Gone => {}
+            },
+            PageKind::V1 { .. } | PageKind::V2 { .. } => {
+                let begun = page.rows.len() - usize::from(page.begins_inside);
+                let cached = dictionary.take(number);
+                let remap = dictionary.remap_of(number);
+                let among = page.among(dropped);
+                if among.is_empty() && remap.is_none() && !edit.wants_values_of(page) {
+                    edit.copy(page);
+                    edit.next_page(Some(begun as u64));
+                    continue;
+                }
+                let mut open = match cached {
+                    Some(open) => open,
+                    None => OpenPage::read(source, page, among, &mut tools)?,
+                };
+                edit.see(page, &open);
+                let mend = if among.is_empty() {
+                    PageMend::default()
+                } else {
+                    edit.lose(source, number, page, &mut open, dictionary.entries_of(page))
+                };
+                if among.is_empty() && remap.is_none() {
+                    edit.copy(page);
+                } else if !open.is_empty() {
+                    let mend = |statistics: &mut Struct| mend.statistics(source, statistics);
+                    let new = open.write(source, page, remap, &mut tools, mend)?;
+                    edit.add(page, new);
+                }
+                edit.next_page((!open.is_empty()).then_some(open.rows() as u64));
+                tools.recycle(open);
+            }
+        }
+    }
+    edit.finish(source, &pages, dropped, &mut dictionary, &mut tools)
+}

@@ -1,0 +1,453 @@
+//! The new shard as it is written: row groups in order, then bloom filters' places, page index and footer.
+
+use super::Shard;
+use super::chunk::{Bloom, NewChunk, Piece};
+use super::rewrite::{Fate, RECORD_KEYS, RewriteReport, Task};
+use crate::error::{Error, FormatError, Result};
+use crate::parquet_bytes::bloom::BloomHeader;
+use crate::parquet_bytes::footer::{
+    Chunk, MAGIC, RowGroup, chunk, column, file, meta_data, row_group,
+};
+use crate::parquet_bytes::page_index::{OffsetIndex, read_bytes};
+use crate::parquet_bytes::thrift::{List, Struct, Value};
+use crate::storage::Sink;
+
+/// Bytes of the page index of one chunk.
+#[derive(Default)]
+struct Indexes {
+    column: Option<Vec<u8>>,
+    offset: Option<Vec<u8>>,
+}
+
+/// A new shard in the making.
+pub(super) struct Output<'a> {
+    shard: &'a Shard,
+    sink: &'a mut dyn Sink,
+    at: u64,
+    /// What becomes of each row group.
+    fates: &'a [Fate],
+    /// Row groups of the source that are done.
+    groups_done: usize,
+    /// The row group that is being made anew.
+    current: Option<Group>,
+    row_groups: Vec<Struct>,
+    /// Of every chunk of `row_groups`, in order.
+    indexes: Vec<Indexes>,
+    report: RewriteReport,
+}
+
+/// A row group of which some chunks are written.
+struct Group {
+    tree: Struct,
+    chunks: Vec<Struct>,
+    written: usize,
+    blooms: Vec<Bloom>,
+    compressed: u64,
+    uncompressed: u64,
+}
+
+impl<'a> Output<'a> {
+    /// Begins the new shard.
+    pub(super) fn new(shard: &'a Shard, sink: &'a mut dyn Sink, fates: &'a [Fate]) -> Result<Self> {
+        let mut output = Self {
+            shard,
+            sink,
+            at: 0,
+            fates,
+            groups_done: 0,
+            current: None,
+            row_groups: Vec::new(),
+            indexes: Vec::new(),
+            report: RewriteReport::default(),
+        };
+        output.write(&MAGIC)?;
+        Ok(output)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.sink
+            .write_all(bytes)
+            .map_err(Error::io("write the new version of", &self.shard.path))?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn write_new(&mut self, bytes: &[u8]) -> Result<()> {
+        self.report.bytes_encoded += bytes.len() as u64;
+        self.write(bytes)
+    }
+
+    fn copy(&mut self, from: u64, to: u64) -> Result<()> {
+        self.sink
+            .copy_from(&*self.shard.file, from..to)
+            .map_err(Error::io("copy to the new version of", &self.shard.path))?;
+        self.at += to - from;
+        self.report.bytes_copied += to - from;
+        Ok(())
+    }
+
+    fn damaged(&self) -> impl Fn(FormatError) -> Error + use<> {
+        let path = self.shard.path.clone();
+        move |error| error.in_shard(&path)
+    }
+
+    /// The trees of a row group and of its chunks.
+    fn trees(&self, position: usize) -> Result<(Struct, Vec<Struct>)> {
+        let Some(tree) = self.shard.footer.row_group_tree(position) else {
+            return Err(Error::ShardChanged {
+                path: self.shard.path.clone(),
+            });
+        };
+        let chunks = tree
+            .list(row_group::COLUMNS)
+            .map(|chunks| chunks.structs().cloned().collect())
+            .unwrap_or_default();
+        Ok((tree.clone(), chunks))
+    }
+
+    /// Writes chunks that were made anew, and the row groups that stand before them.
+    pub(super) fn chunks(&mut self, tasks: &[Task<'_>], made: Vec<NewChunk>) -> Result<()> {
+        for (task, new) in tasks.iter().zip(made) {
+            self.up_to(task.group)?;
+            let mut group = match self.current.take() {
+                Some(group) => group,
+                None => self.begin(task.group)?,
+            };
+            self.chunk(task, &mut group, new)?;
+            if group.written == group.chunks.len() {
+                self.end(task.group, group)?;
+            } else {
+                self.current = Some(group);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies or leaves out the row groups before `end` that are not done.
+    fn up_to(&mut self, end: usize) -> Result<()> {
+        while self.groups_done < end {
+            let position = self.groups_done;
+            let group = self.shard.footer.row_groups().get(position);
+            match (group, self.fates.get(position)) {
+                (Some(group), Some(Fate::Dropped)) => {
+                    self.report.rows_removed += group.rows;
+                    self.report.row_groups_dropped += 1;
+                }
+                (Some(group), _) => {
+                    let (tree, chunks) = self.trees(position)?;
+                    self.kept(group, tree, chunks)?;
+                }
+                (None, _) => {}
+            }
+            self.groups_done += 1;
+        }
+        Ok(())
+    }
+
+    fn begin(&self, position: usize) -> Result<Group> {
+        let (tree, chunks) = self.trees(position)?;
+        Ok(Group {
+            tree,
+            chunks,
+            written: 0,
+            blooms: Vec::new(),
+            compressed: 0,
+            uncompressed: 0,
+        })
+    }
+
+    fn chunk(&mut self, task: &Task<'_>, group: &mut Group, new: NewChunk) -> Result<()> {
+        let (at, len) = (self.at, new.bytes());
+        for piece in new.pieces {
+            match piece {
+                Piece::Copied(range) => self.copy(range.start, range.end)?,
+                Piece::New(bytes) => self.write_new(&bytes)?,
+            }
+        }
+        self.report.pages_rewritten += new.pages_rewritten;
+        self.report.pages_copied += new.pages_copied;
+        group.compressed += len;
+        group.uncompressed += new.uncompressed;
+        group.written += 1;
+        let delta = i64::try_from(at).unwrap_or(i64::MAX);
+        if let Some(tree) = group.chunks.get_mut(task.leaf) {
+            if tree
+                .i64(chunk::FILE_OFFSET)
+                .is_some_and(|offset| offset != 0)
+            {
+                tree.set(chunk::FILE_OFFSET, int64(at));
+            }
+            let mut meta = new.meta;
+            for field in [column::DATA_PAGE_OFFSET, column::DICTIONARY_PAGE_OFFSET] {
+                if let Some(relative) = meta.i64(field) {
+                    meta.set(field, Value::I64(relative.saturating_add(delta)));
+                }
+            }
+            tree.set(chunk::META_DATA, Value::Struct(meta));
+        }
+        group.blooms.push(new.bloom);
+        self.indexes.push(Indexes {
+            column: new.column_index,
+            offset: new.offset_index.map(|mut index| {
+                index.shift(delta);
+                index.0.to_bytes()
+            }),
+        });
+        Ok(())
+    }
+
+    /// Writes the bloom filters of a row group that was made anew.
+    fn end(&mut self, position: usize, group: Group) -> Result<()> {
+        let Group {
+            mut tree,
+            mut chunks,
+            blooms,
+            compressed,
+            uncompressed,
+            ..
+        } = group;
+        for (tree, bloom) in chunks.iter_mut().zip(blooms) {
+            let at = self.at;
+            match bloom {
+                Bloom::None => {}
+                Bloom::Copied(range) => self.copy(range.start, range.end)?,
+                Bloom::New(bytes) => self.write_new(&bytes)?,
+            }
+            let len = self.at - at;
+            set_bloom(tree, (len > 0).then_some((at, len)));
+        }
+        let rows = self
+            .shard
+            .footer
+            .row_groups()
+            .get(position)
+            .map_or(0, |group| group.rows);
+        let dropped = match self.fates.get(position) {
+            Some(Fate::Without(dropped)) => dropped.len() as u64,
+            _ => 0,
+        };
+        tree.set(row_group::NUM_ROWS, int64(rows - dropped));
+        tree.set(row_group::TOTAL_BYTE_SIZE, int64(uncompressed));
+        if tree.get(row_group::TOTAL_COMPRESSED_SIZE).is_some() {
+            tree.set(row_group::TOTAL_COMPRESSED_SIZE, int64(compressed));
+        }
+        set_file_offset(&mut tree, &chunks);
+        self.push(tree, chunks);
+        self.report.rows_removed += dropped;
+        self.report.row_groups_rewritten += 1;
+        self.groups_done += 1;
+        Ok(())
+    }
+
+    fn kept(&mut self, group: &RowGroup, mut tree: Struct, mut chunks: Vec<Struct>) -> Result<()> {
+        // Chunks that follow each other in the file are copied as one span.
+        let mut order: Vec<usize> = (0..group.chunks.len()).collect();
+        let start = |at: &usize| group.chunks.get(*at).map_or(0, |chunk| chunk.range.start);
+        order.sort_by_key(start);
+        let mut moved_to = vec![0; group.chunks.len()];
+        let mut span: Option<(u64, u64)> = None;
+        for at in order {
+            let Some(chunk) = group.chunks.get(at) else {
+                continue;
+            };
+            let range = chunk.range.clone();
+            span = match span {
+                Some((from, to)) if to == range.start => Some((from, range.end)),
+                Some((from, to)) => {
+                    self.copy(from, to)?;
+                    Some((range.start, range.end))
+                }
+                None => Some((range.start, range.end)),
+            };
+            if let (Some(slot), Some((from, _))) = (moved_to.get_mut(at), span) {
+                *slot = self.at + (range.start - from);
+            }
+        }
+        if let Some((from, to)) = span {
+            self.copy(from, to)?;
+        }
+        for ((chunk, tree), to) in group.chunks.iter().zip(&mut chunks).zip(moved_to) {
+            let delta = to.cast_signed() - chunk.range.start.cast_signed();
+            self.move_chunk(chunk, tree, delta)?;
+        }
+        set_file_offset(&mut tree, &chunks);
+        self.push(tree, chunks);
+        Ok(())
+    }
+
+    /// Moves what `tree` says of a copied chunk, and copies its bloom filter and page index.
+    fn move_chunk(&mut self, chunk: &Chunk, tree: &mut Struct, delta: i64) -> Result<()> {
+        if let Some(meta) = tree.structure_mut(chunk::META_DATA) {
+            for field in [
+                column::DATA_PAGE_OFFSET,
+                column::DICTIONARY_PAGE_OFFSET,
+                column::INDEX_PAGE_OFFSET,
+            ] {
+                shift(meta, field, delta);
+            }
+        }
+        shift(tree, chunk::FILE_OFFSET, delta);
+        let file = &*self.shard.file;
+        if let Some(offset) = chunk.bloom_filter {
+            let range = BloomHeader::read(file, offset)
+                .map_err(self.damaged())?
+                .range();
+            let to = self.at;
+            self.copy(range.start, range.end)?;
+            set_bloom(tree, Some((to, range.end - range.start)));
+        }
+        let column = chunk
+            .column_index
+            .as_ref()
+            .map(|range| read_bytes(file, range));
+        let offset = chunk.offset_index.as_ref().map(|range| {
+            let mut index = OffsetIndex::read(file, range)?;
+            index.shift(delta);
+            Ok(index.0.to_bytes())
+        });
+        let indexes = Indexes {
+            column: column.transpose().map_err(self.damaged())?,
+            offset: offset.transpose().map_err(self.damaged())?,
+        };
+        self.indexes.push(indexes);
+        Ok(())
+    }
+
+    fn push(&mut self, mut tree: Struct, chunks: Vec<Struct>) {
+        tree.set(row_group::COLUMNS, Value::List(List::of_structs(chunks)));
+        if tree.get(row_group::ORDINAL).is_some() {
+            let ordinal = i16::try_from(self.row_groups.len()).ok();
+            tree.set_or_remove(row_group::ORDINAL, ordinal.map(Value::I16));
+        }
+        self.row_groups.push(tree);
+    }
+
+    /// Writes the row groups that are left, page index and footer.
+    pub(super) fn finish(mut self) -> Result<RewriteReport> {
+        self.up_to(self.fates.len())?;
+        let mut groups = std::mem::take(&mut self.row_groups);
+        let indexes = std::mem::take(&mut self.indexes);
+        let mut places = vec![(None, None); indexes.len()];
+        for (place, index) in places.iter_mut().zip(&indexes) {
+            place.0 = self.index(index.column.as_deref())?;
+        }
+        for (place, index) in places.iter_mut().zip(&indexes) {
+            place.1 = self.index(index.offset.as_deref())?;
+        }
+        let mut places = places.into_iter();
+        for group in &mut groups {
+            let chunks = group.list_mut(row_group::COLUMNS).into_iter();
+            for tree in chunks.flat_map(|chunks| &mut chunks.items) {
+                let (Value::Struct(tree), Some((column, offset))) = (tree, places.next()) else {
+                    continue;
+                };
+                set_place(
+                    tree,
+                    chunk::COLUMN_INDEX_OFFSET,
+                    chunk::COLUMN_INDEX_LENGTH,
+                    column,
+                );
+                set_place(
+                    tree,
+                    chunk::OFFSET_INDEX_OFFSET,
+                    chunk::OFFSET_INDEX_LENGTH,
+                    offset,
+                );
+            }
+        }
+        let mut tree = self.shard.footer.tree().clone();
+        tree.set(
+            file::NUM_ROWS,
+            int64(self.shard.footer.rows() - self.report.rows_removed),
+        );
+        tree.set(file::ROW_GROUPS, Value::List(List::of_structs(groups)));
+        if self.report.rows_removed > 0 {
+            self.report.dropped_key_values = drop_record_keys(&mut tree);
+        }
+        let mut footer = tree.to_bytes();
+        let len = u32::try_from(footer.len()).map_err(|_| {
+            FormatError::Unsupported {
+                feature: "a footer of more than 4 GiB".into(),
+            }
+            .in_shard(&self.shard.path)
+        })?;
+        footer.extend_from_slice(&len.to_le_bytes());
+        footer.extend_from_slice(&MAGIC);
+        self.write_new(&footer)?;
+        self.sink
+            .flush()
+            .map_err(Error::io("write the new version of", &self.shard.path))?;
+        Ok(self.report)
+    }
+
+    fn index(&mut self, bytes: Option<&[u8]>) -> Result<Option<(u64, u64)>> {
+        let Some(bytes) = bytes else { return Ok(None) };
+        let at = self.at;
+        self.write_new(bytes)?;
+        Ok(Some((at, bytes.len() as u64)))
+    }
+}
+
+fn shift(tree: &mut Struct, field: i16, delta: i64) {
+    if let Some(offset) = tree.i64(field).filter(|offset| *offset != 0) {
+        tree.set(field, Value::I64(offset.saturating_add(delta)));
+    }
+}
+
+fn set_bloom(chunk: &mut Struct, place: Option<(u64, u64)>) {
+    if let Some(meta) = chunk.structure_mut(chunk::META_DATA) {
+        set_place(
+            meta,
+            column::BLOOM_FILTER_OFFSET,
+            column::BLOOM_FILTER_LENGTH,
+            place,
+        );
+    }
+}
+
+fn set_place(tree: &mut Struct, offset: i16, length: i16, place: Option<(u64, u64)>) {
+    tree.set_or_remove(offset, place.map(|(at, _)| int64(at)));
+    let len = place.and_then(|(_, len)| i32::try_from(len).ok());
+    tree.set_or_remove(length, len.map(Value::I32));
+}
+
+/// A row group's `file_offset`, where it is used, is that of its first page.
+fn set_file_offset(group: &mut Struct, chunks: &[Struct]) {
+    if group
+        .i64(row_group::FILE_OFFSET)
+        .is_none_or(|offset| offset == 0)
+    {
+        return;
+    }
+    let first = chunks
+        .iter()
+        .filter_map(meta_data)
+        .filter_map(|meta| {
+            meta.i64(column::DICTIONARY_PAGE_OFFSET)
+                .or(meta.i64(column::DATA_PAGE_OFFSET))
+        })
+        .min();
+    group.set_or_remove(row_group::FILE_OFFSET, first.map(Value::I64));
+}
+
+/// Removes the key-values that hold record keys and returns their keys.
+fn drop_record_keys(footer: &mut Struct) -> Vec<String> {
+    const KEY: i16 = 1;
+    let mut dropped = Vec::new();
+    if let Some(pairs) = footer.list_mut(file::KEY_VALUES) {
+        pairs.items.retain(|pair| {
+            let Value::Struct(pair) = pair else {
+                return true;
+            };
+            let key = pair.binary(KEY).unwrap_or_default();
+            let known = RECORD_KEYS.iter().find(|known| known.as_bytes() == key);
+            dropped.extend(known.map(|known| (*known).to_owned()));
+            known.is_none()
+        });
+    }
+    dropped
+}
+
+fn int64(value: u64) -> Value {
+    Value::I64(i64::try_from(value).unwrap_or(i64::MAX))
+}
