@@ -37,6 +37,10 @@ pub fn list(storage: &dyn Storage, config: &Config) -> Result<Files> {
         catalog: None,
         summaries: Vec::new(),
     };
+    let aliases = config.aliases.as_deref();
+    let resolved_aliases = aliases.and_then(|path| storage.resolve(path));
+    let is_alias_table =
+        |path: &str| aliases == Some(path) || resolved_aliases.as_deref() == Some(path);
     for file in storage.list("")? {
         let name = file.path.rsplit('/').next().unwrap_or_default();
         if name.ends_with(TEMPORARY_SUFFIX) {
@@ -45,7 +49,7 @@ pub fn list(storage: &dyn Storage, config: &Config) -> Result<Files> {
             files.catalog.get_or_insert(catalog);
         } else if matches!(name, "_metadata" | "_common_metadata") {
             files.summaries.push(file.path);
-        } else if is_shard(&file.path) && config.aliases.as_deref() != Some(&file.path) {
+        } else if is_shard(&file.path) && !is_alias_table(&file.path) {
             files.shards.push(file);
         }
     }
@@ -57,7 +61,8 @@ pub fn list(storage: &dyn Storage, config: &Config) -> Result<Files> {
     Ok(files)
 }
 
-fn is_shard(path: &str) -> bool {
+/// Whether a file of a dataset at this path counts as one of its shards.
+pub fn is_shard(path: &str) -> bool {
     // Readers skip what begins so, but for partitions of a column with such a name.
     let is_hidden =
         |part: &str| part.starts_with('.') || (part.starts_with('_') && !part.contains('='));

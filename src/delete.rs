@@ -119,7 +119,7 @@ impl Engine {
                 found: plan.digest,
             });
         }
-        refuse_links(&files, &plan)?;
+        self.refuse_links(&files, &plan)?;
         let mut report = DeleteReport {
             left_out: plan.left_out,
             digest: plan.digest.clone(),
@@ -138,6 +138,24 @@ impl Engine {
         }
         report.alias_rows_removed = self.remove_aliases(&expansion, options)?;
         Ok(report)
+    }
+
+    /// What is replaced must be the file itself: behind a link the rows would stay.
+    fn refuse_links(&self, files: &Files, plan: &Plan) -> Result<()> {
+        for file in files.shards.iter().filter(|file| file.is_link) {
+            if plan.shards.iter().any(|shard| shard.path == file.path) {
+                return Err(Error::LinkedShard {
+                    path: file.path.clone(),
+                });
+            }
+        }
+        if let Some(table) = self.config.alias_table()
+            && let Some(file) = self.storage.info(&table.path)?
+            && file.is_link
+        {
+            return Err(Error::LinkedShard { path: file.path });
+        }
+        Ok(())
     }
 
     fn rewrite_all(
@@ -391,15 +409,4 @@ impl Engine {
         storage.remove(&temporary)?;
         result
     }
-}
-
-fn refuse_links(files: &Files, plan: &Plan) -> Result<()> {
-    for file in files.shards.iter().filter(|file| file.is_link) {
-        if plan.shards.iter().any(|shard| shard.path == file.path) {
-            return Err(Error::LinkedShard {
-                path: file.path.clone(),
-            });
-        }
-    }
-    Ok(())
 }

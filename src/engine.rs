@@ -98,9 +98,9 @@ pub struct IndexReport {
 pub struct Inspection {
     /// The shards.
     pub shards: Vec<ShardInfo>,
-    /// The subject columns of the first shard, as they are called there.
+    /// The subject columns of the first shard that has some, as they are called there.
     pub subject: Vec<String>,
-    /// The time column of the first shard.
+    /// The time column of that shard.
     pub time: Option<String>,
     /// How the index stands to the shards.
     pub index: IndexState,
@@ -198,7 +198,7 @@ impl Engine {
     /// Looks at the dataset without changing anything.
     ///
     /// # Errors
-    /// When there are no shards or one is damaged.
+    /// When there are no shards, or one is damaged or lacks a column that has a role.
     pub fn inspect(&self) -> Result<Inspection> {
         let files = dataset::list(&*self.storage, &self.config)?;
         let shards: Vec<Shard> = files
@@ -208,15 +208,16 @@ impl Engine {
             .collect::<Result<_>>()?;
         let roles = self.config.roles();
         let (mut subject, mut time) = (Vec::new(), None);
-        if let Some(first) = shards.first() {
-            let columns = self.subjects_of(&roles, first)?;
-            subject = columns
-                .iter()
-                .map(|column| column.descriptor.path().string())
-                .collect();
-            time = roles
-                .time(first)?
-                .map(|column| column.descriptor.path().string());
+        for shard in &shards {
+            let columns = self.subjects_of(&roles, shard)?;
+            let column = roles.time(shard)?;
+            if subject.is_empty() {
+                subject = columns
+                    .iter()
+                    .map(|column| column.descriptor.path().string())
+                    .collect();
+                time = column.map(|column| column.descriptor.path().string());
+            }
         }
         let index = match Index::open(&*self.storage, &self.config.index_key()) {
             Ok(None) => IndexState::Missing,

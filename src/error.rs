@@ -225,7 +225,7 @@ pub enum Error {
         path: String,
     },
 
-    /// A shard is a link, so replacing it would leave the bytes behind it untouched.
+    /// A shard or the alias table is a link, so replacing it would leave the bytes behind it untouched.
     #[error(
         "{path} is a symbolic link: replacing the link would leave the rows in the file that it points to; run efface where the file is"
     )]

@@ -116,6 +116,13 @@ impl Storage for Disk {
         }))
     }
 
+    fn resolve(&self, path: &str) -> Option<String> {
+        let root = fs::canonicalize(&self.root).ok()?;
+        let file = fs::canonicalize(self.at(path)).ok()?;
+        let below = file.strip_prefix(root).ok()?;
+        below.to_str().map(str::to_owned)
+    }
+
     fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
         let open = || {
             let file = File::open(self.at(path))?;
@@ -313,6 +320,22 @@ mod tests {
         assert_eq!(&*disk.map("target").unwrap(), b"<234>9");
         let paths: Vec<_> = disk.list("").unwrap().into_iter().map(|f| f.path).collect();
         assert_eq!(paths, ["a/source", "target"]);
+    }
+
+    #[test]
+    fn a_path_is_resolved_to_the_one_that_the_list_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path().join("root/sub/.."));
+        drop(disk.create("a/b", None).unwrap());
+        drop(disk.create("sub/c", None).unwrap());
+        drop(disk.create("../beside", None).unwrap());
+        let absolute = dir.path().join("root/a/b");
+        for path in ["a/b", "./a/b", "sub/../a/b", absolute.to_str().unwrap()] {
+            assert_eq!(disk.resolve(path).as_deref(), Some("a/b"), "{path}");
+        }
+        for path in ["../beside", "nowhere", "/"] {
+            assert_eq!(disk.resolve(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -55,6 +55,12 @@ pub trait Storage: Send + Sync {
     /// When the file system can't tell.
     fn info(&self, path: &str) -> Result<Option<FileInfo>>;
 
+    /// The path at which [`list`](Self::list) has the file that `path` names, which may be absolute or hold
+    /// `.` and `..`; `None` when that file isn't there or isn't below the root.
+    fn resolve(&self, path: &str) -> Option<String> {
+        self.info(path).ok().flatten().map(|file| file.path)
+    }
+
     /// Opens a file for positioned reads.
     ///
     /// # Errors

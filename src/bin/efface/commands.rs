@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use efface::config::Config;
+use efface::dataset;
 use efface::delete::DeleteOptions;
 use efface::engine::{Engine, EngineOptions};
 use efface::export::sink::{self, Format};
@@ -278,15 +279,14 @@ fn format_of(output: &Path) -> Result<Format> {
 }
 
 /// An export that lies in the dataset as a Parquet file would count as one of its shards.
-fn refuse_shard(dataset: &Path, place: &Place) -> Result<()> {
-    let root = fs::canonicalize(dataset).map_err(io_error("open", dataset))?;
+fn refuse_shard(root: &Path, place: &Place) -> Result<()> {
+    let root = fs::canonicalize(root).map_err(io_error("open", root))?;
     let directory = place.storage.root();
     let directory =
         fs::canonicalize(&directory).map_err(io_error("open", Path::new(&directory)))?;
-    let is_shard = Path::new(&place.name)
-        .extension()
-        .is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"));
-    if is_shard && directory.starts_with(root) {
+    let inside = directory.join(&place.name);
+    let path = inside.strip_prefix(root).ok().and_then(Path::to_str);
+    if path.is_some_and(dataset::is_shard) {
         return Err(wrong(
             "-o",
             "a Parquet file inside the dataset would count as one of its shards".to_owned(),
@@ -316,8 +316,18 @@ mod tests {
     fn an_export_never_becomes_a_shard_of_its_dataset() {
         let directory = tempfile::tempdir().unwrap();
         let place = |name| Place::of(&directory.path().join(name), "-o").unwrap();
-        assert!(refuse_shard(directory.path(), &place("rows.parquet")).is_err());
-        assert!(refuse_shard(directory.path(), &place("rows.jsonl")).is_ok());
+        for shard in ["rows.parquet", "rows.PQ", "rows.parq"] {
+            assert!(
+                refuse_shard(directory.path(), &place(shard)).is_err(),
+                "{shard}"
+            );
+        }
+        for other in ["rows.jsonl", ".rows.parquet", "_rows.pq"] {
+            assert!(
+                refuse_shard(directory.path(), &place(other)).is_ok(),
+                "{other}"
+            );
+        }
         let elsewhere = tempfile::tempdir().unwrap();
         assert!(refuse_shard(elsewhere.path(), &place("rows.parquet")).is_ok());
     }

@@ -1,0 +1,19 @@
+//! The command as its users meet it: the built binary, run on datasets that are made for each test.
+//!
+//! * [`lake`]: makes a dataset, runs the command on it, tells whether anything changed;
+//! * [`refusals`]: requests and options that are refused, and nothing changed;
+//! * [`bad_datasets`]: datasets that can't be worked on, and nothing changed;
+//! * [`requests`]: what the ids of a request may look like, and what they cover;
+//! * [`answers`]: what the commands print when all is well;
+//! * [`outputs`]: where the rows of an export go;
+//! * [`remains`]: what a delete leaves behind.
+//!
+//! Every subject id of these tests holds [`lake::MARK`], and every run checks that none is printed.
+
+mod answers;
+mod bad_datasets;
+mod lake;
+mod outputs;
+mod refusals;
+mod remains;
+mod requests;

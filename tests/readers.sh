@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# After deletes, pyarrow, DuckDB and Polars read shards as they read the old ones without the deleted rows.
+# Generated events, data-samples/ and, if EFFACE_FOREIGN names a folder, other writers' files.
+# Skips with a message where Python or its packages can't be had.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+packages=(pyarrow duckdb polars pandas)
+
+skip() {
+    printf 'skipped: %s\n' "$*"
+    exit 0
+}
+
+command -v python3 >/dev/null || skip "there is no python3"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+python=python3
+if ! python3 -c 'import pyarrow, duckdb, polars, pandas' 2>/dev/null; then
+    python="$work/venv/bin/python"
+    if ! { python3 -m venv "$work/venv" && "$python" -m pip install --quiet "${packages[@]}"; } >"$work/pip.log" 2>&1; then
+        tail -n 3 "$work/pip.log"
+        skip "the packages ${packages[*]} can't be installed"
+    fi
+fi
+
+# The profile of the tests, so that nothing is compiled for the generator alone.
+events() {
+    local name="$1"
+    shift
+    cargo run --quiet --profile test --example events -- "$work/data/$name" --shards 2 --rows-per-shard 6000 \
+        --row-groups 3 --users 400 --page-rows 250 "$@" >/dev/null
+}
+
+cargo build --quiet --release
+efface="${CARGO_TARGET_DIR:-target}/release/efface"
+mkdir "$work/data"
+events zstd-v1-bloom --bloom
+events snappy-v2-bloom-by-user --codec snappy --page-version 2 --bloom --sort user
+events gzip-v2-uuid --codec gzip --page-version 2 --ids uuid
+events lz4-v1-uuid-by-user-bloom --codec lz4 --ids uuid --sort user --bloom
+events none-v2-partitioned-bloom --codec none --page-version 2 --partitioned --bloom
+events brotli-v1-by-user --codec brotli --sort user
+mkdir -p "$work/data/data-samples"
+cp -R data-samples/events "$work/data/data-samples/events"
+
+"$python" tests/readers.py "$efface" "$work/data" ${EFFACE_FOREIGN:+"$EFFACE_FOREIGN"}
