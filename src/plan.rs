@@ -1,4 +1,6 @@
 //! What a request touches, and what that will cost. Pure: same shards, same request, same plan, same digest.
+//!
+//! * `search`: finds the rows that a plan is made of
 
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
@@ -7,6 +9,8 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::request::{Kind, Request, Unknown};
 use crate::shard::select::Selection;
+
+pub(crate) mod search;
 
 /// What a request touches.
 #[derive(Debug, Clone)]
