@@ -10,7 +10,9 @@
 //! # Crash behaviour
 //! The rename of one shard is the only commit point: a shard has all its rows or none of the victims. A
 //! rerun finds the rows that are left and ends the work; temporary files of the interrupted run are removed.
-//! Alias rows go last, so that a rerun still finds every id.
+//! Alias rows go last, so that a rerun still finds every id that has one. An id without an alias row may
+//! have lost all its rows already: a rerun takes it for an unknown one, and must be told to report those
+//! ([`Unknown::Report`](crate::request::Unknown::Report)) rather than to refuse.
 
 use std::io::Write;
 use std::sync::Arc;
