@@ -153,6 +153,7 @@ impl Deleter<'_> {
         Upkeep {
             dataset: self.dataset,
             seed_if_new: self.seed_if_new,
+            memory: self.memory,
             needs_time: false,
         }
     }

@@ -251,6 +251,7 @@ impl Engine {
         Upkeep {
             dataset: &self.dataset,
             seed_if_new: self.options.seed_if_new,
+            memory: self.options.memory,
             needs_time,
         }
     }

@@ -17,6 +17,9 @@ use crate::shard::{Shard, ids};
 use crate::storage::FileInfo;
 use crate::subject::SubjectHash;
 
+/// The part of the memory that building an index takes: one in so many.
+const MEMORY_PART: u64 = 4;
+
 /// What a refresh of the index found and did.
 #[derive(Debug, Clone, Serialize)]
 pub struct IndexReport {
@@ -68,6 +71,8 @@ pub(crate) struct Upkeep<'a> {
     pub(crate) dataset: &'a Dataset,
     /// The seed of an index that is made anew.
     pub(crate) seed_if_new: u64,
+    /// Memory of the work that the index is for, in bytes; building the index takes a part of it.
+    pub(crate) memory: u64,
     /// Whether the work that the index is for needs a time column in every shard.
     pub(crate) needs_time: bool,
 }
@@ -113,7 +118,9 @@ impl Upkeep<'_> {
         let options = RefreshOptions {
             configuration: &configuration,
             seed_if_new: self.seed_if_new,
-            memory: limits::INDEX_MEMORY_BYTES,
+            memory: usize::try_from(self.memory / MEMORY_PART)
+                .unwrap_or(usize::MAX)
+                .min(limits::INDEX_MEMORY_BYTES),
         };
         let storage = &*self.dataset.storage;
         let result = refresh(storage, existing, &files.shards, &options, self);
