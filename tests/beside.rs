@@ -17,7 +17,7 @@ use efface::storage::disk::Disk;
 use efface::storage::{Lock, Storage};
 use efface::{Error, Result};
 
-use lake::{Failing, ids_in, ids_of, write_shard};
+use lake::{Failing, ids_in, ids_of, put, write_shard};
 
 fn engine(storage: impl Storage + 'static, config: Config) -> Engine {
     Engine::open(Arc::new(storage), config, EngineOptions::default()).unwrap()
@@ -58,7 +58,7 @@ fn stale_lake(root: &Path) {
 
     write_shard(&root.join("changed.parquet"), &["ada", "eve", "bob", "eve"]);
     write_shard(&root.join("added.parquet"), &["eve"; 12]);
-    std::fs::remove_file(root.join("gone.parquet")).unwrap();
+    Disk::new(root).remove("gone.parquet").unwrap();
     let before = std::fs::metadata(&sly).unwrap();
     write_shard(&sly, &["eve"; 25]);
     let file = File::options().write(true).open(&sly).unwrap();
@@ -101,7 +101,7 @@ fn where_nothing_can_be_written_an_export_is_complete_whatever_the_index_knows()
     assert_eq!(index_files(dir.path()), before);
 
     for path in before.keys() {
-        std::fs::write(dir.path().join(path), "no index").unwrap();
+        put(&dir.path().join(path), "no index");
     }
     assert_eq!(exported(&engine, "eve").len(), 2 + 12 + 25);
 }
@@ -128,7 +128,7 @@ fn an_index_that_is_damaged_anywhere_is_built_anew_and_nothing_is_missed() {
             .unwrap();
         let mut damaged = bytes;
         damaged[offset] ^= 0x10;
-        std::fs::write(dir.path().join(path), &damaged).unwrap();
+        put(&dir.path().join(path), &damaged);
         for id in ["user 0", "user 451", "user 899"] {
             assert_eq!(exported(&engine, id), [id], "byte {offset} of {segment}");
         }

@@ -14,7 +14,7 @@ use efface::storage::disk::Disk;
 use efface::storage::{Storage, TEMPORARY_SUFFIX};
 use efface::{DeleteReport, ErrorKind, Result};
 
-use lake::{Failing, ids_of, write_shard};
+use lake::{Failing, ids_of, put, write_shard};
 
 const VICTIMS: [&str; 3] = ["ada", "laptop", "eve"];
 
@@ -36,8 +36,8 @@ fn write_lake(root: &Path, config: &Config) {
     std::fs::create_dir(root.join("d=1")).unwrap();
     write_shard(&root.join("d=1/d.parquet"), &shard("laptop", 12));
     let aliases = "alias,distinct_id\nlaptop,ada\nphone,bob\n";
-    std::fs::write(root.join("aliases.csv"), aliases).unwrap();
-    std::fs::write(root.join("_metadata"), "stale soon").unwrap();
+    put(&root.join("aliases.csv"), aliases);
+    put(&root.join("_metadata"), "stale soon");
     config.store(&Disk::new(root)).unwrap();
 }
 

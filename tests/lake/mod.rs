@@ -41,6 +41,12 @@ pub(crate) fn write_shard(path: &Path, ids: &[&str]) {
     writer.close().unwrap();
 }
 
+/// Overwrites a file in place, as only somebody else would.
+pub(crate) fn put(path: &Path, bytes: impl AsRef<[u8]>) {
+    let mut file = File::create(path).unwrap();
+    file.write_all(bytes.as_ref()).unwrap();
+}
+
 /// The ids of a shard, row by row, read with a reader that has nothing in common with efface.
 pub(crate) fn ids_of(path: &Path) -> Vec<String> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap());
