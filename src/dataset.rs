@@ -1,8 +1,18 @@
-//! Which files of a directory tree are shards, and what else there matters to a delete.
+//! A dataset: its files, its configuration, and which of its files are shards.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::storage::{FileInfo, Storage, TEMPORARY_SUFFIX};
+use crate::identity::{Expansion, IdentityGraph};
+use crate::observe::Observer;
+use crate::request::Request;
+use crate::shard::Shard;
+use crate::shard::roles::SubjectColumn;
+use crate::shard::schema::column_names;
+use crate::storage::{FileInfo, Lock, Storage, TEMPORARY_SUFFIX};
 
 /// Directory of efface's own files in a dataset.
 pub const STATE_DIRECTORY: &str = "_efface";
@@ -12,6 +22,16 @@ const ENDINGS: [&str; 3] = [".parquet", ".parq", ".pq"];
 
 /// What belongs to table formats that keep their own list of files and statistics of them.
 const CATALOGS: [&str; 3] = ["_delta_log", ".hoodie", "metadata"];
+
+/// A set of event shards with one configuration.
+pub struct Dataset {
+    /// Where its files are.
+    pub storage: Arc<dyn Storage>,
+    /// What its columns are for.
+    pub config: Config,
+    /// Is told how far work on it is.
+    pub observer: Arc<dyn Observer>,
+}
 
 /// A dataset's files.
 #[derive(Debug, Clone)]
@@ -26,39 +46,107 @@ pub struct Files {
     pub summaries: Vec<String>,
 }
 
-/// Lists a dataset.
-///
-/// # Errors
-/// When it can't be listed, or has no shards.
-pub fn list(storage: &dyn Storage, config: &Config) -> Result<Files> {
-    let mut files = Files {
-        shards: Vec::new(),
-        leftovers: Vec::new(),
-        catalog: None,
-        summaries: Vec::new(),
-    };
-    let aliases = config.aliases.as_deref();
-    let resolved_aliases = aliases.and_then(|path| storage.resolve(path));
-    let is_alias_table =
-        |path: &str| aliases == Some(path) || resolved_aliases.as_deref() == Some(path);
-    for file in storage.list("")? {
-        let name = file.path.rsplit('/').next().unwrap_or_default();
-        if name.ends_with(TEMPORARY_SUFFIX) {
-            files.leftovers.push(file.path);
-        } else if let Some(catalog) = catalog(&file.path) {
-            files.catalog.get_or_insert(catalog);
-        } else if matches!(name, "_metadata" | "_common_metadata") {
-            files.summaries.push(file.path);
-        } else if is_shard(&file.path) && !is_alias_table(&file.path) {
-            files.shards.push(file);
+impl Dataset {
+    /// Takes the lock of all work that changes the dataset; `holder` is what others are told.
+    ///
+    /// # Errors
+    /// [`Locked`](Error::Locked), or what keeps the lock file from being made.
+    pub fn lock(&self, holder: &str) -> Result<Box<dyn Lock>> {
+        self.storage
+            .lock(&format!("{STATE_DIRECTORY}/lock"), holder)
+    }
+
+    /// Lists the files.
+    ///
+    /// # Errors
+    /// When they can't be listed, or there are no shards.
+    pub fn list(&self) -> Result<Files> {
+        let mut files = Files {
+            shards: Vec::new(),
+            leftovers: Vec::new(),
+            catalog: None,
+            summaries: Vec::new(),
+        };
+        let aliases = self.config.aliases.as_deref();
+        let resolved_aliases = aliases.and_then(|path| self.storage.resolve(path));
+        let is_alias_table =
+            |path: &str| aliases == Some(path) || resolved_aliases.as_deref() == Some(path);
+        for file in self.storage.list("")? {
+            let name = file.path.rsplit('/').next().unwrap_or_default();
+            if name.ends_with(TEMPORARY_SUFFIX) {
+                files.leftovers.push(file.path);
+            } else if let Some(catalog) = catalog(&file.path) {
+                files.catalog.get_or_insert(catalog);
+            } else if matches!(name, "_metadata" | "_common_metadata") {
+                files.summaries.push(file.path);
+            } else if is_shard(&file.path) && !is_alias_table(&file.path) {
+                files.shards.push(file);
+            }
+        }
+        if files.shards.is_empty() {
+            return Err(Error::NoShards {
+                path: self.storage.root(),
+            });
+        }
+        Ok(files)
+    }
+
+    /// Opens a shard.
+    ///
+    /// # Errors
+    /// Those of [`Shard::open`].
+    pub fn open(&self, path: &str) -> Result<Shard> {
+        Shard::open(&*self.storage, path)
+    }
+
+    /// Opens all shards, in their order.
+    ///
+    /// # Errors
+    /// Those of [`Shard::open`].
+    pub fn open_all(&self, files: &Files) -> Result<Vec<Shard>> {
+        let open = |file: &FileInfo| self.open(&file.path);
+        files.shards.par_iter().map(open).collect()
+    }
+
+    /// The subject columns of a shard; none where the configuration says that it may lack them.
+    ///
+    /// # Errors
+    /// When a column isn't there, or has a type that can't be compared with an id.
+    pub fn subject_columns(&self, shard: &Shard) -> Result<Vec<SubjectColumn>> {
+        match self.config.roles().subjects(shard) {
+            Err(Error::MissingColumn { .. }) if self.config.may_lack_subject(&shard.path) => {
+                Ok(Vec::new())
+            }
+            result => result,
         }
     }
-    if files.shards.is_empty() {
-        return Err(Error::NoShards {
-            path: storage.root(),
-        });
+
+    /// The ids that a request covers, by the alias table.
+    ///
+    /// # Errors
+    /// When the table can't be read, or an id expands too far.
+    pub fn expand(&self, request: &Request) -> Result<Expansion> {
+        let graph = match self.config.alias_table() {
+            Some(table) => IdentityGraph::load(&*self.storage, &table)?,
+            None => IdentityGraph::empty(),
+        };
+        graph.expand(&request.subjects, request.identity, request.identity_cap)
     }
-    Ok(files)
+
+    /// Checks that a shard has the columns that have a role, with types that can have it; with
+    /// `needs_time`, also that it has a time column.
+    ///
+    /// # Errors
+    /// The first column that hasn't, or [`NoTimeColumn`](Error::NoTimeColumn).
+    pub fn check_roles(&self, shard: &Shard, needs_time: bool) -> Result<()> {
+        let is_ignored = self.subject_columns(shard)?.is_empty();
+        if needs_time && !is_ignored && self.config.roles().time(shard)?.is_none() {
+            return Err(Error::NoTimeColumn {
+                columns: column_names(shard.footer.schema()),
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Whether a file of a dataset at this path counts as one of its shards.

@@ -10,7 +10,9 @@
 //! # Crash behaviour
 //! The rename of one shard is the only commit point: a shard has all its rows or none of the victims. A
 //! rerun finds the rows that are left and ends the work; temporary files of the interrupted run are removed.
-//! Alias rows go last, so that a rerun still finds every id.
+//! Alias rows go last, so that a rerun still finds every id that has one. An id without an alias row may
+//! have lost all its rows already: a rerun takes it for an unknown one, and must be told to report those
+//! ([`Unknown::Report`](crate::request::Unknown::Report)) rather than to refuse.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -20,19 +22,20 @@ use roaring::RoaringBitmap;
 use serde::Serialize;
 
 use crate::config::EmptyShards;
-use crate::dataset::{self, Files};
-use crate::engine::{Engine, is_unchanged, touched_row_groups, wanted};
+use crate::dataset::{Dataset, Files};
 use crate::error::{Error, Result};
 use crate::identity::{Expansion, TableFormat, removal};
+use crate::index::upkeep::Upkeep;
 use crate::parquet_bytes::chunk_reader::ChunkPages;
-
+use crate::parquet_bytes::footer::Footer;
+use crate::plan::search::{self, Knowledge, touched_row_groups, wanted};
 use crate::plan::{Plan, ShardPlan, SubjectPlan};
 use crate::request::{Disclosure, Kind, Request};
 use crate::shard::Shard;
 use crate::shard::chunk::level::ZstdLevel;
 use crate::shard::rewrite::{RewriteOptions, RewriteReport, rewrite};
 use crate::shard::select::{Wanted, select};
-use crate::storage::temporary_name;
+use crate::storage::{Storage, temporary_name};
 
 /// How often a shard that other processes keep replacing is tried.
 const ATTEMPTS_MAX: usize = 5;
@@ -77,21 +80,23 @@ pub struct DeleteReport {
     pub subjects: Vec<SubjectPlan>,
 }
 
-impl Engine {
-    /// Removes every row that belongs to the request's subjects.
-    ///
-    /// With `expected_digest`, only if the plan still has that digest.
-    ///
-    /// # Errors
-    /// Before anything is touched: what [`plan`](Self::plan) and [`Plan::check`] refuse,
-    /// [`PlanChanged`](Error::PlanChanged), [`Locked`](Error::Locked), a table with a catalog of its own, a
-    /// shard behind a link. Later: I/O, and [`ShardChanged`](Error::ShardChanged) when another process
-    /// keeps replacing a shard; run again then.
-    pub fn delete(
+/// Deletes from one dataset.
+pub(crate) struct Deleter<'a> {
+    pub(crate) dataset: &'a Dataset,
+    /// What others are told of who holds the lock.
+    pub(crate) holder: &'a str,
+    pub(crate) seed_if_new: u64,
+    /// Memory that it may use, in bytes.
+    pub(crate) memory: u64,
+    pub(crate) zstd_level: ZstdLevel,
+}
+
+impl Deleter<'_> {
+    /// Removes every row of the request's subjects; see [`Engine::delete`](crate::Engine::delete).
+    pub(crate) fn delete(
         &self,
         request: &Request,
         expected_digest: Option<&str>,
-        options: &DeleteOptions,
     ) -> Result<DeleteReport> {
         request.check()?;
         if request.kind != Kind::Delete || request.disclosure != Disclosure::Data {
@@ -100,18 +105,22 @@ impl Engine {
                 reason: "only `data` can be deleted by this version".into(),
             });
         }
-        let _lock = self.lock()?;
-        let files = dataset::list(&*self.storage, &self.config)?;
+        // A directory without shards is left as it is, without a lock file.
+        self.dataset.list()?;
+        let _lock = self.dataset.lock(self.holder)?;
+        let storage = &*self.dataset.storage;
+        let files = self.dataset.list()?;
         if let Some(path) = files.catalog {
             return Err(Error::ManagedTable { path });
         }
         for leftover in &files.leftovers {
-            self.storage.remove(leftover)?;
+            storage.remove(leftover)?;
         }
-        let (index, ..) = self.refresh_locked(&files)?;
-        let expansion = self.expand(request)?;
-        let plan = self.plan_with(request, &expansion, &files, Some(&index))?;
-        drop(index);
+        let expansion = self.dataset.expand(request)?;
+        let plan = self.upkeep().with_index(&files, |index| {
+            let knowledge = Knowledge::Fresh(index);
+            search::plan(self.dataset, request, &expansion, &files, knowledge)
+        })?;
         plan.check()?;
         if let Some(expected) = expected_digest.filter(|expected| *expected != plan.digest) {
             return Err(Error::PlanChanged {
@@ -128,15 +137,15 @@ impl Engine {
         };
         if !plan.shards.is_empty() {
             for summary in files.summaries {
-                self.storage.remove(&summary)?;
+                storage.remove(&summary)?;
                 report.summaries_removed.push(summary);
             }
         }
-        self.rewrite_all(&plan, &wanted(&expansion), options, &mut report)?;
+        self.rewrite_all(&plan, &wanted(&expansion), &mut report)?;
         if !plan.shards.is_empty() {
-            self.refresh_after(&mut report)?;
+            self.refresh_after(&report)?;
         }
-        report.alias_rows_removed = self.remove_aliases(&expansion, options)?;
+        report.alias_rows_removed = self.remove_aliases(&expansion)?;
         Ok(report)
     }
 
@@ -149,8 +158,8 @@ impl Engine {
                 });
             }
         }
-        if let Some(table) = self.config.alias_table()
-            && let Some(file) = self.storage.info(&table.path)?
+        if let Some(table) = self.dataset.config.alias_table()
+            && let Some(file) = self.dataset.storage.info(&table.path)?
             && file.is_link
         {
             return Err(Error::LinkedShard { path: file.path });
@@ -158,22 +167,27 @@ impl Engine {
         Ok(())
     }
 
-    fn rewrite_all(
-        &self,
-        plan: &Plan,
-        wanted: &Wanted,
-        options: &DeleteOptions,
-        report: &mut DeleteReport,
-    ) -> Result<()> {
-        let options = RewriteOptions {
-            memory: self.options.memory,
-            zstd_level: options.zstd_level,
-        };
-        self.options
-            .observer
-            .begin("rewriting", plan.shards.len() as u64);
+    fn upkeep(&self) -> Upkeep<'_> {
+        Upkeep {
+            dataset: self.dataset,
+            seed_if_new: self.seed_if_new,
+            memory: self.memory,
+            needs_time: false,
+        }
+    }
+
+    fn rewrite_options(&self) -> RewriteOptions {
+        RewriteOptions {
+            memory: self.memory,
+            zstd_level: self.zstd_level,
+        }
+    }
+
+    fn rewrite_all(&self, plan: &Plan, wanted: &Wanted, report: &mut DeleteReport) -> Result<()> {
+        let observer = &self.dataset.observer;
+        observer.begin("rewriting", plan.shards.len() as u64);
         for shard in &plan.shards {
-            let done = self.replace_shard(shard, wanted, &options)?;
+            let done = self.replace_shard(shard, wanted)?;
             report.rows_removed += done.rows_removed;
             report.row_groups_rewritten += done.row_groups_rewritten;
             report.row_groups_dropped += done.row_groups_dropped;
@@ -181,33 +195,27 @@ impl Engine {
             report.bytes_copied += done.bytes_copied;
             report.bytes_encoded += done.bytes_encoded;
             report.dropped_key_values.extend(done.dropped_key_values);
-            let is_gone = self.storage.info(&shard.path)?.is_none();
+            let is_gone = self.dataset.storage.info(&shard.path)?.is_none();
             report.shards_removed += u64::from(is_gone);
             report.shards_rewritten += u64::from(!is_gone);
-            self.options.observer.advance(1);
+            observer.advance(1);
         }
         report.dropped_key_values.sort_unstable();
         report.dropped_key_values.dedup();
-        self.options.observer.end();
+        observer.end();
         Ok(())
     }
 
     /// Replaces one shard; one that another process replaced meanwhile is taken from its new content.
-    fn replace_shard(
-        &self,
-        plan: &ShardPlan,
-        wanted: &Wanted,
-        options: &RewriteOptions,
-    ) -> Result<RewriteReport> {
-        let mut shard = Shard::open(&*self.storage, &plan.path)?;
+    fn replace_shard(&self, plan: &ShardPlan, wanted: &Wanted) -> Result<RewriteReport> {
+        let storage = &*self.dataset.storage;
+        let mut shard = self.dataset.open(&plan.path)?;
         let mut rows = plan.rows.clone();
         let mut is_as_planned = shard.footer.hash == plan.footer_hash;
         for _ in 0..ATTEMPTS_MAX {
             if !is_as_planned {
-                let roles = self.config.roles();
                 let all = (0..).take(shard.footer.row_groups().len()).collect();
-                rows = self
-                    .select(&shard, &roles, all, wanted, None)?
+                rows = search::in_shard(self.dataset, &shard, all, wanted, None)?
                     .selection
                     .rows;
                 if rows.is_empty() {
@@ -215,9 +223,9 @@ impl Engine {
                 }
             }
             let temporary = temporary_name(&plan.path);
-            let written = self.write_new(&shard, &rows, &temporary, wanted, options);
+            let written = self.write_new(&shard, &rows, &temporary, wanted);
             let swapped = written.and_then(|report| {
-                if is_unchanged(&*self.storage, &plan.path, shard.footer.hash)? {
+                if is_unchanged(storage, &plan.path, shard.footer.hash)? {
                     self.swap(&shard, rows.len(), &temporary)?;
                     Ok(Some(report))
                 } else {
@@ -226,14 +234,14 @@ impl Engine {
             });
             match swapped {
                 Ok(Some(report)) => return Ok(report),
-                Ok(None) => self.storage.remove(&temporary)?,
+                Ok(None) => self.dataset.storage.remove(&temporary)?,
                 Err(error) => {
                     // The error that is told is the first one; the next run removes what is left over.
-                    let _ignored = self.storage.remove(&temporary);
+                    let _ignored = self.dataset.storage.remove(&temporary);
                     return Err(error);
                 }
             }
-            shard = Shard::open(&*self.storage, &plan.path)?;
+            shard = self.dataset.open(&plan.path)?;
             is_as_planned = false;
         }
         Err(Error::ShardChanged {
@@ -242,11 +250,12 @@ impl Engine {
     }
 
     fn swap(&self, shard: &Shard, dropped: u64, temporary: &str) -> Result<()> {
-        if dropped == shard.footer.rows() && self.config.empty_shards == EmptyShards::Remove {
-            self.storage.remove(&shard.path)?;
-            self.storage.remove(temporary)
+        if dropped == shard.footer.rows() && self.dataset.config.empty_shards == EmptyShards::Remove
+        {
+            self.dataset.storage.remove(&shard.path)?;
+            self.dataset.storage.remove(temporary)
         } else {
-            self.storage.replace(temporary, &shard.path)
+            self.dataset.storage.replace(temporary, &shard.path)
         }
     }
 
@@ -257,13 +266,12 @@ impl Engine {
         rows: &RoaringBitmap,
         temporary: &str,
         wanted: &Wanted,
-        options: &RewriteOptions,
     ) -> Result<RewriteReport> {
-        let mut sink = self.storage.create(temporary, Some(&shard.path))?;
-        let report = rewrite(shard, rows, &mut *sink, options)?;
+        let mut sink = self.dataset.storage.create(temporary, Some(&shard.path))?;
+        let report = rewrite(shard, rows, &mut *sink, &self.rewrite_options())?;
         sink.sync().map_err(Error::io("sync", temporary))?;
         drop(sink);
-        let new = Shard::open(&*self.storage, temporary)?;
+        let new = self.dataset.open(temporary)?;
         self.check(shard, rows, &new, wanted)
             .map_err(|reason| Error::CheckFailed {
                 path: shard.path.clone(),
@@ -312,7 +320,8 @@ impl Engine {
             number += u32::from(!is_dropped);
         }
         let columns = self
-            .subjects_of(&self.config.roles(), new)
+            .dataset
+            .subject_columns(new)
             .map_err(|error| error.to_string())?;
         made_anew.par_iter().try_for_each(|group| {
             let left =
@@ -343,30 +352,30 @@ impl Engine {
     }
 
     /// Refreshes the index after the swaps, so that hashes of erased ids leave it.
-    fn refresh_after(&self, report: &mut DeleteReport) -> Result<()> {
-        match dataset::list(&*self.storage, &self.config) {
-            Ok(files) => self.refresh_locked(&files).map(drop),
+    fn refresh_after(&self, report: &DeleteReport) -> Result<()> {
+        match self.dataset.list() {
+            Ok(files) => self.upkeep().refresh(&files).map(drop),
             // Every shard was removed: the index of nothing is no index.
             Err(Error::NoShards { .. }) => {
-                let stale = self.storage.list(crate::index::DIRECTORY)?;
+                let stale = self.dataset.storage.list(crate::index::DIRECTORY)?;
                 debug_assert!(
                     report.shards_removed > 0,
                     "shards vanish only when they are removed"
                 );
                 stale
                     .iter()
-                    .try_for_each(|file| self.storage.remove(&file.path))
+                    .try_for_each(|file| self.dataset.storage.remove(&file.path))
             }
             Err(error) => Err(error),
         }
     }
 
     /// Removes the rows of the alias table that name a covered id.
-    fn remove_aliases(&self, expansion: &Expansion, options: &DeleteOptions) -> Result<u64> {
-        let Some(table) = self.config.alias_table() else {
+    fn remove_aliases(&self, expansion: &Expansion) -> Result<u64> {
+        let Some(table) = self.dataset.config.alias_table() else {
             return Ok(0);
         };
-        let storage = &*self.storage;
+        let storage = &*self.dataset.storage;
         let temporary = temporary_name(&table.path);
         let before = storage.info(&table.path)?;
         let write = || -> Result<u64> {
@@ -378,11 +387,7 @@ impl Engine {
                     }
                     let shard = Shard::open(storage, &table.path)?;
                     let mut sink = storage.create(&temporary, Some(&table.path))?;
-                    let options = RewriteOptions {
-                        memory: self.options.memory,
-                        zstd_level: options.zstd_level,
-                    };
-                    let report = rewrite(&shard, &rows, &mut *sink, &options)?;
+                    let report = rewrite(&shard, &rows, &mut *sink, &self.rewrite_options())?;
                     sink.sync().map_err(Error::io("sync", &temporary))?;
                     report.rows_removed
                 }
@@ -409,4 +414,12 @@ impl Engine {
         storage.remove(&temporary)?;
         result
     }
+}
+/// Whether the shard at `path` still has the content whose footer hash is `expected`.
+fn is_unchanged(storage: &dyn Storage, path: &str, expected: u64) -> Result<bool> {
+    if storage.info(path)?.is_none() {
+        return Ok(false);
+    }
+    let file = storage.open(path)?;
+    Ok(Footer::read_hash(&*file).is_ok_and(|hash| hash == expected))
 }

@@ -1,4 +1,90 @@
-//! Exports or erases every row of a person from Parquet event shards.
+//! Exports or erases every row of a person from Parquet event shards, copying every byte that needn't change.
+//!
+//! **The promise.** After a delete, no row of the covered ids that was there when it began is left in any
+//! shard, also in shards that no index knew; every other row is what it was, bit for bit; and at each instant
+//! in between, a reader saw each shard as it was before or as it is after. What can't be done so is refused
+//! with an [`Error`] before anything is touched.
+//!
+//! ```text
+//!   Request ──> identity ──> covered ids ──> index ──> candidate row groups
+//!   (subjects)  (aliases)                   (hash -> row groups)   │
+//!                                                                  v
+//!                                                   shard::select: exact rows ──> Plan (a dry run, a digest)
+//!                           ┌──────────────────────────────────────────────────────┤
+//!                           v                                                      v
+//!                export: Arrow batches, or         delete: shard::rewrite (untouched row groups copied, the
+//!                Parquet, JSON Lines               others made anew) ─> read back ─> rename ─> index ─> aliases
+//! ```
+//!
+//! ```
+//! use std::{fs::File, sync::Arc};
+//!
+//! use arrow::array::{ArrayRef, RecordBatch, StringArray};
+//! use efface::{Config, DeleteOptions, Disk, Engine, EngineOptions, Request, Subjects};
+//! use parquet::arrow::ArrowWriter;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A dataset is a directory of Parquet files.
+//! let dir = tempfile::tempdir()?;
+//! let ids: ArrayRef = Arc::new(StringArray::from(vec!["ada", "bob", "ada", "cyd", "bob"]));
+//! let pages: ArrayRef = Arc::new(StringArray::from(vec!["/", "/", "/buy", "/", "/help"]));
+//! let events = RecordBatch::try_from_iter([("distinct_id", ids), ("page", pages)])?;
+//! let file = File::create(dir.path().join("day-1.parquet"))?;
+//! let mut writer = ArrowWriter::try_new(file, events.schema(), None)?;
+//! writer.write(&events)?;
+//! writer.close()?;
+//!
+//! let storage = Arc::new(Disk::new(dir.path()));
+//! let engine = Engine::open(storage, Config::default(), EngineOptions::default())?;
+//! let asked: jiff::Timestamp = "2026-01-31T12:00:00Z".parse()?; // the library never reads a clock
+//! let ada = Subjects::new(["ada"])?;
+//!
+//! // What is held of ada?
+//! let plan = engine.plan(&Request::export(ada.clone(), asked))?;
+//! assert_eq!((plan.rows, plan.dataset_rows), (2, 5));
+//! let batches = engine.export(&plan)?.collect::<Result<Vec<_>, _>>()?;
+//! assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
+//!
+//! // Delete just what the plan says.
+//! let request = Request::delete(ada.clone(), asked);
+//! let digest = engine.plan(&request)?.digest;
+//! let done = engine.delete(&request, Some(&digest), &DeleteOptions::default())?;
+//! assert_eq!(done.rows_removed, 2);
+//!
+//! let plan = engine.plan(&Request::export(ada, asked))?;
+//! assert_eq!((plan.rows, plan.dataset_rows), (0, 3));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | dataset | a set of event shards with one configuration: a directory tree of Parquet files ([`dataset`], [`config`]) |
+//! | shard | one Parquet file: row groups of column chunks of pages, described by the footer ([`mod@shard`]) |
+//! | subject | the person a request is about; a subject id ([`SubjectId`]) is one identifier of a subject |
+//! | alias | an identifier that maps to one or more subject ids; the identity graph is all of these links ([`identity`]) |
+//! | role | what a column is for: subject, time, source, or plain data ([`shard::roles`]) |
+//! | request | what is asked: kind, regulation, disclosure, subject ids, time of asking ([`Request`]) |
+//! | plan | which rows of which shards a request touches, and what that will cost; touches nothing ([`Plan`]) |
+//! | index, segment | hash of a subject id to row-group numbers; a segment is one immutable file of it ([`index`]) |
+//! | rewrite | making a new shard without some rows ([`shard::rewrite`]) |
+//! | residue | any trace of an erased subject that is left anywhere after an erasure |
+//!
+//! # Layers
+//!
+//! Each imports only from those before it.
+//!
+//! 1. [`error`], [`limits`], [`storage`] (the only way to files), [`observe`] (progress)
+//! 2. [`parquet_bytes`]: the file format below Arrow; knows nothing of subjects
+//! 3. [`subject`], [`mod@shard`]: for services with a catalog of their own: [`select`](shard::select::select) rows of a shard,
+//!    [`rewrite`](shard::rewrite::rewrite) it without them, from any [`ReadAt`](storage::ReadAt) to any
+//!    [`Sink`](storage::Sink)
+//! 4. [`request`], [`identity`], [`config`], [`dataset`], [`index`]
+//! 5. [`plan`], [`export`], [`delete`], and over them [`engine`]: what most users call
+//!
+//! Work runs on the rayon pool in which the caller is. Nothing is printed, and there is no global state.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -35,7 +121,15 @@ pub use config::Config;
 pub use delete::{DeleteOptions, DeleteReport};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, ErrorKind, FormatError, Result};
+pub use export::Export;
 pub use plan::Plan;
-pub use request::Request;
+pub use request::{Request, Subjects};
+pub use shard::Shard;
+pub use storage::Storage;
 pub use storage::disk::Disk;
 pub use subject::SubjectId;
+
+/// The code in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,6 @@
 //! What a request touches, and what that will cost. Pure: same shards, same request, same plan, same digest.
+//!
+//! * `search`: finds the rows that a plan is made of
 
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
@@ -8,10 +10,16 @@ use crate::error::{Error, Result};
 use crate::request::{Kind, Request, Unknown};
 use crate::shard::select::Selection;
 
+pub(crate) mod search;
+#[cfg(test)]
+mod tests;
+
 /// What a request touches.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// BLAKE3 of everything that decides what will be done; holds no subject id.
+    /// BLAKE3 of all that the plan says of the request's subjects: how they were expanded, which were found,
+    /// and which rows of which shards are theirs. Holds no subject id. What other subjects' shards bring to
+    /// the size of the dataset is not in it, so that a plan outlives new events.
     pub digest: String,
     /// Rows that match.
     pub rows: u64,
@@ -135,7 +143,7 @@ impl Plan {
             })
             .collect();
         Self {
-            digest: digest(request, window, &shards),
+            digest: digest(request, window, &plans, left_out, &shards),
             rows: shards.iter().map(|shard| shard.rows.len()).sum(),
             row_groups: shards.iter().map(|shard| shard.row_groups).sum(),
             pages: shards.iter().map(|shard| shard.pages).sum(),
@@ -185,17 +193,31 @@ impl Plan {
     }
 }
 
-/// Everything that decides what will be done, hashed. Ids are not in it: the rows stand for them.
-fn digest(request: &Request, window: Option<Timestamp>, shards: &[ShardPlan]) -> String {
+/// What [`Plan::digest`] says, hashed. The rows stand for the ids.
+fn digest(
+    request: &Request,
+    window: Option<Timestamp>,
+    subjects: &[SubjectPlan],
+    left_out: u64,
+    shards: &[ShardPlan],
+) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut text = |part: &str| {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     };
-    text("efface plan 1");
+    text("efface plan 2");
     text(request.kind.as_str());
     text(request.disclosure.as_str());
+    text(request.identity.as_str());
     text(&window.map_or_else(String::new, |start| start.to_string()));
+    text(&subjects.len().to_string());
+    for subject in subjects {
+        text(&subject.position.to_string());
+        text(if subject.found { "found" } else { "not found" });
+        text(&subject.rows.to_string());
+    }
+    text(&left_out.to_string());
     for shard in shards {
         text(&shard.path);
         text(&shard.footer_hash.to_string());

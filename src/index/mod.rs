@@ -11,6 +11,7 @@
 //! * [`writer`]: writing one
 //! * [`build`]: sorting postings in bounded memory, merging segments
 //! * [`refresh`]: bringing the index up to date with the shards
+//! * [`upkeep`]: the index of a [`Dataset`](crate::dataset::Dataset): roles checked, damage mended
 //!
 //! Everything lies below [`DIRECTORY`] of the dataset's storage. A segment can be made and read
 //! without the rest ([`writer::SegmentWriter`], [`segment::Segment`]), for services that keep their
@@ -43,6 +44,7 @@ pub mod manifest;
 pub mod refresh;
 mod runs;
 pub mod segment;
+pub mod upkeep;
 pub mod writer;
 
 #[cfg(test)]

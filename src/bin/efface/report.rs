@@ -1,7 +1,8 @@
 //! What a command says when it is done: a few aligned lines for people, or one JSON document.
+//!
+//! * `layout`: how it is laid out
 
-use std::fmt::{Display, Write as _};
-use std::io::{self, Write as _};
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,106 +18,10 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::output;
+mod layout;
 
-/// Lines of a list of shards or positions before it is cut off.
-const LISTED_MAX: usize = 20;
-
-/// One report, in both of its forms.
-pub(crate) struct Report {
-    json: Value,
-    headline: String,
-    facts: Vec<(&'static str, String)>,
-    /// Columns of numbers, then the path that they are about.
-    table: Vec<Vec<String>>,
-    notes: Vec<String>,
-}
-
-impl Report {
-    fn new(headline: String, json: Value) -> Self {
-        Self {
-            json,
-            headline,
-            facts: Vec::new(),
-            table: Vec::new(),
-            notes: Vec::new(),
-        }
-    }
-
-    fn fact(mut self, label: &'static str, value: impl Into<String>) -> Self {
-        self.facts.push((label, value.into()));
-        self
-    }
-
-    fn note(mut self, note: impl Into<String>) -> Self {
-        self.notes.push(note.into());
-        self
-    }
-
-    fn note_if(self, condition: bool, note: impl FnOnce() -> String) -> Self {
-        if condition { self.note(note()) } else { self }
-    }
-
-    /// Says the ids without a row by their positions, and those that an expansion left out.
-    fn subjects(self, subjects: &[SubjectPlan], left_out: u64) -> Self {
-        let missing: Vec<_> = subjects.iter().filter(|subject| !subject.found).collect();
-        self.note_if(!missing.is_empty(), || {
-            let mut positions = missing
-                .iter()
-                .take(LISTED_MAX)
-                .map(|subject| subject.position.to_string())
-                .collect::<Vec<_>>()
-                .join(", ");
-            if missing.len() > LISTED_MAX {
-                let _ = write!(positions, " and {} more", missing.len() - LISTED_MAX);
-            }
-            format!("not found: the ids at position {positions} of the request")
-        })
-        .note_if(left_out > 0, || {
-            format!(
-                "left out: {} to a covered id (--identity cluster takes them in)",
-                counted(left_out, "other id that maps", "other ids that map")
-            )
-        })
-    }
-
-    /// Prints to standard output.
-    ///
-    /// # Errors
-    /// When that fails.
-    pub(crate) fn print(&self, json: bool) -> Result<()> {
-        output::print(&self.render(json))
-    }
-
-    /// Prints to standard error, since standard output has the rows.
-    ///
-    /// # Errors
-    /// When that fails.
-    pub(crate) fn print_to_stderr(&self, json: bool) -> Result<()> {
-        io::stderr()
-            .write_all(self.render(json).as_bytes())
-            .map_err(Error::io("write to", "standard error"))
-    }
-
-    fn render(&self, json: bool) -> String {
-        if json {
-            return format!("{}\n", self.json);
-        }
-        let mut text = format!("{}\n", self.headline);
-        let width = self.facts.iter().map(|(label, _)| label.len()).max();
-        for (label, value) in &self.facts {
-            let _ = writeln!(text, "  {label:<0$}  {value}", width.unwrap_or(0));
-        }
-        if !self.table.is_empty() {
-            text.push('\n');
-            render_table(&self.table, &mut text);
-        }
-        for note in &self.notes {
-            let _ = writeln!(text, "\n{note}");
-        }
-        text
-    }
-}
+use layout::{LISTED_MAX, table};
+pub(crate) use layout::{Report, bytes, counted, grouped, seconds};
 
 pub(crate) fn init(config: &Config) -> Report {
     let or_found = |columns: &[String]| {
@@ -428,6 +333,29 @@ pub(crate) fn rewrite(done: &RewriteReport, took: Duration) -> Report {
 }
 
 impl Report {
+    /// Says the ids without a row by their positions, and those that an expansion left out.
+    fn subjects(self, subjects: &[SubjectPlan], left_out: u64) -> Self {
+        let missing: Vec<_> = subjects.iter().filter(|subject| !subject.found).collect();
+        self.note_if(!missing.is_empty(), || {
+            let mut positions = missing
+                .iter()
+                .take(LISTED_MAX)
+                .map(|subject| subject.position.to_string())
+                .collect::<Vec<_>>()
+                .join(", ");
+            if missing.len() > LISTED_MAX {
+                let _ = write!(positions, " and {} more", missing.len() - LISTED_MAX);
+            }
+            format!("not found: the ids at position {positions} of the request")
+        })
+        .note_if(left_out > 0, || {
+            format!(
+                "left out: {} to a covered id (--identity cluster takes them in)",
+                counted(left_out, "other id that maps", "other ids that map")
+            )
+        })
+    }
+
     fn dropped(self, keys: &[String]) -> Self {
         self.note_if(!keys.is_empty(), || {
             format!(
@@ -436,42 +364,6 @@ impl Report {
             )
         })
     }
-}
-
-/// A number with commas between its thousands.
-pub(crate) fn grouped(number: &impl Display) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A number of things.
-pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
-    format!(
-        "{} {}",
-        grouped(&number),
-        if number == 1 { one } else { many }
-    )
-}
-
-/// How long it took.
-pub(crate) fn seconds(took: Duration) -> String {
-    format!("{:.2} s", took.as_secs_f64())
-}
-
-/// What was copied and what was encoded.
-pub(crate) fn bytes(copied: u64, encoded: u64) -> String {
-    format!(
-        "{} copied, {} encoded",
-        HumanBytes(copied),
-        HumanBytes(encoded)
-    )
 }
 
 fn subjects(subjects: &[SubjectPlan]) -> Value {
@@ -487,90 +379,9 @@ fn subjects(subjects: &[SubjectPlan]) -> Value {
         .collect()
 }
 
-/// A heading and the first rows of a table; says how many there are besides.
-fn table<const N: usize>(
-    heading: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) -> Vec<Vec<String>> {
-    let mut rows = rows.map(Vec::from).peekable();
-    if rows.peek().is_none() {
-        return Vec::new();
-    }
-    let mut table = vec![heading.map(str::to_owned).to_vec()];
-    table.extend(rows.by_ref().take(LISTED_MAX));
-    let more = rows.count();
-    if more > 0 {
-        let mut last = vec![String::new(); N];
-        if let Some(cell) = last.last_mut() {
-            *cell = format!("and {} more (--json lists them all)", grouped(&more));
-        }
-        table.push(last);
-    }
-    table
-}
-
-/// Numbers to the right; the last column as it is.
-fn render_table(table: &[Vec<String>], text: &mut String) {
-    let width = |column: usize| {
-        let cells = table.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    for row in table {
-        for (column, cell) in row.iter().enumerate() {
-            if column + 1 < row.len() {
-                let _ = write!(text, "  {cell:>0$}", width(column));
-            } else {
-                let _ = writeln!(text, "  {cell}");
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thousands_are_grouped() {
-        for (number, text) in [
-            (0_u64, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (1_234_567, "1,234,567"),
-        ] {
-            assert_eq!(grouped(&number), text);
-        }
-    }
-
-    #[test]
-    fn long_tables_are_cut_and_say_so() {
-        let rows = (0..LISTED_MAX + 3).map(|row| [row.to_string(), format!("shard {row}")]);
-        let table = table(["rows", "shard"], rows);
-        assert_eq!(table.len(), 1 + LISTED_MAX + 1);
-        let mut text = String::new();
-        render_table(&table, &mut text);
-        assert!(
-            text.starts_with("  rows  shard\n     0  shard 0\n"),
-            "{text}"
-        );
-        assert!(
-            text.ends_with("and 3 more (--json lists them all)\n"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_report_is_one_json_document_or_aligned_lines() {
-        let report = Report::new("Done".to_owned(), json!({"rows": 1}))
-            .fact("rows", "1")
-            .fact("row groups", "2")
-            .note("next: rest");
-        assert_eq!(report.render(true), "{\"rows\":1}\n");
-        assert_eq!(
-            report.render(false),
-            "Done\n  rows        1\n  row groups  2\n\nnext: rest\n"
-        );
-    }
 
     #[test]
     fn ids_that_were_not_found_are_named_by_position() {

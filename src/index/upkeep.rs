@@ -1,0 +1,240 @@
+//! The index of a dataset: kept up to date, and how it stands to the shards.
+//!
+//! # Invariants
+//! An index that is damaged, or of other subject columns, is made anew, and said to be so, only once that
+//! has succeeded: until then the old one stays.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::refresh::{RefreshOptions, RefreshReport, ShardFooter, ShardSource, refresh};
+use super::{DIRECTORY, Index};
+use crate::dataset::{Dataset, Files};
+use crate::error::{Error, FormatError, Result};
+use crate::limits;
+use crate::shard::{Shard, ids};
+use crate::storage::FileInfo;
+use crate::subject::SubjectHash;
+
+/// The part of the memory that building an index takes: one in so many.
+const MEMORY_PART: u64 = 4;
+
+/// What a refresh of the index found and did.
+#[derive(Debug, Clone, Serialize)]
+pub struct IndexReport {
+    /// Rows of the dataset.
+    pub rows: u64,
+    /// Distinct subject ids.
+    pub subjects: u64,
+    /// Pairs of subject id and row group.
+    pub postings: u64,
+    /// Bytes of the index.
+    pub bytes: u64,
+    /// Segment files.
+    pub segments: usize,
+    /// Shards that were new.
+    pub added: usize,
+    /// Shards that had changed.
+    pub changed: usize,
+    /// Shards that were gone.
+    pub removed: usize,
+    /// Shards that were as the index knew them.
+    pub unchanged: usize,
+    /// Why the old index was not used, if there was one and it was not.
+    pub rebuilt: Option<String>,
+}
+
+/// How the index stands to the shards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IndexState {
+    /// There is none yet.
+    Missing,
+    /// It knows every shard as it is.
+    Fresh,
+    /// The next run will refresh it.
+    Stale {
+        /// Shards that it doesn't know.
+        added: usize,
+        /// Shards that it knows otherwise.
+        changed: usize,
+        /// Shards that it knows and that are gone.
+        removed: usize,
+    },
+    /// The next run will make it anew, for this reason.
+    Damaged(String),
+}
+
+/// Keeps the index of a dataset. The caller holds the dataset's lock.
+pub(crate) struct Upkeep<'a> {
+    pub(crate) dataset: &'a Dataset,
+    /// The seed of an index that is made anew.
+    pub(crate) seed_if_new: u64,
+    /// Memory of the work that the index is for, in bytes; building the index takes a part of it.
+    pub(crate) memory: u64,
+    /// Whether the work that the index is for needs a time column in every shard.
+    pub(crate) needs_time: bool,
+}
+
+impl Upkeep<'_> {
+    /// Brings the index up to date with `files`.
+    pub(crate) fn refresh(&self, files: &Files) -> Result<(Index, IndexReport)> {
+        let open = || Index::open(&*self.dataset.storage, &self.configuration());
+        match open().and_then(|existing| self.run(existing, files)) {
+            Err(damage) if is_damage(&damage) => self.make_anew(files, &damage),
+            Ok((index, report)) => Ok((index, report_of(&report, None))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Does `work` with an index that is up to date; once more, if that shows that the index is damaged.
+    pub(crate) fn with_index<T>(
+        &self,
+        files: &Files,
+        work: impl Fn(&Index) -> Result<T>,
+    ) -> Result<T> {
+        let (index, _) = self.refresh(files)?;
+        match work(&index) {
+            Err(damage) if is_damage(&damage) => {
+                drop(index);
+                work(&self.make_anew(files, &damage)?.0)
+            }
+            result => result,
+        }
+    }
+
+    fn make_anew(&self, files: &Files, damage: &Error) -> Result<(Index, IndexReport)> {
+        let (index, report) = self.run(None, files)?;
+        let reason = damage.to_string();
+        tracing::warn!(%reason, "the index was made anew");
+        Ok((index, report_of(&report, Some(reason))))
+    }
+
+    fn run(&self, existing: Option<Index>, files: &Files) -> Result<(Index, RefreshReport)> {
+        let observer = &self.dataset.observer;
+        observer.begin("indexing", files.shards.len() as u64);
+        let configuration = self.configuration();
+        let options = RefreshOptions {
+            configuration: &configuration,
+            seed_if_new: self.seed_if_new,
+            memory: usize::try_from(self.memory / MEMORY_PART)
+                .unwrap_or(usize::MAX)
+                .min(limits::INDEX_MEMORY_BYTES),
+        };
+        let storage = &*self.dataset.storage;
+        let result = refresh(storage, existing, &files.shards, &options, self);
+        observer.end();
+        result
+    }
+
+    fn configuration(&self) -> String {
+        self.dataset.config.index_key()
+    }
+}
+
+impl ShardSource for Upkeep<'_> {
+    /// Every footer is read before anything is written, so a column that can't have its role shows here.
+    fn footer(&self, file: &FileInfo) -> Result<ShardFooter> {
+        let shard = self.dataset.open(&file.path)?;
+        self.dataset.check_roles(&shard, self.needs_time)?;
+        footer_of(&shard)
+    }
+
+    fn scan(
+        &self,
+        file: &FileInfo,
+        seed: u64,
+        emit: &mut dyn FnMut(SubjectHash, u32),
+    ) -> Result<ShardFooter> {
+        let shard = self.dataset.open(&file.path)?;
+        for column in self.dataset.subject_columns(&shard)? {
+            for (number, group) in (0_u32..).zip(shard.footer.row_groups()) {
+                let Some(chunk) = group.chunks.get(column.leaf) else {
+                    continue;
+                };
+                ids::distinct(&shard.file, chunk, &column, &mut |value| {
+                    emit(SubjectHash::of(value, seed), number);
+                })
+                .map_err(|error| error.in_shard(&shard.path))?;
+            }
+        }
+        self.dataset.observer.advance(1);
+        footer_of(&shard)
+    }
+}
+
+impl IndexState {
+    /// How the index of `dataset` stands to its `files`, opened as `shards`.
+    pub(crate) fn of(dataset: &Dataset, files: &Files, shards: &[Shard]) -> Result<Self> {
+        match Index::open(&*dataset.storage, &dataset.config.index_key()) {
+            Ok(None) => Ok(Self::Missing),
+            Ok(Some(index)) => Ok(Self::compared(&index, files, shards)),
+            Err(Error::State { reason, .. }) => Ok(Self::Damaged(reason)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn compared(index: &Index, files: &Files, shards: &[Shard]) -> Self {
+        let known: HashMap<&str, _> = index
+            .shards()
+            .iter()
+            .map(|entry| (entry.path.as_str(), entry))
+            .collect();
+        let (mut added, mut changed) = (0, 0);
+        for (file, shard) in files.shards.iter().zip(shards) {
+            match known.get(file.path.as_str()) {
+                None => added += 1,
+                Some(entry)
+                    if entry.size != file.size || entry.footer_hash != shard.footer.hash =>
+                {
+                    changed += 1;
+                }
+                Some(_) => {}
+            }
+        }
+        let removed = (known.len() + added).saturating_sub(files.shards.len());
+        if added + changed + removed == 0 {
+            Self::Fresh
+        } else {
+            Self::Stale {
+                added,
+                changed,
+                removed,
+            }
+        }
+    }
+}
+
+fn is_damage(error: &Error) -> bool {
+    matches!(error, Error::State { path, .. } if path.starts_with(DIRECTORY))
+}
+
+fn report_of(report: &RefreshReport, rebuilt: Option<String>) -> IndexReport {
+    IndexReport {
+        rows: report.stats.rows,
+        subjects: report.stats.subjects,
+        postings: report.stats.postings,
+        bytes: report.stats.bytes,
+        segments: report.stats.segments,
+        added: report.added,
+        changed: report.changed,
+        removed: report.removed,
+        unchanged: report.unchanged,
+        rebuilt,
+    }
+}
+
+fn footer_of(shard: &Shard) -> Result<ShardFooter> {
+    let row_groups = u32::try_from(shard.footer.row_groups().len()).map_err(|_| {
+        FormatError::Unsupported {
+            feature: "a shard of more than 4,294,967,295 row groups".into(),
+        }
+        .in_shard(&shard.path)
+    })?;
+    Ok(ShardFooter {
+        hash: shard.footer.hash,
+        row_groups,
+        rows: shard.footer.rows(),
+    })
+}

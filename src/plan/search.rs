@@ -1,0 +1,252 @@
+//! From covered ids to a [`Plan`]: the index nominates row groups, the exact match decides.
+//!
+//! ```text
+//!   covered ids ── index ──> candidate row groups ── shard::select ──> rows of each shard ──> Plan
+//!                            (all row groups of a shard that the index doesn't know as it is)
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rayon::prelude::*;
+
+use super::{KnownSubject, Plan, SelectedShard};
+use crate::dataset::{Dataset, Files};
+use crate::error::{Error, Result};
+use crate::identity::Expansion;
+use crate::index::Index;
+use crate::index::manifest::ShardEntry;
+use crate::parquet_bytes::footer::Chunk;
+use crate::parquet_bytes::page::{PageKind, PageWalk};
+use crate::request::Request;
+use crate::shard::Shard;
+use crate::shard::select::{Selection, Wanted, select};
+use crate::storage::FileInfo;
+use crate::subject::SubjectHash;
+
+/// What is known of where ids are, before any shard is read.
+#[derive(Clone, Copy)]
+pub(crate) enum Knowledge<'a> {
+    /// The index, refreshed under the lock that is still held.
+    Fresh(&'a Index),
+    /// The index as it lay there, if any: every shard is compared with it by its footer.
+    AsFound(Option<&'a Index>),
+}
+
+/// A shard with the row groups that may hold wanted ids.
+struct Candidate {
+    path: String,
+    row_groups: Vec<u32>,
+    /// Rows of the whole shard.
+    rows: u64,
+}
+
+/// What an index says of the shards.
+struct Nominations<'a> {
+    by_path: HashMap<&'a str, (usize, &'a ShardEntry)>,
+    row_groups: BTreeMap<usize, roaring::RoaringBitmap>,
+    is_fresh: bool,
+}
+
+/// Finds out what `request`, expanded to `expansion`, touches.
+pub(crate) fn plan(
+    dataset: &Dataset,
+    request: &Request,
+    expansion: &Expansion,
+    files: &Files,
+    knowledge: Knowledge<'_>,
+) -> Result<Plan> {
+    let window = request.window_start()?;
+    let wanted = wanted(expansion);
+    let nominations = Nominations::of(knowledge, &wanted)?;
+    let candidates: Vec<Candidate> = files
+        .shards
+        .par_iter()
+        .map(|file| nominations.candidate(dataset, file, window.is_some()))
+        .collect::<Result<_>>()?;
+    let dataset_rows = candidates.iter().map(|candidate| candidate.rows).sum();
+    let candidates: Vec<Candidate> = candidates
+        .into_iter()
+        .filter(|candidate| !candidate.row_groups.is_empty())
+        .collect();
+    dataset.observer.begin("selecting", candidates.len() as u64);
+    let selected: Vec<SelectedShard> = candidates
+        .into_par_iter()
+        .map(|candidate| {
+            let shard = dataset.open(&candidate.path)?;
+            let selected = in_shard(dataset, &shard, candidate.row_groups, &wanted, window)?;
+            dataset.observer.advance(1);
+            Ok(selected)
+        })
+        .collect::<Result<_>>()?;
+    dataset.observer.end();
+    let subjects: Vec<KnownSubject> = expansion
+        .covers
+        .iter()
+        .map(|cover| KnownSubject {
+            position: cover.position,
+            is_linked: cover.linked,
+        })
+        .collect();
+    Ok(Plan::new(
+        request,
+        window,
+        &subjects,
+        selected,
+        dataset_rows,
+        expansion.left_out,
+    ))
+}
+
+/// The rows of one shard, looking just into the row groups `groups`.
+pub(crate) fn in_shard(
+    dataset: &Dataset,
+    shard: &Shard,
+    groups: Vec<u32>,
+    wanted: &Wanted,
+    window: Option<Timestamp>,
+) -> Result<SelectedShard> {
+    let columns = dataset.subject_columns(shard)?;
+    dataset.check_roles(shard, window.is_some())?;
+    let time = match window {
+        Some(_) if !columns.is_empty() => dataset.config.roles().time(shard)?,
+        _ => None,
+    };
+    let window = time.as_ref().zip(window);
+    let selections: Vec<Selection> = groups
+        .into_par_iter()
+        .map(|group| select(shard, [group], &columns, wanted, window))
+        .collect::<Result<_>>()?;
+    let selection = Selection::union(selections);
+    let touched = touched_row_groups(shard, &selection);
+    let (mut pages, mut bytes) = (0, 0);
+    for group in &touched {
+        if let Some(group) = shard.footer.row_groups().get(*group) {
+            bytes += group.bytes();
+            for chunk in &group.chunks {
+                pages += page_count(shard, chunk)?;
+            }
+        }
+    }
+    Ok(SelectedShard {
+        path: shard.path.clone(),
+        footer_hash: shard.footer.hash,
+        selection,
+        row_groups: touched.len() as u64,
+        pages,
+        bytes,
+        total_rows: shard.footer.rows(),
+    })
+}
+
+/// The ids to look for, with the subjects that each belongs to.
+pub(crate) fn wanted(expansion: &Expansion) -> Wanted {
+    let mut subjects = vec![Vec::new(); expansion.ids.len()];
+    for (place, cover) in (0_u32..).zip(&expansion.covers) {
+        for id in &cover.ids {
+            if let Some(of) = subjects.get_mut(*id as usize) {
+                of.push(place);
+            }
+        }
+    }
+    Wanted::new(&expansion.ids, subjects, expansion.covers.len())
+}
+
+/// The row groups of `shard` with selected rows.
+pub(crate) fn touched_row_groups(shard: &Shard, selection: &Selection) -> Vec<usize> {
+    let row = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
+    shard
+        .row_bases()
+        .windows(2)
+        .enumerate()
+        .filter_map(|(group, bounds)| match bounds {
+            [base, end] if base < end => {
+                (selection.rows.range_cardinality(row(*base)..=row(end - 1)) > 0).then_some(group)
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+impl<'a> Nominations<'a> {
+    fn of(knowledge: Knowledge<'a>, wanted: &Wanted) -> Result<Self> {
+        let nominated = |index: &Index| {
+            let hashes: Vec<SubjectHash> = wanted
+                .forms()
+                .map(|form| SubjectHash::of(form, index.seed()))
+                .collect();
+            index.candidates(&hashes)
+        };
+        let (index, row_groups, is_fresh) = match knowledge {
+            Knowledge::Fresh(index) => (Some(index), nominated(index)?, true),
+            // An index that can't be mended now nominates nothing: all shards are looked through.
+            Knowledge::AsFound(index) => match index.map(nominated) {
+                Some(Ok(row_groups)) => (index, row_groups, false),
+                Some(Err(Error::State { .. })) | None => (None, BTreeMap::new(), false),
+                Some(Err(error)) => return Err(error),
+            },
+        };
+        let by_path = index
+            .map_or(&[][..], Index::shards)
+            .iter()
+            .enumerate()
+            .map(|(position, entry)| (entry.path.as_str(), (position, entry)))
+            .collect();
+        Ok(Self {
+            by_path,
+            row_groups,
+            is_fresh,
+        })
+    }
+
+    /// The row groups of a shard that may hold wanted ids: what the index nominates, or all of them if it
+    /// does not know the shard as it is.
+    fn candidate(&self, dataset: &Dataset, file: &FileInfo, needs_time: bool) -> Result<Candidate> {
+        let known = self
+            .by_path
+            .get(file.path.as_str())
+            .filter(|(_, entry)| entry.is_like(file));
+        let of_index = |position: usize, rows: u64| Candidate {
+            path: file.path.clone(),
+            row_groups: self
+                .row_groups
+                .get(&position)
+                .map(|groups| groups.iter().collect())
+                .unwrap_or_default(),
+            rows,
+        };
+        if let Some((position, entry)) = known.filter(|_| self.is_fresh) {
+            return Ok(of_index(*position, entry.rows));
+        }
+        let shard = dataset.open(&file.path)?;
+        dataset.check_roles(&shard, needs_time)?;
+        let footer = &shard.footer;
+        Ok(match known {
+            Some((position, entry)) if entry.footer_hash == footer.hash => {
+                of_index(*position, entry.rows)
+            }
+            _ => Candidate {
+                path: file.path.clone(),
+                row_groups: (0..).take(footer.row_groups().len()).collect(),
+                rows: footer.rows(),
+            },
+        })
+    }
+}
+
+/// Pages of a chunk. Walking all their headers also finds what can't be rewritten before anything is touched.
+fn page_count(shard: &Shard, chunk: &Chunk) -> Result<u64> {
+    const HEADER_READ_BYTES: u64 = 512;
+    let mut walk = PageWalk::with_read_len(
+        Arc::clone(&shard.file),
+        chunk.range.clone(),
+        HEADER_READ_BYTES,
+    );
+    let mut pages = 0;
+    while let Some(page) = walk.peek().map_err(|error| error.in_shard(&shard.path))? {
+        walk.skip(&page);
+        pages += u64::from(page.kind != PageKind::Other);
+    }
+    Ok(pages)
+}

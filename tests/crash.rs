@@ -1,0 +1,162 @@
+//! A delete that is cut off at each of its changes of the disk in turn, and run again.
+
+mod lake;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use efface::config::{Config, EmptyShards};
+use efface::delete::DeleteOptions;
+use efface::engine::{Engine, EngineOptions, IndexState};
+use efface::request::{Request, Subjects, Unknown};
+use efface::storage::disk::Disk;
+use efface::storage::{Storage, TEMPORARY_SUFFIX};
+use efface::{DeleteReport, ErrorKind, Result};
+
+use lake::{Failing, ids_of, put, write_shard};
+
+const VICTIMS: [&str; 3] = ["ada", "laptop", "eve"];
+
+/// Four shards, of which the deletes touch three and empty one; an alias table; a summary.
+fn write_lake(root: &Path, config: &Config) {
+    let shard = |victim: &'static str, every: usize| {
+        let id = move |row: usize| {
+            if row.is_multiple_of(every) {
+                victim
+            } else {
+                ["bob", "cyd"][row % 2]
+            }
+        };
+        (0..35).map(id).collect::<Vec<_>>()
+    };
+    write_shard(&root.join("a.parquet"), &shard("ada", 7));
+    write_shard(&root.join("b.parquet"), &shard("bob", 2));
+    write_shard(&root.join("c.parquet"), &shard("eve", 1)[..15]);
+    std::fs::create_dir(root.join("d=1")).unwrap();
+    write_shard(&root.join("d=1/d.parquet"), &shard("laptop", 12));
+    let aliases = "alias,distinct_id\nlaptop,ada\nphone,bob\n";
+    put(&root.join("aliases.csv"), aliases);
+    put(&root.join("_metadata"), "stale soon");
+    config.store(&Disk::new(root)).unwrap();
+}
+
+fn delete(
+    storage: impl Storage + 'static,
+    config: &Config,
+    unknown: Unknown,
+) -> Result<DeleteReport> {
+    let engine = Engine::open(Arc::new(storage), config.clone(), EngineOptions::default())?;
+    let request = Request {
+        unknown,
+        max_match: 1.0,
+        ..Request::delete(
+            Subjects::new(VICTIMS)?,
+            "2026-01-31T12:00:00Z".parse().unwrap(),
+        )
+    };
+    engine.delete(&request, None, &DeleteOptions::default())
+}
+
+/// Every file but the index and the lock, with its bytes.
+fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let listed = Disk::new(root).list("").unwrap();
+    listed
+        .into_iter()
+        .filter(|file| !file.path.starts_with("_efface/index/") && file.path != "_efface/lock")
+        .map(|file| {
+            let bytes = std::fs::read(root.join(&file.path)).unwrap();
+            (file.path, bytes)
+        })
+        .collect()
+}
+
+fn run_cut_off_at_every_change(config: &Config, is_indexed: bool) {
+    let prepare = |root: &Path| {
+        write_lake(root, config);
+        if is_indexed {
+            let disk = Arc::new(Disk::new(root));
+            let engine = Engine::open(disk, config.clone(), EngineOptions::default()).unwrap();
+            engine.refresh().unwrap();
+        }
+    };
+    let whole = tempfile::tempdir().unwrap();
+    prepare(whole.path());
+    let old = files(whole.path());
+    let undisturbed = delete(Disk::new(whole.path()), config, Unknown::Refuse).unwrap();
+    assert_eq!(undisturbed.rows_removed, 5 + 15 + 3);
+    assert_eq!(undisturbed.alias_rows_removed, 1);
+    let new = files(whole.path());
+
+    let mut cuts = 0;
+    let mut states = BTreeSet::new();
+    loop {
+        let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path());
+        let outcome = delete(Failing::new(dir.path(), cuts), config, Unknown::Refuse);
+        let found = files(dir.path());
+        let temporary = |path: &String| path.ends_with(TEMPORARY_SUFFIX);
+        for (path, bytes) in found.iter().filter(|(path, _)| !temporary(path)) {
+            let is_whole = Some(bytes) == old.get(path) || Some(bytes) == new.get(path);
+            assert!(is_whole, "cut {cuts}: {path} is neither old nor new");
+            if path.ends_with(".parquet") {
+                ids_of(&dir.path().join(path));
+            }
+        }
+        for path in new.keys() {
+            assert!(found.contains_key(path), "cut {cuts}: {path} is gone");
+        }
+        states.insert(
+            found
+                .iter()
+                .filter(|(path, bytes)| new.get(*path) == Some(*bytes))
+                .count(),
+        );
+        if outcome.is_ok() {
+            break;
+        }
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Io);
+        // Ids whose rows are all gone already are no mistake of the second run.
+        delete(Disk::new(dir.path()), config, Unknown::Report).unwrap();
+        assert_eq!(files(dir.path()), new, "after cut {cuts} and a second run");
+        let listed = Disk::new(dir.path()).list("").unwrap();
+        assert!(
+            listed.iter().all(|file| !temporary(&file.path)),
+            "cut {cuts}"
+        );
+        let disk = Arc::new(Disk::new(dir.path()));
+        let engine = Engine::open(disk, config.clone(), EngineOptions::default()).unwrap();
+        assert_eq!(
+            engine.inspect().unwrap().index,
+            IndexState::Fresh,
+            "cut {cuts}"
+        );
+        cuts += 1;
+    }
+    assert!(cuts > 40, "{cuts} cuts");
+    assert!(
+        states.len() > 3,
+        "too few states between old and new: {states:?}"
+    );
+}
+
+fn config() -> Config {
+    Config {
+        aliases: Some("aliases.csv".to_owned()),
+        ..Config::default()
+    }
+}
+
+#[test]
+fn a_rerun_ends_what_a_crash_cut_off() {
+    run_cut_off_at_every_change(&config(), true);
+}
+
+#[test]
+fn a_rerun_ends_what_a_crash_cut_off_without_an_index_and_with_shards_removed() {
+    let config = Config {
+        empty_shards: EmptyShards::Remove,
+        ..config()
+    };
+    run_cut_off_at_every_change(&config, false);
+}
