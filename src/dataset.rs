@@ -105,7 +105,9 @@ impl Dataset {
     /// Those of [`Shard::open`].
     pub fn open_all(&self, files: &Files) -> Result<Vec<Shard>> {
         let open = |file: &FileInfo| self.open(&file.path);
-        files.shards.par_iter().map(open).collect()
+        // All of them, so that the error is that of the first shard whoever is faster.
+        let opened: Vec<Result<Shard>> = files.shards.par_iter().map(open).collect();
+        opened.into_iter().collect()
     }
 
     /// The subject columns of a shard; none where the configuration says that it may lack them.

@@ -29,6 +29,7 @@ use crate::observe::{Observer, Silent};
 use crate::plan::Plan;
 use crate::plan::search::{self, Knowledge};
 use crate::request::Request;
+use crate::storage::FileInfo;
 use crate::storage::{Lock, Storage};
 
 pub use crate::index::upkeep::{IndexReport, IndexState};
@@ -111,11 +112,13 @@ impl Engine {
     /// The first shard that hasn't, or is damaged.
     pub fn check_roles(&self) -> Result<()> {
         let files = self.dataset.list()?;
-        files.shards.par_iter().try_for_each(|file| {
+        let check = |file: &FileInfo| {
             let shard = self.dataset.open(&file.path)?;
             self.dataset.subject_columns(&shard)?;
             self.dataset.config.roles().time(&shard).map(drop)
-        })
+        };
+        let checked: Vec<Result<()>> = files.shards.par_iter().map(check).collect();
+        checked.into_iter().collect()
     }
 
     /// Builds the index, or brings it up to date.

@@ -64,6 +64,8 @@ pub struct ShardEntry {
     pub size: u64,
     /// Time of the last modification, in nanoseconds since 1970.
     pub modified_ns: i64,
+    /// Time of the last change that can't be set back, in nanoseconds since 1970.
+    pub changed_ns: i64,
     /// Hash of the footer's bytes.
     pub footer_hash: u64,
     /// The dataset-wide number of its first row group; the others follow.
@@ -79,7 +81,9 @@ pub struct ShardEntry {
 impl ShardEntry {
     /// Whether the file is still as it was, as far as can be told without reading it.
     pub fn is_like(&self, file: &FileInfo) -> bool {
-        self.size == file.size && self.modified_ns == file.modified_ns
+        self.size == file.size
+            && self.modified_ns == file.modified_ns
+            && self.changed_ns == file.changed_ns
     }
 
     /// One more than the number of its last row group.
@@ -236,6 +240,7 @@ mod tests {
             path: path.to_owned(),
             size: 1000,
             modified_ns: -5,
+            changed_ns: -5,
             footer_hash: u64::MAX,
             first_row_group,
             row_groups,

@@ -208,13 +208,11 @@ impl<'a> Changes<'a> {
         source: &dyn ShardSource,
     ) -> Result<Self> {
         // All footers: a change that leaves size and time as they were shows only there.
-        let footers: Vec<ShardFooter> = files
-            .par_iter()
-            .map(|file| source.footer(file))
-            .collect::<Result<_>>()?;
+        let footers: Vec<Result<ShardFooter>> =
+            files.par_iter().map(|file| source.footer(file)).collect();
         let mut now: BTreeMap<&str, (&FileInfo, ShardFooter)> = BTreeMap::new();
         for (file, footer) in files.iter().zip(footers) {
-            now.insert(&file.path, (file, footer));
+            now.insert(&file.path, (file, footer?));
         }
         let old: BTreeMap<&str, &ShardEntry> = existing
             .map_or(&[][..], Index::shards)
@@ -283,6 +281,7 @@ impl<'a> Changes<'a> {
                 path: path.to_owned(),
                 size: file.size,
                 modified_ns: file.modified_ns,
+                changed_ns: file.changed_ns,
                 footer_hash: footer.hash,
                 first_row_group: changes.next_row_group,
                 row_groups: footer.row_groups,

@@ -185,9 +185,7 @@ impl IndexState {
         for (file, shard) in files.shards.iter().zip(shards) {
             match known.get(file.path.as_str()) {
                 None => added += 1,
-                Some(entry)
-                    if entry.size != file.size || entry.footer_hash != shard.footer.hash =>
-                {
+                Some(entry) if !entry.is_like(file) || entry.footer_hash != shard.footer.hash => {
                     changed += 1;
                 }
                 Some(_) => {}

@@ -64,6 +64,8 @@ pub(crate) fn plan(
         .shards
         .par_iter()
         .map(|file| nominations.candidate(dataset, file, window.is_some()))
+        .collect::<Vec<Result<_>>>()
+        .into_iter()
         .collect::<Result<_>>()?;
     let dataset_rows = candidates.iter().map(|candidate| candidate.rows).sum();
     let candidates: Vec<Candidate> = candidates

@@ -112,6 +112,7 @@ impl Storage for Disk {
             path: path.to_owned(),
             size: metadata.len(),
             modified_ns,
+            changed_ns: changed_ns(&metadata),
             is_link,
         }))
     }
@@ -296,6 +297,18 @@ struct DiskLock {
 }
 
 impl Lock for DiskLock {}
+
+#[cfg(unix)]
+fn changed_ns(metadata: &fs::Metadata) -> i64 {
+    use std::os::unix::fs::MetadataExt;
+    let seconds = metadata.ctime().saturating_mul(1_000_000_000);
+    seconds.saturating_add(metadata.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn changed_ns(_metadata: &fs::Metadata) -> i64 {
+    0
+}
 
 #[cfg(test)]
 mod tests {

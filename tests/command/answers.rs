@@ -230,11 +230,15 @@ fn a_delete_says_what_it_did() {
     let after = row_groups(&path);
     assert_eq!(after.len(), 2, "a row group without rows is gone");
     assert_eq!(after[0], groups[0], "the first was copied");
-    assert_eq!(done["pages_rewritten"], after[1].1);
+    let pages = done["pages_rewritten"].as_u64().unwrap();
+    assert!(
+        (1..=after[1].1).contains(&pages),
+        "pages of other row groups were made anew: {done}"
+    );
     let [copied, encoded] =
         ["bytes_copied", "bytes_encoded"].map(|key| done[key].as_u64().unwrap());
     assert!(copied >= groups[0].0, "{done}");
-    assert!(encoded >= after[1].0, "{done}");
+    assert!(encoded > 0, "{done}");
     assert!(
         (0..=4).contains(&(size(&path) - copied - encoded)),
         "all but the magic: {done}"

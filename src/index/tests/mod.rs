@@ -33,6 +33,7 @@ struct FakeShard {
     footer_hash: u64,
     size: u64,
     modified_ns: i64,
+    changed_ns: i64,
 }
 
 /// Shards that are only in memory, and a log of which were scanned.
@@ -51,6 +52,7 @@ impl Lake {
             footer_hash: self.changes,
             size: 100,
             modified_ns: 7,
+            changed_ns: 8,
         };
         self.shards.insert(path.to_owned(), shard);
     }
@@ -60,6 +62,7 @@ impl Lake {
             path: path.clone(),
             size: shard.size,
             modified_ns: shard.modified_ns,
+            changed_ns: shard.changed_ns,
             is_link: false,
         };
         self.shards.iter().map(file).collect()
@@ -226,6 +229,12 @@ fn only_what_is_new_or_changed_is_scanned() {
         ),
         (1, 2, 1, 0)
     );
+    lake.check(&disk, &index);
+
+    // Pages that were replaced under the same size, time and footer show in the time of the change.
+    lake.shards.get_mut("a").unwrap().changed_ns += 1;
+    let (index, report) = lake.refresh(&disk, 1 << 20).unwrap();
+    assert_eq!((lake.scanned(), report.changed), (vec!["a".to_owned()], 1));
     lake.check(&disk, &index);
 
     lake.shards.clear();
