@@ -12,8 +12,8 @@
 //!                                                   shard::select: exact rows ──> Plan (a dry run, a digest)
 //!                           ┌──────────────────────────────────────────────────────┤
 //!                           v                                                      v
-//!                export: Arrow batches, or         delete: shard::rewrite (untouched row groups copied, the
-//!                Parquet, JSON Lines               others made anew) ─> read back ─> rename ─> index ─> aliases
+//!                export: Arrow batches, or         delete: shard::rewrite (pages without them copied, the
+//!                Parquet, JSON Lines               others edited) ─> read back ─> rename ─> index ─> aliases
 //! ```
 //!
 //! ```

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use efface::shard::Shard;
+use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::rewrite::{RewriteOptions, rewrite};
 use efface_fuzz::{Bytes, Written, forgive_other_crates};
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +18,7 @@ fn without(shard: &Shard, rows: &RoaringBitmap) -> Option<Shard> {
     let mut written = Written::default();
     let options = RewriteOptions {
         memory: 1 << 20,
-        zstd_level: 1,
+        zstd_level: ZstdLevel::Fixed(1),
     };
     let report = rewrite(shard, rows, &mut written, &options).ok()?;
     assert_eq!(report.rows_removed, rows.len());
