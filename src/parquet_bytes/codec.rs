@@ -11,7 +11,7 @@
 //!
 //! Source: `Compression.md` in the `parquet-format` repository.
 
-use std::io::{Read, Write};
+use std::io::{Cursor, Read, Write};
 
 use crate::error::FormatError;
 use crate::limits::PAGE_BYTES_MAX;
@@ -149,10 +149,10 @@ impl Codecs {
                     Some(context) => context,
                     none => none.insert(zstd::bulk::Decompressor::new().map_err(text)?),
                 };
-                let before = out.len();
-                let target = grow(out, len);
-                let got = context.decompress_to_buffer(bytes, target).map_err(text)?;
-                out.truncate(before + got);
+                let mut target = behind(out, len);
+                context
+                    .decompress_to_buffer(bytes, &mut target)
+                    .map_err(text)?;
             }
             Codec::Lz4Raw => {
                 let before = out.len();
@@ -224,10 +224,10 @@ impl Codecs {
                     Some(context) => context,
                     none => none.insert(zstd::bulk::Compressor::new(level).map_err(text)?),
                 };
-                let before = out.len();
-                let target = grow(out, zstd::zstd_safe::compress_bound(bytes.len()));
-                let got = context.compress_to_buffer(bytes, target).map_err(text)?;
-                out.truncate(before + got);
+                let mut target = behind(out, zstd::zstd_safe::compress_bound(bytes.len()));
+                context
+                    .compress_to_buffer(bytes, &mut target)
+                    .map_err(text)?;
             }
             Codec::Lz4Raw => lz4_block(bytes, out)?,
             Codec::Lz4Hadoop => {
@@ -272,6 +272,14 @@ fn hadoop_lz4(mut bytes: &[u8], len: usize, out: &mut Vec<u8>) -> Option<()> {
         bytes = rest;
     }
     (out.len() - start == len).then_some(())
+}
+
+/// Room for at least `len` more bytes behind `out`, which are not zeroed first.
+fn behind(out: &mut Vec<u8>, len: usize) -> Cursor<&mut Vec<u8>> {
+    out.reserve(len);
+    let mut cursor = Cursor::new(out);
+    cursor.set_position(cursor.get_ref().len() as u64);
+    cursor
 }
 
 /// `len` more bytes at the end of `out`.

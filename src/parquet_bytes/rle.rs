@@ -12,6 +12,23 @@ use crate::error::FormatError;
 
 type Result<T> = std::result::Result<T, FormatError>;
 
+/// Calls a function that is made for each width, from 0 to 32.
+macro_rules! for_width {
+    ($width:expr, $call:ident, ($($argument:expr),*)) => {
+        for_width!(@ $width, $call, ($($argument),*),
+            1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
+    };
+    (@ $width:expr, $call:ident, $arguments:tt, $($known:literal)*) => {
+        match $width {
+            0 => {}
+            $($known => for_width!(! $call, $known, $arguments),)*
+            _ => debug_assert!(false, "a width of {}", $width),
+        }
+    };
+    (! $call:ident, $known:literal, ($($argument:expr),*)) => {
+        $call::<$known>($($argument),*)
+    };
+}
 /// Decodes values of up to 32 bits.
 pub struct RleDecoder<'a> {
     bytes: &'a [u8],
@@ -133,62 +150,36 @@ impl<'a> RleDecoder<'a> {
     }
 }
 
-/// Appends values `at..at + count` of the bit-packed `bytes`; they are known to be inside.
-pub fn unpack(bytes: &[u8], at: usize, count: usize, width: u8, out: &mut Vec<u32>) {
-    let mask = if width == 32 {
-        u32::MAX
-    } else {
-        (1 << width) - 1
-    };
-    out.reserve(count);
-    for index in at..at + count {
-        let bit = index * usize::from(width);
-        let mut word = [0; 8];
-        if let Some(window) = bytes.get(bit / 8..bit / 8 + 8) {
-            word.copy_from_slice(window);
-        } else {
-            let tail = bytes.get(bit / 8..).unwrap_or_default();
-            for (slot, byte) in word.iter_mut().zip(tail) {
-                *slot = *byte;
-            }
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the mask keeps at most 32 bits"
-        )]
-        out.push((u64::from_le_bytes(word) >> (bit % 8)) as u32 & mask);
-    }
-}
-
 /// Appends `values` of `width` bits each to `out`; bits of a value above its width are lost.
 ///
 /// Eight or more equal values in a row become a repeated run, as in every known writer; packed runs hold at
 /// most 504 values, so that their header takes one byte.
 pub fn encode(values: &[u32], width: u8, out: &mut Vec<u8>) {
-    let mut packed = 0;
-    let mut at = 0;
-    while let Some(first) = values.get(at) {
-        let run = values.get(at..).map_or(0, |rest| {
-            rest.iter().take_while(|value| *value == first).count()
-        });
-        // A packed run in front of a repeated one takes values of it until its groups of 8 are full.
-        let filled = (at - packed).next_multiple_of(GROUP) - (at - packed);
-        if run < filled + GROUP {
-            at += run;
+    let mut packed = values;
+    // Groups at the front of `packed` that are no repeated run.
+    let mut groups = 0;
+    while let Some((group, rest)) = packed
+        .get(groups * GROUP..)
+        .and_then(<[u32]>::split_first_chunk::<GROUP>)
+    {
+        let [first, ..] = group;
+        if group.iter().any(|value| value != first) {
+            groups += 1;
             continue;
         }
-        let end = at + filled;
-        encode_packed(values.get(packed..end).unwrap_or_default(), width, out);
-        varint::write(out, ((run - filled) as u64) << 1);
+        let run = GROUP + rest.iter().take_while(|value| *value == first).count();
+        let (before, after) = packed.split_at(groups * GROUP);
+        encode_packed(before, width, out);
+        varint::write(out, (run as u64) << 1);
         let bytes = first.to_le_bytes();
         out.extend(bytes.iter().take(usize::from(width).div_ceil(8)));
-        at += run;
-        packed = at;
+        packed = after.get(run..).unwrap_or_default();
+        groups = 0;
     }
-    encode_packed(values.get(packed..).unwrap_or_default(), width, out);
+    encode_packed(packed, width, out);
 }
 
-/// Values in the smallest packed run.
+/// Values of a group: the fewest that a packed run holds.
 const GROUP: usize = 8;
 const PACKED_RUN_VALUES_MAX: usize = 63 * GROUP;
 
@@ -196,32 +187,98 @@ fn encode_packed(values: &[u32], width: u8, out: &mut Vec<u8>) {
     for run in values.chunks(PACKED_RUN_VALUES_MAX) {
         let groups = run.len().div_ceil(GROUP);
         varint::write(out, (groups as u64) << 1 | 1);
+        let end = out.len() + groups * usize::from(width);
         pack(run, width, out);
         // The last group is filled with zeros.
-        let bits = (groups * GROUP - run.len()) * usize::from(width);
-        let written = (run.len() * usize::from(width)).div_ceil(8) * 8;
-        let padding = (run.len() * usize::from(width) + bits - written) / 8;
-        out.resize(out.len() + padding, 0);
+        out.resize(end, 0);
     }
 }
 
 /// Appends values of `width` bits each, lowest bits first, to the next whole byte.
 pub fn pack(values: &[u32], width: u8, out: &mut Vec<u8>) {
-    let mask = u64::from(u32::MAX) >> (32 - width.min(32));
-    let (mut word, mut bits) = (0_u64, 0_u32);
-    out.reserve(values.len() * usize::from(width) / 8 + 8);
-    for value in values {
-        word |= (u64::from(*value) & mask) << bits;
-        bits += u32::from(width);
-        if bits >= 32 {
-            let [a, b, c, d, ..] = word.to_le_bytes();
-            out.extend_from_slice(&[a, b, c, d]);
-            word >>= 32;
-            bits -= 32;
+    let start = out.len();
+    let bytes = (values.len() * usize::from(width)).div_ceil(8);
+    out.reserve(bytes + GROUP * 4);
+    let (groups, rest) = values.as_chunks::<GROUP>();
+    for_width!(width, pack_groups, (groups, out));
+    if !rest.is_empty() {
+        let mut group = [0; GROUP];
+        for (slot, value) in group.iter_mut().zip(rest) {
+            *slot = *value;
         }
+        for_width!(width, pack_groups, (&[group], out));
     }
-    let left = word.to_le_bytes();
-    out.extend(left.iter().take(bits.div_ceil(8) as usize));
+    out.truncate(start + bytes);
+}
+
+/// Appends values `at..at + count` of the bit-packed `bytes`; those beyond its end are zero.
+pub fn unpack(bytes: &[u8], at: usize, count: usize, width: u8, out: &mut Vec<u32>) {
+    let end = out.len() + count;
+    // A run is left in the middle of a group when a page ends there.
+    let skipped = at % GROUP;
+    let start = at / GROUP * usize::from(width);
+    let bytes = bytes.get(start..).unwrap_or_default();
+    let wanted = (skipped + count).div_ceil(GROUP) * usize::from(width);
+    let bytes = bytes.get(..wanted).unwrap_or(bytes);
+    out.reserve(count + 2 * GROUP);
+    let first = out.len();
+    for_width!(width, unpack_groups, (bytes, out));
+    let whole = bytes.len() / usize::from(width.max(1)) * usize::from(width);
+    if out.len() < end + skipped {
+        // The last group may lack the bytes of its padding.
+        let mut group = [0; 32];
+        let tail = bytes.get(whole..).unwrap_or_default();
+        for (slot, byte) in group.iter_mut().zip(tail) {
+            *slot = *byte;
+        }
+        let group = group.get(..usize::from(width)).unwrap_or_default();
+        for_width!(width, unpack_groups, (group, out));
+    }
+    out.drain(first..first + skipped.min(out.len() - first));
+    out.resize(end, 0);
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "all places follow from the width, which is at most 32: 8 values take at most 4 words"
+)]
+fn pack_groups<const WIDTH: usize>(groups: &[[u32; GROUP]], out: &mut Vec<u8>) {
+    let mask = u64::from(u32::MAX >> (32 - WIDTH));
+    for group in groups {
+        let mut words = [0_u64; 5];
+        for (number, value) in group.iter().enumerate() {
+            let (value, bit) = (u64::from(*value) & mask, number * WIDTH);
+            words[bit / 64] |= value << (bit % 64);
+            if bit % 64 + WIDTH > 64 {
+                words[bit / 64 + 1] |= value >> (64 - bit % 64);
+            }
+        }
+        let mut bytes = [0; 40];
+        for (slot, word) in bytes.chunks_exact_mut(8).zip(words) {
+            slot.copy_from_slice(&word.to_le_bytes());
+        }
+        out.extend_from_slice(&bytes[..WIDTH]);
+    }
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "all places follow from the width, which is at most 32, and the mask keeps at most 32 bits"
+)]
+fn unpack_groups<const WIDTH: usize>(bytes: &[u8], out: &mut Vec<u32>) {
+    let mask = u64::from(u32::MAX >> (32 - WIDTH));
+    for group in bytes.chunks_exact(WIDTH) {
+        let mut padded = [0; 40];
+        padded[..WIDTH].copy_from_slice(group);
+        let values: [u32; GROUP] = std::array::from_fn(|number| {
+            let bit = number * WIDTH;
+            let mut word = [0; 8];
+            word.copy_from_slice(&padded[bit / 8..bit / 8 + 8]);
+            (u64::from_le_bytes(word) >> (bit % 8) & mask) as u32
+        });
+        out.extend_from_slice(&values);
+    }
 }
 
 #[cfg(test)]

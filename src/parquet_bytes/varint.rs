@@ -6,6 +6,10 @@ pub fn read(bytes: &mut &[u8]) -> Option<u64> {
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first()?;
         *bytes = rest;
+        // Of the tenth byte one bit is left.
+        if shift == 63 && *byte > 1 {
+            return None;
+        }
         value |= u64::from(byte & 0x7F) << shift;
         if byte & 0x80 == 0 {
             return Some(value);
@@ -55,5 +59,8 @@ mod tests {
         }
         assert_eq!(read(&mut &[0x80; 11][..]), None);
         assert_eq!(read(&mut &[0x80][..]), None);
+        let mut most = [0xFF; 10];
+        most[9] = 2;
+        assert_eq!(read(&mut &most[..]), None);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A file does not say at which level it was compressed. [`ZstdLevel::Auto`] compresses the first new page of a
 //! column at one level after the other, fastest first, until it is as small as the old page was for its bytes, give or take
-//! [`SLACK_PERCENT`]: files don't grow, and no time goes into a level that buys nothing.
+//! 2 %: files don't grow, and no time goes into a level that buys nothing.
 
 use crate::error::FormatError;
 use crate::parquet_bytes::codec::{Codec, Codecs};

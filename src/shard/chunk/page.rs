@@ -71,21 +71,6 @@ impl Lost {
     }
 }
 
-/// Reads a page whole, header included.
-pub(super) fn read_page(source: &Source<'_>, page: &PageAt, out: &mut Vec<u8>) -> Result<()> {
-    let range = page.range();
-    let len = range.end - range.start;
-    out.clear();
-    out.resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
-    source
-        .file
-        .read_at(range.start, out)
-        .map_err(|source| FormatError::Read {
-            offset: range.start,
-            source,
-        })
-}
-
 /// Buffers and contexts that are used from page to page.
 #[derive(Default)]
 pub(super) struct Tools {
@@ -109,11 +94,16 @@ impl Tools {
 
     /// Reads and decompresses a page.
     pub(super) fn decompressed(&mut self, source: &Source<'_>, page: &PageAt) -> Result<Vec<u8>> {
+        let offset = page.header.body_offset();
+        let len = page.header.compressed_len as usize;
+        // It only ever grows, so that no byte is zeroed twice.
         let mut raw = std::mem::take(&mut self.raw);
-        read_page(source, page, &mut raw)?;
-        let bytes = raw
-            .get(page.header.header_len as usize..)
-            .unwrap_or_default();
+        raw.resize(raw.len().max(len), 0);
+        let (bytes, _) = raw.split_at_mut(len);
+        source
+            .file
+            .read_at(offset, bytes)
+            .map_err(|source| FormatError::Read { offset, source })?;
         let mut body = std::mem::take(&mut self.body);
         body.clear();
         page.header
