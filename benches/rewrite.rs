@@ -12,7 +12,7 @@
 //! | limit | is |
 //! |---|---|
 //! | `copy/N` | the shards with such rows copied as they are |
-//! | `codec/N` | just the data pages with such rows decompressed and compressed again, zstd 3, on all cores, in memory |
+//! | `codec/N` | just the pages with such rows, and the dictionaries that lose entries, decompressed and compressed again, zstd 3, on all cores, in memory |
 //!
 //! `zstd3/N` compresses at the same level, `auto/N` at the level that [`ZstdLevel::Auto`] finds. Each shard is
 //! rewritten on all cores, one after the other.
@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use efface::parquet_bytes::codec::{Codec, Codecs};
-use efface::parquet_bytes::page::{PageHeader, PageWalk};
+use efface::parquet_bytes::page::{PageHeader, PageKind, PageWalk};
 use efface::plan::Plan;
 use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::rewrite::{RewriteOptions, rewrite};
@@ -48,19 +48,28 @@ struct Page {
     body: Vec<u8>,
 }
 
-/// The data pages with rows that a plan removes.
-fn touched_pages(disk: &Disk, plan: &Plan) -> Vec<Page> {
+/// The data pages with rows that a plan removes, and the dictionaries that lose entries by it, as the shards
+/// in `done` show.
+fn touched_pages(disk: &Disk, done: &Disk, plan: &Plan) -> Vec<Page> {
     let mut pages = Vec::new();
     for planned in &plan.shards {
         let shard = Shard::open(disk, &planned.path).unwrap();
-        for (group, base) in shard.footer.row_groups().iter().zip(shard.row_bases()) {
-            for chunk in &group.chunks {
+        let after = Shard::open(done, &planned.path).unwrap();
+        let groups = shard.footer.row_groups().iter().zip(shard.row_bases());
+        assert_eq!(groups.len(), after.footer.row_groups().len());
+        for ((group, base), group_after) in groups.zip(after.footer.row_groups()) {
+            for (chunk, chunk_after) in group.chunks.iter().zip(&group_after.chunks) {
+                let range_after = chunk_after.range.clone();
+                let mut walk_after = PageWalk::new(Arc::clone(&after.file), range_after);
+                let first_after = walk_after.peek().unwrap().map(|header| header.kind);
                 let mut walk = PageWalk::new(Arc::clone(&shard.file), chunk.range.clone());
                 let mut row = u32::try_from(base).unwrap();
                 while let Some(header) = walk.peek().unwrap() {
                     // The dataset has flat columns alone: a value is a row.
                     let rows = header.kind.data_values().unwrap_or(0);
-                    if planned.rows.range_cardinality(row..row + rows) > 0 {
+                    let loses_entries = matches!(header.kind, PageKind::Dictionary { .. })
+                        && first_after != Some(header.kind);
+                    if loses_entries || planned.rows.range_cardinality(row..row + rows) > 0 {
                         pages.push(Page {
                             codec: chunk.codec,
                             body: walk.body(&header).unwrap().to_vec(),
@@ -154,7 +163,8 @@ fn bench(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("copy", count), |bencher| {
             bencher.iter(|| copy_all(&lake, out.path(), &plan));
         });
-        let pages = touched_pages(&disk, &plan);
+        rewrite_all(&disk, &to, &plan, ZstdLevel::Auto);
+        let pages = touched_pages(&disk, &to, &plan);
         group.bench_function(BenchmarkId::new("codec", count), |bencher| {
             bencher.iter(|| recompress(&pages));
         });

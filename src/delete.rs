@@ -15,30 +15,24 @@
 //! ([`Unknown::Report`](crate::request::Unknown::Report)) rather than to refuse.
 
 use std::io::Write;
-use std::sync::Arc;
 
-use rayon::prelude::*;
-use roaring::RoaringBitmap;
 use serde::Serialize;
 
-use crate::config::EmptyShards;
+use self::replace::Replacer;
 use crate::dataset::{Dataset, Files};
 use crate::error::{Error, Result};
 use crate::identity::{Expansion, TableFormat, removal};
 use crate::index::upkeep::Upkeep;
-use crate::parquet_bytes::chunk_reader::ChunkPages;
-use crate::parquet_bytes::footer::Footer;
-use crate::plan::search::{self, Knowledge, touched_row_groups, wanted};
-use crate::plan::{Plan, ShardPlan, SubjectPlan};
+use crate::plan::search::{self, Knowledge, wanted};
+use crate::plan::{Plan, SubjectPlan};
 use crate::request::{Disclosure, Kind, Request};
 use crate::shard::Shard;
 use crate::shard::chunk::level::ZstdLevel;
-use crate::shard::rewrite::{RewriteOptions, RewriteReport, rewrite};
-use crate::shard::select::{Wanted, select};
-use crate::storage::{Storage, temporary_name};
+use crate::shard::rewrite::{RewriteOptions, rewrite};
+use crate::shard::select::Wanted;
+use crate::storage::temporary_name;
 
-/// How often a shard that other processes keep replacing is tried.
-const ATTEMPTS_MAX: usize = 5;
+mod replace;
 
 /// How to delete.
 #[derive(Debug, Clone, Default)]
@@ -186,8 +180,13 @@ impl Deleter<'_> {
     fn rewrite_all(&self, plan: &Plan, wanted: &Wanted, report: &mut DeleteReport) -> Result<()> {
         let observer = &self.dataset.observer;
         observer.begin("rewriting", plan.shards.len() as u64);
-        for shard in &plan.shards {
-            let done = self.replace_shard(shard, wanted)?;
+        let replacer = Replacer {
+            dataset: self.dataset,
+            wanted,
+            options: self.rewrite_options(),
+        };
+        replacer.replace_all(&plan.shards, &mut |replaced| {
+            let done = replaced.report;
             report.rows_removed += done.rows_removed;
             report.row_groups_rewritten += done.row_groups_rewritten;
             report.row_groups_dropped += done.row_groups_dropped;
@@ -195,160 +194,14 @@ impl Deleter<'_> {
             report.bytes_copied += done.bytes_copied;
             report.bytes_encoded += done.bytes_encoded;
             report.dropped_key_values.extend(done.dropped_key_values);
-            let is_gone = self.dataset.storage.info(&shard.path)?.is_none();
-            report.shards_removed += u64::from(is_gone);
-            report.shards_rewritten += u64::from(!is_gone);
+            report.shards_removed += u64::from(replaced.is_gone);
+            report.shards_rewritten += u64::from(!replaced.is_gone && done.rows_removed > 0);
             observer.advance(1);
-        }
+        })?;
         report.dropped_key_values.sort_unstable();
         report.dropped_key_values.dedup();
         observer.end();
         Ok(())
-    }
-
-    /// Replaces one shard; one that another process replaced meanwhile is taken from its new content.
-    fn replace_shard(&self, plan: &ShardPlan, wanted: &Wanted) -> Result<RewriteReport> {
-        let storage = &*self.dataset.storage;
-        let mut shard = self.dataset.open(&plan.path)?;
-        let mut rows = plan.rows.clone();
-        let mut is_as_planned = shard.footer.hash == plan.footer_hash;
-        for _ in 0..ATTEMPTS_MAX {
-            if !is_as_planned {
-                let all = (0..).take(shard.footer.row_groups().len()).collect();
-                rows = search::in_shard(self.dataset, &shard, all, wanted, None)?
-                    .selection
-                    .rows;
-                if rows.is_empty() {
-                    return Ok(RewriteReport::default());
-                }
-            }
-            let temporary = temporary_name(&plan.path);
-            let written = self.write_new(&shard, &rows, &temporary, wanted);
-            let swapped = written.and_then(|report| {
-                if is_unchanged(storage, &plan.path, shard.footer.hash)? {
-                    self.swap(&shard, rows.len(), &temporary)?;
-                    Ok(Some(report))
-                } else {
-                    Ok(None)
-                }
-            });
-            match swapped {
-                Ok(Some(report)) => return Ok(report),
-                Ok(None) => self.dataset.storage.remove(&temporary)?,
-                Err(error) => {
-                    // The error that is told is the first one; the next run removes what is left over.
-                    let _ignored = self.dataset.storage.remove(&temporary);
-                    return Err(error);
-                }
-            }
-            shard = self.dataset.open(&plan.path)?;
-            is_as_planned = false;
-        }
-        Err(Error::ShardChanged {
-            path: plan.path.clone(),
-        })
-    }
-
-    fn swap(&self, shard: &Shard, dropped: u64, temporary: &str) -> Result<()> {
-        if dropped == shard.footer.rows() && self.dataset.config.empty_shards == EmptyShards::Remove
-        {
-            self.dataset.storage.remove(&shard.path)?;
-            self.dataset.storage.remove(temporary)
-        } else {
-            self.dataset.storage.replace(temporary, &shard.path)
-        }
-    }
-
-    /// Writes the shard without `rows` to `temporary`, durably, reads it back and checks it.
-    fn write_new(
-        &self,
-        shard: &Shard,
-        rows: &RoaringBitmap,
-        temporary: &str,
-        wanted: &Wanted,
-    ) -> Result<RewriteReport> {
-        let mut sink = self.dataset.storage.create(temporary, Some(&shard.path))?;
-        let report = rewrite(shard, rows, &mut *sink, &self.rewrite_options())?;
-        sink.sync().map_err(Error::io("sync", temporary))?;
-        drop(sink);
-        let new = self.dataset.open(temporary)?;
-        self.check(shard, rows, &new, wanted)
-            .map_err(|reason| Error::CheckFailed {
-                path: shard.path.clone(),
-                reason,
-            })?;
-        Ok(report)
-    }
-
-    /// Checks a new shard against the old one: its rows add up, what was made anew can be decoded in
-    /// full, and no wanted id is left in it.
-    fn check(
-        &self,
-        old: &Shard,
-        rows: &RoaringBitmap,
-        new: &Shard,
-        wanted: &Wanted,
-    ) -> Result<(), String> {
-        let expected = old.footer.rows().saturating_sub(rows.len());
-        if new.footer.rows() != expected {
-            return Err(format!(
-                "it has {} rows instead of {expected}",
-                new.footer.rows()
-            ));
-        }
-        let selection = crate::shard::select::Selection {
-            rows: rows.clone(),
-            ..Default::default()
-        };
-        let touched = touched_row_groups(old, &selection);
-        let mut made_anew = Vec::new();
-        let mut number = 0;
-        for (position, (group, base)) in old
-            .footer
-            .row_groups()
-            .iter()
-            .zip(old.row_bases())
-            .enumerate()
-        {
-            let row = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
-            let is_touched = touched.contains(&position);
-            let is_dropped = is_touched
-                && rows.range_cardinality(row(base)..=row(base + group.rows - 1)) == group.rows;
-            if is_touched && !is_dropped {
-                made_anew.push(number);
-            }
-            number += u32::from(!is_dropped);
-        }
-        let columns = self
-            .dataset
-            .subject_columns(new)
-            .map_err(|error| error.to_string())?;
-        made_anew.par_iter().try_for_each(|group| {
-            let left =
-                select(new, [*group], &columns, wanted, None).map_err(|error| error.to_string())?;
-            if !left.rows.is_empty() {
-                return Err(format!(
-                    "{} rows to delete are still in row group {group}",
-                    left.rows.len()
-                ));
-            }
-            let chunks = new
-                .footer
-                .row_groups()
-                .get(*group as usize)
-                .map(|group| &group.chunks);
-            let chunks = chunks
-                .into_iter()
-                .flatten()
-                .zip(new.footer.schema().columns());
-            chunks.par_bridge().try_for_each(|(chunk, descriptor)| {
-                let path = descriptor.path().string();
-                let mut pages = ChunkPages::new(Arc::clone(&new.file), chunk, &path);
-                pages
-                    .try_for_each(|page| page.map(drop))
-                    .map_err(|error| error.to_string())
-            })
-        })
     }
 
     /// Refreshes the index after the swaps, so that hashes of erased ids leave it.
@@ -414,12 +267,4 @@ impl Deleter<'_> {
         storage.remove(&temporary)?;
         result
     }
-}
-/// Whether the shard at `path` still has the content whose footer hash is `expected`.
-fn is_unchanged(storage: &dyn Storage, path: &str, expected: u64) -> Result<bool> {
-    if storage.info(path)?.is_none() {
-        return Ok(false);
-    }
-    let file = storage.open(path)?;
-    Ok(Footer::read_hash(&*file).is_ok_and(|hash| hash == expected))
 }

@@ -31,6 +31,8 @@ use crate::plan::search::{self, Knowledge};
 use crate::request::Request;
 use crate::storage::FileInfo;
 use crate::storage::{Lock, Storage};
+use crate::subject::SubjectId;
+use crate::verify::{self, Verification};
 
 pub use crate::index::upkeep::{IndexReport, IndexState};
 
@@ -242,6 +244,14 @@ impl Engine {
             zstd_level: options.zstd_level,
         };
         deleter.delete(request, expected_digest)
+    }
+
+    /// Looks for `ids` in every structure of every shard and in efface's own files. Changes nothing.
+    ///
+    /// # Errors
+    /// When there are no shards, one is damaged, or something can't be read.
+    pub fn verify(&self, ids: &[SubjectId]) -> Result<Verification> {
+        verify::verify(&self.dataset, ids)
     }
 
     fn lock(&self) -> Result<Box<dyn Lock>> {

@@ -116,6 +116,7 @@ pub mod request;
 pub mod shard;
 pub mod storage;
 pub mod subject;
+pub mod verify;
 
 pub use config::Config;
 pub use delete::{DeleteOptions, DeleteReport};

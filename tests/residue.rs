@@ -16,7 +16,8 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field};
 use efface::request::subjects::Subjects;
-use efface::{DeleteOptions, Disk, Engine, EngineOptions, Request};
+use efface::shard::residue::Place;
+use efface::{DeleteOptions, Disk, Engine, EngineOptions, Request, SubjectId};
 use oracle::Contents;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{BrotliLevel, Compression, Encoding, GzipLevel, ZstdLevel};
@@ -293,6 +294,13 @@ fn check(style: Style) {
         Engine::open(storage, efface::Config::default(), EngineOptions::default()).unwrap();
     let ids = Subjects::new(VICTIMS.map(|victim| text(victim, 0))).unwrap();
     let request = Request::delete(ids, jiff::Timestamp::UNIX_EPOCH);
+    let sought: Vec<SubjectId> = VICTIMS.map(|victim| SubjectId::new(text(victim, 0))).into();
+    let there = engine.verify(&sought).unwrap();
+    let is_found = there
+        .findings
+        .iter()
+        .any(|finding| finding.place == Place::Page);
+    assert!(is_found, "{style:?}");
     let report = engine
         .delete(&request, None, &DeleteOptions::default())
         .unwrap();
@@ -316,6 +324,8 @@ fn check(style: Style) {
         assert!(!is_in_bloom(&path, victim), "{style:?}");
     }
     assert!(is_in_bloom(&path, 5), "{style:?}");
+    let verified = engine.verify(&sought).unwrap();
+    assert!(verified.clean, "{style:?}: {:?}", verified.findings);
     let expected = contents.without(is_victim);
     let left = Contents::read(&path).unwrap();
     assert_eq!(expected.row_groups.len(), left.row_groups.len());

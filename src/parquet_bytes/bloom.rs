@@ -70,6 +70,29 @@ impl BloomHeader {
         self.offset..self.bitset.end
     }
 
+    /// How many of `values` the filter in the file claims to hold although `known`, a filter of the same size,
+    /// does not.
+    ///
+    /// # Errors
+    /// When the filter can't be read.
+    pub fn unexplained<'a>(
+        &self,
+        file: &dyn ReadAt,
+        known: &BloomBuilder,
+        values: impl Iterator<Item = &'a Vec<u8>>,
+    ) -> Result<u64> {
+        let mut bitset = vec![0; usize::try_from(self.bitset.end - self.bitset.start).unwrap_or(0)];
+        let offset = self.bitset.start;
+        file.read_at(offset, &mut bitset)
+            .map_err(|source| FormatError::Read { offset, source })?;
+        let filter = Sbbf::new(&bitset);
+        let is_unexplained = |value: &&Vec<u8>| {
+            let value = value.as_slice();
+            filter.check(value) && !known.filter.check(value)
+        };
+        Ok(values.filter(is_unexplained).count() as u64)
+    }
+
     /// Whether its hash, algorithm and compression are those that the format defines so far (1 each).
     pub fn is_known(&self) -> bool {
         [2, 3, 4].into_iter().all(|field| {

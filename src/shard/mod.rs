@@ -10,6 +10,7 @@
 //! * [`schema`]: columns by name; [`roles`]: what a column is for, and whether its type can be that
 //! * [`ids`], [`select`], [`time`]: finding rows
 //! * [`chunk`], [`rewrite`]: dropping them
+//! * [`residue`]: is a value left anywhere in the file
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use crate::storage::{ReadAt, Storage};
 pub mod chunk;
 pub mod ids;
 mod output;
+pub mod residue;
 pub mod rewrite;
 pub mod roles;
 pub mod schema;

@@ -1,5 +1,7 @@
 //! The new shard as it is written: row groups in order, then bloom filters' places, page index and footer.
 
+use std::ops::Range;
+
 use super::Shard;
 use super::chunk::{Bloom, NewChunk, Piece};
 use super::rewrite::{Fate, RECORD_KEYS, RewriteReport, Task};
@@ -23,7 +25,10 @@ struct Indexes {
 pub(super) struct Output<'a> {
     shard: &'a Shard,
     sink: &'a mut dyn Sink,
+    /// Bytes so far, `pending` included.
     at: u64,
+    /// Bytes of the source that are to be copied next.
+    pending: Range<u64>,
     /// What becomes of each row group.
     fates: &'a [Fate],
     /// Row groups of the source that are done.
@@ -53,6 +58,7 @@ impl<'a> Output<'a> {
             shard,
             sink,
             at: 0,
+            pending: 0..0,
             fates,
             groups_done: 0,
             current: None,
@@ -65,6 +71,7 @@ impl<'a> Output<'a> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.copy_pending()?;
         self.sink
             .write_all(bytes)
             .map_err(Error::io("write the new version of", &self.shard.path))?;
@@ -73,17 +80,36 @@ impl<'a> Output<'a> {
     }
 
     fn write_new(&mut self, bytes: &[u8]) -> Result<()> {
+        let end = self.at + bytes.len() as u64;
         self.report.bytes_encoded += bytes.len() as u64;
+        match self.report.new_ranges.last_mut() {
+            Some(last) if last.end == self.at => last.end = end,
+            _ => self.report.new_ranges.push(self.at..end),
+        }
         self.write(bytes)
     }
 
+    /// Copies with the next write, so that ranges that follow each other are one copy.
     fn copy(&mut self, from: u64, to: u64) -> Result<()> {
-        self.sink
-            .copy_from(&*self.shard.file, from..to)
-            .map_err(Error::io("copy to the new version of", &self.shard.path))?;
         self.at += to - from;
         self.report.bytes_copied += to - from;
+        if self.pending.end == from && !self.pending.is_empty() {
+            self.pending.end = to;
+            return Ok(());
+        }
+        self.copy_pending()?;
+        self.pending = from..to;
         Ok(())
+    }
+
+    fn copy_pending(&mut self) -> Result<()> {
+        let range = std::mem::take(&mut self.pending);
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.sink
+            .copy_from(&*self.shard.file, range)
+            .map_err(Error::io("copy to the new version of", &self.shard.path))
     }
 
     fn damaged(&self) -> impl Fn(FormatError) -> Error + use<> {
@@ -240,31 +266,15 @@ impl<'a> Output<'a> {
     }
 
     fn kept(&mut self, group: &RowGroup, mut tree: Struct, mut chunks: Vec<Struct>) -> Result<()> {
-        // Chunks that follow each other in the file are copied as one span.
-        let mut order: Vec<usize> = (0..group.chunks.len()).collect();
-        let start = |at: &usize| group.chunks.get(*at).map_or(0, |chunk| chunk.range.start);
-        order.sort_by_key(start);
+        // In the order of the file, so that chunks that follow each other are copied as one span.
+        let mut order: Vec<(usize, &Chunk)> = group.chunks.iter().enumerate().collect();
+        order.sort_by_key(|(_, chunk)| chunk.range.start);
         let mut moved_to = vec![0; group.chunks.len()];
-        let mut span: Option<(u64, u64)> = None;
-        for at in order {
-            let Some(chunk) = group.chunks.get(at) else {
-                continue;
-            };
-            let range = chunk.range.clone();
-            span = match span {
-                Some((from, to)) if to == range.start => Some((from, range.end)),
-                Some((from, to)) => {
-                    self.copy(from, to)?;
-                    Some((range.start, range.end))
-                }
-                None => Some((range.start, range.end)),
-            };
-            if let (Some(slot), Some((from, _))) = (moved_to.get_mut(at), span) {
-                *slot = self.at + (range.start - from);
+        for (leaf, chunk) in order {
+            if let Some(slot) = moved_to.get_mut(leaf) {
+                *slot = self.at;
             }
-        }
-        if let Some((from, to)) = span {
-            self.copy(from, to)?;
+            self.copy(chunk.range.start, chunk.range.end)?;
         }
         for ((chunk, tree), to) in group.chunks.iter().zip(&mut chunks).zip(moved_to) {
             let delta = to.cast_signed() - chunk.range.start.cast_signed();

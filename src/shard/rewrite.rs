@@ -17,6 +17,8 @@
 //! Memory: the new pages of as many chunks as fit the budget, but of one chunk at least, and the page index
 //! of the shard.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
@@ -74,6 +76,9 @@ pub struct RewriteReport {
     pub bytes_copied: u64,
     /// Bytes that were encoded anew: pages, bloom filters, page index, footer.
     pub bytes_encoded: u64,
+    /// Where the new shard's bytes are that were not copied, ascending; ranges lie apart.
+    #[serde(skip)]
+    pub new_ranges: Vec<Range<u64>>,
     /// Keys of footer key-values that were left out since they held record keys.
     pub dropped_key_values: Vec<String>,
 }
@@ -113,6 +118,7 @@ pub fn rewrite(
             }));
         }
     }
+    let budget = (options.memory / 4).min(WAVE_BYTES_MAX);
     let mut output = Output::new(shard, sink, work.as_slice())?;
     let mut levels = vec![options.zstd_level; shard.footer.schema().num_columns()];
     // The first row group decides the levels, so that the result does not depend on who is faster.
@@ -123,7 +129,7 @@ pub fn rewrite(
         *level = chunk.zstd_level;
     }
     while !of_done.is_empty() {
-        let (now, rest) = later.split_at(wave(shard, later, options.memory / 4));
+        let (now, rest) = later.split_at(wave(shard, later, budget));
         let (next, written) = rayon::join(
             || make(shard, now, &levels),
             || output.chunks(of_done, std::mem::take(&mut done)),
@@ -133,6 +139,10 @@ pub fn rewrite(
     }
     output.finish()
 }
+
+/// Bytes of the chunks that are made at a time: enough to keep many threads busy, and little enough to begin
+/// writing soon.
+const WAVE_BYTES_MAX: u64 = 32 << 20;
 
 /// One chunk that is made anew.
 pub(super) struct Task<'a> {
@@ -147,9 +157,7 @@ pub(super) struct Task<'a> {
 fn wave(shard: &Shard, tasks: &[Task<'_>], mut budget: u64) -> usize {
     let mut taken = 0;
     for task in tasks {
-        let group = shard.footer.row_groups().get(task.group);
-        let chunk = group.and_then(|group| group.chunks.get(task.leaf));
-        let bytes = chunk.map_or(0, |chunk| chunk.range.end - chunk.range.start);
+        let bytes = bytes_of(shard, task);
         if taken > 0 && bytes > budget {
             break;
         }
@@ -163,36 +171,49 @@ fn wave(shard: &Shard, tasks: &[Task<'_>], mut budget: u64) -> usize {
 fn make(shard: &Shard, tasks: &[Task<'_>], levels: &[ZstdLevel]) -> Result<Vec<NewChunk>> {
     let footer = &shard.footer;
     let orders = footer.orders();
-    tasks
-        .par_iter()
-        .map(|task| {
-            let group = footer.row_groups().get(task.group);
-            let chunk = group.and_then(|group| group.chunks.get(task.leaf));
-            let meta = footer.chunk_tree(task.group, task.leaf).and_then(meta_data);
-            let descriptor = footer.schema().columns().get(task.leaf);
-            let (Some(group), Some(chunk), Some(meta), Some(descriptor)) =
-                (group, chunk, meta, descriptor)
-            else {
-                return Err(Error::ShardChanged {
-                    path: shard.path.clone(),
-                });
-            };
-            let source = Source {
-                file: &shard.file,
-                chunk,
-                meta,
-                descriptor,
-                order: orders.get(task.leaf).copied().flatten(),
-                rows: group.rows,
-            };
-            let level = levels.get(task.leaf).copied().unwrap_or_default();
-            guarded(&descriptor.path().string(), || {
-                Ok(without_rows(&source, task.dropped, level))
-            })
-            .and_then(|made| made)
-            .map_err(|error| error.in_shard(&shard.path))
+    let make_one = |task: &Task<'_>| {
+        let group = footer.row_groups().get(task.group);
+        let chunk = group.and_then(|group| group.chunks.get(task.leaf));
+        let meta = footer.chunk_tree(task.group, task.leaf).and_then(meta_data);
+        let descriptor = footer.schema().columns().get(task.leaf);
+        let (Some(group), Some(chunk), Some(meta), Some(descriptor)) =
+            (group, chunk, meta, descriptor)
+        else {
+            return Err(Error::ShardChanged {
+                path: shard.path.clone(),
+            });
+        };
+        let source = Source {
+            file: &shard.file,
+            chunk,
+            meta,
+            descriptor,
+            order: orders.get(task.leaf).copied().flatten(),
+            rows: group.rows,
+        };
+        let level = levels.get(task.leaf).copied().unwrap_or_default();
+        guarded(&descriptor.path().string(), || {
+            Ok(without_rows(&source, task.dropped, level))
         })
-        .collect()
+        .and_then(|made| made)
+        .map_err(|error| error.in_shard(&shard.path))
+    };
+    // The largest first, so that no thread is left alone with one at the end.
+    let mut order: Vec<usize> = (0..tasks.len()).collect();
+    order.sort_by_key(|at| std::cmp::Reverse(tasks.get(*at).map(|task| bytes_of(shard, task))));
+    let mut made: Vec<(usize, Result<NewChunk>)> = order
+        .into_par_iter()
+        .with_max_len(1)
+        .filter_map(|at| Some((at, make_one(tasks.get(at)?))))
+        .collect();
+    made.sort_by_key(|(at, _)| *at);
+    made.into_iter().map(|(_, made)| made).collect()
+}
+
+fn bytes_of(shard: &Shard, task: &Task<'_>) -> u64 {
+    let group = shard.footer.row_groups().get(task.group);
+    let chunk = group.and_then(|group| group.chunks.get(task.leaf));
+    chunk.map_or(0, |chunk| chunk.range.end - chunk.range.start)
 }
 
 /// What becomes of a row group.

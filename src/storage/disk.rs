@@ -226,6 +226,9 @@ impl ReadAt for DiskFile {
     }
 }
 
+/// A shorter copy costs less through the buffer than the system calls that a copy in the kernel takes.
+const KERNEL_COPY_BYTES_MIN: u64 = 64 << 10;
+
 struct DiskSink {
     file: File,
     buffer: Vec<u8>,
@@ -259,7 +262,9 @@ impl Write for DiskSink {
 impl Sink for DiskSink {
     fn copy_from(&mut self, source: &dyn ReadAt, range: Range<u64>) -> io::Result<()> {
         let mut offset = range.start;
-        if let Some(file) = source.file() {
+        if let Some(file) = source.file()
+            && range.end - range.start >= KERNEL_COPY_BYTES_MIN
+        {
             self.flush_buffer()?;
             while offset < range.end {
                 let left = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
@@ -272,14 +277,20 @@ impl Sink for DiskSink {
             }
             self.file.seek(io::SeekFrom::End(0))?;
         }
-        let mut bytes = vec![0; limits::WRITE_BYTES];
         while offset < range.end {
+            if self.buffer.len() >= limits::WRITE_BYTES {
+                self.flush_buffer()?;
+            }
+            let have = self.buffer.len();
             let len = usize::try_from(range.end - offset)
                 .unwrap_or(usize::MAX)
-                .min(bytes.len());
-            let (part, _) = bytes.split_at_mut(len);
-            source.read_at(offset, part)?;
-            self.write_all(part)?;
+                .min(limits::WRITE_BYTES - have);
+            self.buffer.resize(have + len, 0);
+            let (_, part) = self.buffer.split_at_mut(have);
+            if let Err(error) = source.read_at(offset, part) {
+                self.buffer.truncate(have);
+                return Err(error);
+            }
             offset += len as u64;
         }
         Ok(())

@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use serde_json::Value;
 
 use crate::lake::{
-    Event, Lake, MARK, PEOPLE, SHARDS, contains, person, put, strings, write_parquet,
+    Event, Lake, MARK, PEOPLE, SHARDS, contains, one_document, person, put, strings, write_parquet,
 };
 
 /// The files of the dataset and when they were written.
@@ -22,6 +22,34 @@ fn times(lake: &Lake) -> BTreeMap<PathBuf, SystemTime> {
         )
     };
     lake.snapshot().into_keys().map(written).collect()
+}
+
+#[test]
+fn verify_says_where_something_is_left_and_never_what() {
+    let lake = Lake::new();
+    let id = person(3);
+    let found = lake.run("verify", &["--id", &id, "--json"]);
+    assert_eq!(found.status, 6, "{}", found.stderr);
+    let found = one_document(&found.stdout);
+    assert_eq!(found["clean"], false);
+    let first = &found["findings"][0];
+    assert_eq!(first["path"], SHARDS[0]);
+    assert_eq!(first["row_group"], 0);
+    assert_eq!(first["column"], "distinct_id");
+    assert_eq!(first["place"], "page");
+    assert_eq!(first["count"], 2);
+    let text = lake.run("verify", &["--id", &id]);
+    assert_eq!(text.status, 6);
+    lake.json("delete", &["--id", &id]);
+    let clean = lake.json("verify", &["--id", &id]);
+    assert_eq!(clean["clean"], true);
+    assert!(clean["findings"].as_array().unwrap().is_empty());
+    assert_eq!(lake.run("verify", &["--id", ""]).status, 3);
+    assert_eq!(
+        lake.run("verify", &["--id", &id, "--subject", "nope"])
+            .status,
+        2
+    );
 }
 
 #[test]

@@ -111,6 +111,13 @@ pub(crate) enum Command {
         )]
         zstd_level: ZstdLevel,
     },
+    /// Look for any trace of the ids in every structure of every shard; exit status 6 when there is one
+    Verify {
+        #[command(flatten)]
+        dataset: Dataset,
+        #[command(flatten)]
+        ids: Ids,
+    },
     /// Write one Parquet file without some rows, for catalogs of your own
     Rewrite {
         /// The Parquet file to read
@@ -194,15 +201,8 @@ struct Roles {
 #[command(next_help_heading = "Request")]
 #[command(group = ArgGroup::new("whom").args(["id", "ids"]).required(true).multiple(true))]
 pub(crate) struct RequestArgs {
-    /// A subject id; may be repeated. Other users of the machine can see it while this runs: --ids is safer
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
-    pub(crate) id: Vec<String>,
-
-    /// A CSV of subject ids, one a line or in the column distinct_id; - is standard input
-    ///
-    /// Together with --id, the ids of --id come first when positions are counted.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ids: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) ids: Ids,
 
     /// The law that it is asked under: gdpr, or ccpa (an export then covers the last year)
     #[arg(long, default_value_t)]
@@ -235,6 +235,21 @@ pub(crate) struct RequestArgs {
     /// Go on only if the plan still has this digest
     #[arg(long = "plan", value_name = "DIGEST")]
     pub(crate) expected_plan: Option<String>,
+}
+
+/// The subject ids.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Request")]
+pub(crate) struct Ids {
+    /// A subject id; may be repeated. Other users of the machine can see it while this runs: --ids is safer
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    pub(crate) id: Vec<String>,
+
+    /// A CSV of subject ids, one a line or in the column distinct_id; - is standard input
+    ///
+    /// Together with --id, the ids of --id come first when positions are counted.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ids: Option<PathBuf>,
 }
 
 /// The guard of a delete.
@@ -443,7 +458,7 @@ mod tests {
         else {
             panic!("not an export");
         };
-        assert_eq!(request.id, ["-1", "--x"]);
+        assert_eq!(request.ids.id, ["-1", "--x"]);
     }
 
     #[test]

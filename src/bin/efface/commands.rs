@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use efface::SubjectId;
 use efface::config::Config;
 use efface::dataset;
 use efface::delete::DeleteOptions;
@@ -22,16 +23,19 @@ use efface::{Error, Result};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::args::{Args, Command, Dataset, Guard, RequestArgs, Rows};
+use crate::args::{Args, Command, Dataset, Guard, Ids, RequestArgs, Rows};
 use crate::output::{Destination, Place, io_error};
 use crate::report::{self, Report};
 use crate::{demo, ids, progress};
 
-/// Carries out the command.
+/// The exit status of `verify` when something of the ids is left.
+const RESIDUE_FOUND: u8 = 6;
+
+/// Carries out the command; returns its exit status.
 ///
 /// # Errors
 /// Those of the library, and when the report can't be printed.
-pub(crate) fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<u8> {
     let report = match &args.command {
         Command::Init { dataset } => init(args, dataset),
         Command::Index { dataset } => index(args, dataset),
@@ -47,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             request,
             format,
             output,
-        } => return export(args, dataset, request, *format, output),
+        } => return export(args, dataset, request, *format, output).map(|()| 0),
         Command::Delete {
             dataset,
             request,
@@ -60,9 +64,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             rows,
             zstd_level,
         } => rewrite_file(args, input, output, rows, *zstd_level),
-        Command::Demo => return demo::run(args),
+        Command::Demo => return demo::run(args).map(|()| 0),
+        Command::Verify { dataset, ids } => return verify(args, dataset, ids),
     };
-    report?.print(args.json)
+    report?.print(args.json)?;
+    Ok(0)
 }
 
 /// What the library needs to know besides the dataset.
@@ -152,6 +158,15 @@ fn delete(
     Ok(report::delete(&done, tracking_id, started.elapsed()))
 }
 
+fn verify(args: &Args, dataset: &Dataset, ids: &Ids) -> Result<u8> {
+    let started = Instant::now();
+    let subjects = ids::subjects(ids)?;
+    let ids: Vec<SubjectId> = subjects.iter().map(|(_, id)| id.clone()).collect();
+    let found = open(args, dataset)?.verify(&ids)?;
+    report::verify(&found, started.elapsed())?.print(args.json)?;
+    Ok(if found.clean { 0 } else { RESIDUE_FOUND })
+}
+
 fn rewrite_file(
     args: &Args,
     input: &Path,
@@ -227,7 +242,7 @@ fn asked(kind: Kind, words: &RequestArgs, guard: Option<&Guard>) -> Result<Reque
             format!("{} is not carried out yet, only data is", words.disclosure),
         ));
     }
-    let subjects = ids::subjects(words)?;
+    let subjects = ids::subjects(&words.ids)?;
     let requested_at = words.requested_at.unwrap_or_else(Timestamp::now);
     let defaults = match kind {
         Kind::Export => Request::export(subjects, requested_at),

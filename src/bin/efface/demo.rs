@@ -16,7 +16,7 @@ use efface::plan::Plan;
 use efface::request::{Kind, Request, Subjects, Unknown};
 use efface::storage::Storage;
 use efface::storage::disk::Disk;
-use efface::{Error, FormatError, Result};
+use efface::{Error, FormatError, Result, SubjectId};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -168,6 +168,7 @@ impl Remains<'_> {
         story: &mut Story,
     ) -> Result<()> {
         debug_assert_eq!(export.kind, Kind::Export);
+        let ids: Vec<SubjectId> = export.subjects.iter().map(|(_, id)| id.clone()).collect();
         let again = Request {
             unknown: Unknown::Report,
             ..export
@@ -184,6 +185,16 @@ impl Remains<'_> {
             "no row of the same ids",
             started.elapsed(),
             json!({"rows": left.rows}),
+        )?;
+
+        let started = Instant::now();
+        let verified = engine.verify(&ids)?;
+        claim(verified.clean, "a trace of the deleted ids is left")?;
+        story.step(
+            "verify",
+            "no trace of them in pages, dictionaries, statistics, indexes and efface's own files",
+            started.elapsed(),
+            json!({"clean": verified.clean}),
         )?;
 
         let started = Instant::now();

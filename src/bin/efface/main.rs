@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Exit status: 0 done; 1 I/O or internal; 2 usage; 3 request refused; 4 conflict or lock, try again;
-//! 5 damaged or unsupported data. A reader of our output that goes away is a normal end. No subject
+//! 5 damaged or unsupported data; 6 `verify` found something. A reader of our output that goes away is a normal end. No subject
 //! id is ever printed: ids are named by their position in the request.
 
 use std::io::{self, IsTerminal, Write};
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Err(error) => return ExitCode::from(args::explain(&error)),
     };
     match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&error);
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<()> {
+fn run(args: &Args) -> Result<u8> {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())

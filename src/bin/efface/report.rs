@@ -13,6 +13,7 @@ use efface::export::sink::Written;
 use efface::plan::{Plan, SubjectPlan};
 use efface::request::Kind;
 use efface::shard::rewrite::RewriteReport;
+use efface::verify::Verification;
 use efface::{Error, Result};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
@@ -86,12 +87,44 @@ pub(crate) fn index(index: &IndexReport, took: Duration) -> Report {
 
 /// # Errors
 /// None that a report of the library can cause.
-pub(crate) fn inspect(found: &Inspection) -> Result<Report> {
-    let mut json = serde_json::to_value(found).map_err(|error| Error::Io {
+pub(crate) fn verify(found: &Verification, took: Duration) -> Result<Report> {
+    let json = to_json(found)?;
+    let headline = if found.clean {
+        format!("Nothing of these ids is left ({})", seconds(took))
+    } else {
+        format!("Something of these ids is left ({})", seconds(took))
+    };
+    let mut report = Report::new(headline, json).fact("shards", grouped(&found.shards));
+    report.table = table(
+        ["count", "place", "row group", "column", "path"],
+        found.findings.iter().map(|finding| {
+            let place = serde_json::to_value(finding.place).ok();
+            let place = place.as_ref().and_then(Value::as_str).unwrap_or_default();
+            let group = finding.row_group.map(|group| group.to_string());
+            [
+                grouped(&finding.count),
+                place.replace('_', " "),
+                group.unwrap_or_default(),
+                finding.column.clone().unwrap_or_default(),
+                finding.path.clone(),
+            ]
+        }),
+    );
+    Ok(report)
+}
+
+fn to_json(found: &impl serde::Serialize) -> Result<Value> {
+    serde_json::to_value(found).map_err(|error| Error::Io {
         operation: "write",
         path: "the report".to_owned(),
         source: error.into(),
-    })?;
+    })
+}
+
+/// # Errors
+/// None that a report of the library can cause.
+pub(crate) fn inspect(found: &Inspection) -> Result<Report> {
+    let mut json = to_json(found)?;
     let rows: u64 = found.shards.iter().map(|shard| shard.rows).sum();
     let row_groups: u64 = found.shards.iter().map(|shard| shard.row_groups).sum();
     let bytes: u64 = found.shards.iter().map(|shard| shard.bytes).sum();

@@ -4,6 +4,7 @@
 //! then of the others, until each has been met again. Those that never are met are orphans.
 
 use super::page::{NewPage, OpenPage, Tools};
+use super::reader::outside;
 use super::survey::PageAt;
 use super::{CACHED_VALUES_MAX, Result, Source};
 use crate::error::FormatError;
@@ -159,6 +160,11 @@ impl DictionaryEdit {
         (largest >= shrunk.first_moved).then_some(shrunk.places.as_slice())
     }
 
+    /// The entries, if they are decoded.
+    pub(super) fn entries(&self) -> Option<&Dictionary> {
+        self.dictionary.as_ref()
+    }
+
     /// The entries that `page` refers to, if it does to some.
     pub(super) fn entries_of(&self, page: &PageAt) -> Option<&Dictionary> {
         self.dictionary.as_ref().filter(|_| page.uses_dictionary())
@@ -212,10 +218,14 @@ struct Orphans {
 }
 
 impl Orphans {
-    fn suspect(&mut self, page: &PageAt, indices: impl Iterator<Item = u32>) -> Result<()> {
-        for index in indices {
-            let slot = self.is_candidate.get_mut(index as usize);
-            let slot = slot.ok_or_else(|| outside(page, index))?;
+    fn suspect<'a>(
+        &mut self,
+        page: &PageAt,
+        indices: impl Iterator<Item = &'a [u32]>,
+    ) -> Result<()> {
+        for index in indices.flatten() {
+            let slot = self.is_candidate.get_mut(*index as usize);
+            let slot = slot.ok_or_else(|| outside(page, *index))?;
             self.left += usize::from(!*slot);
             *slot = true;
         }
@@ -223,28 +233,28 @@ impl Orphans {
     }
 
     /// Returns the largest index.
-    fn meet(&mut self, page: &PageAt, indices: impl Iterator<Item = u32>) -> Result<Option<u32>> {
+    fn meet<'a>(
+        &mut self,
+        page: &PageAt,
+        indices: impl Iterator<Item = &'a [u32]>,
+    ) -> Result<Option<u32>> {
         let mut largest = None;
-        for index in indices {
-            largest = largest.max(Some(index));
-            match self.is_candidate.get_mut(index as usize) {
-                Some(false) => {}
-                Some(slot) => {
+        for run in indices {
+            let most = run.iter().copied().max();
+            if let Some(most) = most.filter(|most| *most as usize >= self.is_candidate.len()) {
+                return Err(outside(page, most));
+            }
+            largest = largest.max(most);
+            if self.left == 0 {
+                continue;
+            }
+            for index in run {
+                if let Some(slot @ true) = self.is_candidate.get_mut(*index as usize) {
                     *slot = false;
                     self.left -= 1;
                 }
-                None => return Err(outside(page, index)),
             }
         }
         Ok(largest)
-    }
-}
-
-fn outside(page: &PageAt, index: u32) -> FormatError {
-    FormatError::Invalid {
-        structure: "dictionary indices",
-        offset: page.header.offset,
-        found: format!("index {index}"),
-        expected: "an entry of the dictionary",
     }
 }

@@ -43,6 +43,7 @@ mod dictionary;
 pub mod level;
 mod meta;
 mod page;
+pub mod reader;
 mod survey;
 
 type Result<T> = std::result::Result<T, FormatError>;

@@ -253,20 +253,21 @@ impl OpenPage {
         });
     }
 
-    /// The dictionary indices of values that go.
-    pub(super) fn gone_indices(&self) -> impl Iterator<Item = u32> {
+    /// The dictionary indices of values that go, range by range.
+    pub(super) fn gone_indices(&self) -> impl Iterator<Item = &[u32]> {
         self.indices(&self.gone)
     }
 
-    /// The dictionary indices of values that stay.
-    pub(super) fn kept_indices(&self) -> impl Iterator<Item = u32> {
+    /// The dictionary indices of values that stay, range by range.
+    pub(super) fn kept_indices(&self) -> impl Iterator<Item = &[u32]> {
         self.indices(&self.kept)
     }
 
-    fn indices<'a>(&'a self, ranges: &'a [Range<usize>]) -> impl Iterator<Item = u32> + 'a {
+    fn indices<'a>(&'a self, ranges: &'a [Range<usize>]) -> impl Iterator<Item = &'a [u32]> {
         let indices = self.values.indices().unwrap_or_default();
-        let of = |range: &Range<usize>| indices.get(range.clone()).unwrap_or_default();
-        ranges.iter().flat_map(of).copied()
+        ranges
+            .iter()
+            .map(|range| indices.get(range.clone()).unwrap_or_default())
     }
 
     /// Encodes what is left as the page was, with dictionary indices as `remap` says, and appends header

@@ -1,0 +1,158 @@
+//! Is anything of a set of ids left anywhere in a dataset?
+//!
+//! ```text
+//!   ids ──> every shard, every structure (shard::residue)
+//!      ──> the files below `_efface`, the hashes of the index
+//!      ──> the alias table;  temporary files that were left over
+//! ```
+//! Ids are looked for as they are given: the alias rows that a delete has removed can't lead anywhere any more.
+//! In subject columns values are compared as a request compares them, in other columns of bytes with the id's
+//! text.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use parquet::basic::Type;
+use serde::Serialize;
+
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::identity::removal;
+use crate::index::Index;
+use crate::shard::Shard;
+use crate::shard::residue::{Finding, Place, Sought, SoughtColumn, residue};
+use crate::subject::{SubjectHash, SubjectId};
+
+/// Where efface keeps its own files, relative to the dataset.
+const STATE: &str = "_efface";
+
+/// What was found of what was looked for.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verification {
+    /// Whether nothing was found.
+    pub clean: bool,
+    /// What was found, by path, row group, column and place.
+    pub findings: Vec<Finding>,
+    /// Shards that were looked into.
+    pub shards: u64,
+}
+
+/// Looks for `ids` in the whole dataset.
+///
+/// # Errors
+/// When there are no shards, one is damaged, or something can't be read.
+pub(crate) fn verify(dataset: &Dataset, ids: &[SubjectId]) -> Result<Verification> {
+    let forms: HashSet<Vec<u8>> = ids.iter().flat_map(SubjectId::canonical_forms).collect();
+    let text = |id: &SubjectId| id.reveal().as_bytes().to_vec();
+    let texts: Vec<Vec<u8>> = ids.iter().map(text).collect();
+    let search = Search {
+        dataset,
+        as_text: SoughtColumn {
+            kind: None,
+            values: Arc::new(texts.iter().cloned().collect()),
+        },
+        forms: Arc::new(forms),
+        texts: Arc::new(texts),
+    };
+    let files = dataset.list()?;
+    dataset
+        .observer
+        .begin("verifying", files.shards.len() as u64);
+    let mut findings = Vec::new();
+    for file in &files.shards {
+        let shard = dataset.open(&file.path)?;
+        findings.extend(residue(&shard, &search.in_shard(&shard)?)?);
+        dataset.observer.advance(1);
+    }
+    dataset.observer.end();
+    for leftover in files.leftovers {
+        findings.push(finding(leftover, Place::Leftover, 1));
+    }
+    findings.extend(search.state()?);
+    findings.extend(search.alias_table(ids)?);
+    findings.sort_unstable();
+    Ok(Verification {
+        clean: findings.is_empty(),
+        findings,
+        shards: files.shards.len() as u64,
+    })
+}
+
+struct Search<'a> {
+    dataset: &'a Dataset,
+    forms: Arc<HashSet<Vec<u8>>>,
+    texts: Arc<Vec<Vec<u8>>>,
+    as_text: SoughtColumn,
+}
+
+impl Search<'_> {
+    fn in_shard(&self, shard: &Shard) -> Result<Sought> {
+        let mut columns = BTreeMap::new();
+        for (leaf, descriptor) in shard.footer.schema().columns().iter().enumerate() {
+            let kind = descriptor.physical_type();
+            if matches!(kind, Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY) {
+                columns.insert(leaf, self.as_text.clone());
+            }
+        }
+        for column in self.dataset.subject_columns(shard)? {
+            let sought = SoughtColumn {
+                kind: Some(column.kind),
+                values: Arc::clone(&self.forms),
+            };
+            columns.insert(column.leaf, sought);
+        }
+        Ok(Sought {
+            columns,
+            texts: Arc::clone(&self.texts),
+        })
+    }
+
+    /// efface's own files, byte for byte, and the hashes of the index.
+    fn state(&self) -> Result<Vec<Finding>> {
+        let storage = &*self.dataset.storage;
+        let sought = Sought {
+            columns: BTreeMap::new(),
+            texts: Arc::clone(&self.texts),
+        };
+        let mut findings = Vec::new();
+        for file in storage.list(STATE)? {
+            let open = storage.open(&file.path)?;
+            let count = sought
+                .count_in_file(&*open, 0..open.len())
+                .map_err(crate::Error::io("read", &file.path))?;
+            if count > 0 {
+                findings.push(finding(file.path, Place::State, count));
+            }
+        }
+        if let Some(index) = Index::open(storage, &self.dataset.config.index_key())? {
+            let mut count = 0;
+            for form in self.forms.iter() {
+                let hash = SubjectHash::of(form, index.seed());
+                count += u64::from(!index.candidates(&[hash])?.is_empty());
+            }
+            if count > 0 {
+                let path = crate::index::DIRECTORY.to_owned();
+                findings.push(finding(path, Place::State, count));
+            }
+        }
+        Ok(findings)
+    }
+
+    fn alias_table(&self, ids: &[SubjectId]) -> Result<Option<Finding>> {
+        let Some(table) = self.dataset.config.alias_table() else {
+            return Ok(None);
+        };
+        let rows = removal::rows_naming(&*self.dataset.storage, &table, ids)?;
+        Ok((!rows.is_empty()).then(|| finding(table.path, Place::AliasTable, rows.len())))
+    }
+}
+
+fn finding(path: String, place: Place, count: u64) -> Finding {
+    Finding {
+        path,
+        row_group: None,
+        column: None,
+        place,
+        count,
+    }
+}
