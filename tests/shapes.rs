@@ -15,6 +15,7 @@ use efface::request::subjects::Subjects;
 use efface::{Config, DeleteOptions, Disk, Engine, EngineOptions, Request};
 use generated::{Shape, SubjectType};
 use oracle::Contents;
+use oracle::bounds::check_page_index;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::statistics::Statistics;
@@ -145,6 +146,9 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let paths = shape.write(dir.path());
         let before: Vec<Contents> = paths.iter().map(|path| Contents::read(path).unwrap()).collect();
+        for (path, before) in paths.iter().zip(&before) {
+            check_page_index(path, before);
+        }
         let furniture_before = furniture(&paths[0]);
         let engine = engine(dir.path(), shape.subject);
         let report = engine.delete(&request(&shape, Request::delete), None, &DeleteOptions::default()).unwrap();
@@ -162,6 +166,7 @@ proptest! {
                 prop_assert!(generated::same_styles(&expected.styles, &found.styles), "{:?}\n{:?}", expected.styles, found.styles);
             }
             check_statistics(path, &found);
+            check_page_index(path, &found);
         }
         if victims[0].is_empty() {
             prop_assert_eq!(furniture_before, furniture(&paths[0]));

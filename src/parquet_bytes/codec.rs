@@ -84,7 +84,12 @@ impl Codecs {
     pub fn set_zstd_level(&mut self, level: i32) {
         if self.zstd_level != level {
             self.zstd_level = level;
-            self.to_zstd = None;
+            let context = self.to_zstd.take();
+            // A context that can't change its level is made anew when it is needed.
+            self.to_zstd = context.and_then(|mut context| {
+                context.set_compression_level(level).ok()?;
+                Some(context)
+            });
         }
     }
 

@@ -26,19 +26,12 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// Decodes just the repetition levels, the first `len` bytes of the body of a page of version 2.
+    /// Decodes just the repetition levels of a page of version 2.
     ///
     /// # Errors
     /// When they are damaged or larger than their maximum.
-    pub fn read_repetition(
-        &mut self,
-        page: &PageHeader,
-        body: &[u8],
-        len: u32,
-        max: i16,
-    ) -> Result<()> {
+    pub fn read_repetition(&mut self, page: &PageHeader, bytes: &[u8], max: i16) -> Result<()> {
         self.repetition.clear();
-        let bytes = body.get(..len as usize).unwrap_or_default();
         let count = page.kind.data_values().unwrap_or(0) as usize;
         RleDecoder::new(bytes, width(max), page.offset)?.read(count, &mut self.repetition)?;
         check(&self.repetition, max, page)

@@ -493,6 +493,22 @@ impl PageWalk {
         self.bytes(page.offset, u64::from(page.header_len))
     }
 
+    /// The first `len` bytes of the body of a page that was peeked at.
+    ///
+    /// # Errors
+    /// When reading fails, or the body is shorter.
+    pub fn front(&mut self, page: &PageHeader, len: u32) -> Result<&[u8]> {
+        if len > page.compressed_len {
+            return Err(FormatError::Truncated {
+                structure: "page",
+                offset: page.offset,
+                needed: u64::from(len),
+                available: u64::from(page.compressed_len),
+            });
+        }
+        self.bytes(page.body_offset(), u64::from(len))
+    }
+
     /// Moves on to `offset`, where a page begins.
     pub fn seek(&mut self, offset: u64) {
         self.at = offset.clamp(self.chunk.start, self.chunk.end);

@@ -40,7 +40,8 @@ impl Watched {
         self.bounds.iter().any(|(_, bound)| bound.is_open())
     }
 
-    /// Replaces the bounds of `tree` that may not be kept by those of `left`, the values that are left.
+    /// Replaces the bounds of `tree` that may not be kept by those of `left`, the values that are left, and
+    /// removes those that can't be told to be right.
     pub fn mend(&self, tree: &mut Struct, order: Option<ValueOrder>, left: &Extremes) {
         let fresh = order.and_then(|order| left.bounds(order).map(|bounds| (order, bounds)));
         for (id, bound) in self.bounds.iter().filter(|(_, bound)| bound.is_open()) {
@@ -69,6 +70,11 @@ impl Watched {
                     }
                 }
             }
+        }
+        // The deprecated bounds of other orders were made by a wrong one, and some readers believe them.
+        if !order.is_some_and(ValueOrder::is_deprecated_one) {
+            tree.remove(field::MIN);
+            tree.remove(field::MAX);
         }
         // Half a pair of the deprecated bounds is no use, and neither is half of the other one.
         for pair in [
@@ -100,8 +106,12 @@ pub fn subtract(tree: &mut Struct, id: i16, gone: u64) {
     tree.set_or_remove(id, left.map(Value::I64));
 }
 
-/// `count - gone`, if that is not negative.
+/// `count - gone`, if that is not negative. A count that is negative to begin with means that it isn't known,
+/// and stays so.
 pub fn subtracted(count: i64, gone: u64) -> Option<i64> {
+    if count < 0 {
+        return Some(count);
+    }
     i64::try_from(gone)
         .ok()
         .and_then(|gone| count.checked_sub(gone))

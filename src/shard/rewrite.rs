@@ -18,13 +18,14 @@
 //! of the shard.
 
 use std::ops::Range;
+use std::sync::Mutex;
 
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
 use super::Shard;
 use super::chunk::level::ZstdLevel;
-use super::chunk::{NewChunk, Source, without_rows};
+use super::chunk::{NewChunk, Source, Tools, without_rows};
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::limits;
@@ -120,18 +121,19 @@ pub fn rewrite(
     }
     let budget = (options.memory / 4).min(WAVE_BYTES_MAX);
     let mut output = Output::new(shard, sink, work.as_slice())?;
+    let tools = Mutex::default();
     let mut levels = vec![options.zstd_level; shard.footer.schema().num_columns()];
     // The first row group decides the levels, so that the result does not depend on who is faster.
     let undecided = levels.len().min(tasks.len());
     let (first, mut later) = tasks.split_at(undecided);
-    let (mut done, mut of_done) = (make(shard, first, &levels)?, first);
+    let (mut done, mut of_done) = (make(shard, first, &levels, &tools)?, first);
     for (level, chunk) in levels.iter_mut().zip(&done) {
         *level = chunk.zstd_level;
     }
     while !of_done.is_empty() {
         let (now, rest) = later.split_at(wave(shard, later, budget));
         let (next, written) = rayon::join(
-            || make(shard, now, &levels),
+            || make(shard, now, &levels, &tools),
             || output.chunks(of_done, std::mem::take(&mut done)),
         );
         written?;
@@ -167,8 +169,13 @@ fn wave(shard: &Shard, tasks: &[Task<'_>], mut budget: u64) -> usize {
     taken
 }
 
-/// Makes chunks anew, in parallel.
-fn make(shard: &Shard, tasks: &[Task<'_>], levels: &[ZstdLevel]) -> Result<Vec<NewChunk>> {
+/// Makes chunks anew, in parallel; `tools` are those that no thread uses.
+fn make(
+    shard: &Shard,
+    tasks: &[Task<'_>],
+    levels: &[ZstdLevel],
+    tools: &Mutex<Vec<Tools>>,
+) -> Result<Vec<NewChunk>> {
     let footer = &shard.footer;
     let orders = footer.orders();
     let make_one = |task: &Task<'_>| {
@@ -193,7 +200,13 @@ fn make(shard: &Shard, tasks: &[Task<'_>], levels: &[ZstdLevel]) -> Result<Vec<N
         };
         let level = levels.get(task.leaf).copied().unwrap_or_default();
         guarded(&descriptor.path().string(), || {
-            Ok(without_rows(&source, task.dropped, level))
+            let idle = tools.lock().ok().and_then(|mut idle| idle.pop());
+            let mut mine = idle.unwrap_or_default();
+            let made = without_rows(&source, task.dropped, level, &mut mine);
+            if let Ok(mut idle) = tools.lock() {
+                idle.push(mine);
+            }
+            Ok(made)
         })
         .and_then(|made| made)
         .map_err(|error| error.in_shard(&shard.path))

@@ -2,6 +2,8 @@
 //! rows that should be kept in a `Vec`, and compare bit by bit.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod bounds;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;

@@ -237,7 +237,6 @@ impl Edit {
             (Some(Piece::Copied(last)), Piece::Copied(range)) if last.end == range.start => {
                 last.end = range.end;
             }
-            (Some(Piece::New(last)), Piece::New(bytes)) => last.extend_from_slice(&bytes),
             (_, piece) => self.pieces.push(piece),
         }
     }
@@ -266,10 +265,12 @@ impl Edit {
     ) -> Result<NewChunk> {
         let mut meta = source.meta.clone();
         if let Some(statistics) = meta.structure_mut(column::STATISTICS) {
-            if self.watched.is_open() {
-                let left = self.all_extremes(source, pages, dropped, dictionary, tools)?;
-                self.watched.mend(statistics, source.order, &left);
-            }
+            let left = if self.watched.is_open() {
+                self.all_extremes(source, pages, dropped, dictionary, tools)?
+            } else {
+                Extremes::default()
+            };
+            self.watched.mend(statistics, source.order, &left);
             mend_counts(statistics, self.lost.nulls);
         }
         self.describe(source, &mut meta);

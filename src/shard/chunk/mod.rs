@@ -29,7 +29,8 @@ use parquet::schema::types::ColumnDescPtr;
 use self::dictionary::{DictionaryEdit, Fate};
 use self::level::ZstdLevel;
 use self::meta::{Edit, PageMend};
-use self::page::{OpenPage, Tools};
+use self::page::OpenPage;
+pub use self::page::Tools;
 use self::survey::survey;
 use crate::error::FormatError;
 use crate::parquet_bytes::footer::Chunk;
@@ -143,16 +144,21 @@ impl NewChunk {
 ///
 /// # Errors
 /// When a page is damaged, or the pages hold another number of rows or values than the footer claims.
-pub fn without_rows(source: &Source<'_>, dropped: &[u32], zstd: ZstdLevel) -> Result<NewChunk> {
+pub fn without_rows(
+    source: &Source<'_>,
+    dropped: &[u32],
+    zstd: ZstdLevel,
+    tools: &mut Tools,
+) -> Result<NewChunk> {
     let pages = survey(source)?;
-    let mut tools = Tools::new(zstd);
+    tools.zstd_level = zstd;
     let mut edit = Edit::new(source, &pages)?;
-    let mut dictionary = DictionaryEdit::new(source, &pages, dropped, &mut tools)?;
+    let mut dictionary = DictionaryEdit::new(source, &pages, dropped, tools)?;
     for (number, page) in pages.iter().enumerate() {
         match page.header.kind {
             // An index page may hold anything.
             PageKind::Other => {}
-            PageKind::Dictionary { .. } => match dictionary.page(source, page, &mut tools)? {
+            PageKind::Dictionary { .. } => match dictionary.page(source, page, tools)? {
                 Fate::Copied => edit.copy(page),
                 Fate::New(new) => edit.add(page, new),
                 Fate::Gone => {}
@@ -169,7 +175,7 @@ pub fn without_rows(source: &Source<'_>, dropped: &[u32], zstd: ZstdLevel) -> Re
                 }
                 let mut open = match cached {
                     Some(open) => open,
-                    None => OpenPage::read(source, page, among, &mut tools)?,
+                    None => OpenPage::read(source, page, among, tools)?,
                 };
                 edit.see(page, &open);
                 let mend = if among.is_empty() {
@@ -181,7 +187,7 @@ pub fn without_rows(source: &Source<'_>, dropped: &[u32], zstd: ZstdLevel) -> Re
                     edit.copy(page);
                 } else if !open.is_empty() {
                     let mend = |statistics: &mut Struct| mend.statistics(source, statistics);
-                    let new = open.write(source, page, remap, &mut tools, mend)?;
+                    let new = open.write(source, page, remap, tools, mend)?;
                     edit.add(page, new);
                 }
                 edit.next_page((!open.is_empty()).then_some(open.rows() as u64));
@@ -189,5 +195,5 @@ pub fn without_rows(source: &Source<'_>, dropped: &[u32], zstd: ZstdLevel) -> Re
             }
         }
     }
-    edit.finish(source, &pages, dropped, &mut dictionary, &mut tools)
+    edit.finish(source, &pages, dropped, &mut dictionary, tools)
 }

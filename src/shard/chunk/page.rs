@@ -71,27 +71,19 @@ impl Lost {
     }
 }
 
-/// Buffers and contexts that are used from page to page.
+/// Buffers and codec contexts that are used from page to page and from chunk to chunk, on one thread at a time.
 #[derive(Default)]
-pub(super) struct Tools {
-    /// Codec contexts.
+pub struct Tools {
     pub(super) codecs: Codecs,
     /// The level of new zstd pages.
     pub(super) zstd_level: ZstdLevel,
     raw: Vec<u8>,
     body: Vec<u8>,
+    encoded: Vec<u8>,
     packed: Vec<u8>,
 }
 
 impl Tools {
-    /// Tools that compress zstd at this level.
-    pub(super) fn new(zstd_level: ZstdLevel) -> Self {
-        Self {
-            zstd_level,
-            ..Self::default()
-        }
-    }
-
     /// Reads and decompresses a page.
     pub(super) fn decompressed(&mut self, source: &Source<'_>, page: &PageAt) -> Result<Vec<u8>> {
         let offset = page.header.body_offset();
@@ -284,7 +276,7 @@ impl OpenPage {
         mend: impl FnOnce(&mut Struct),
     ) -> Result<NewPage> {
         let (max_repetition, max_definition) = source.max_levels();
-        let mut body = std::mem::take(&mut tools.packed);
+        let mut body = std::mem::take(&mut tools.encoded);
         body.clear();
         let (repetition_len, definition_len) = levels::write(
             &self.levels,
@@ -320,7 +312,7 @@ impl OpenPage {
             PageKind::Dictionary { .. } | PageKind::Other => {}
         }
         let new = NewPage::pack(source, page, kind, &body, levels_len, tools, mend)?;
-        tools.packed = body;
+        tools.encoded = body;
         Ok(new)
     }
 }
@@ -348,7 +340,13 @@ impl NewPage {
         tools: &mut Tools,
         mend: impl FnOnce(&mut Struct),
     ) -> Result<Self> {
-        let mut packed = Vec::new();
+        let Tools {
+            codecs,
+            zstd_level,
+            packed,
+            ..
+        } = tools;
+        packed.clear();
         let (codec, levels) = match kind {
             PageKind::V2 {
                 compressed: false, ..
@@ -361,14 +359,11 @@ impl NewPage {
         let old_levels = page.header.kind.stored_levels();
         let old = [page.header.compressed_len, page.header.uncompressed_len]
             .map(|len| len.saturating_sub(old_levels) as usize);
-        let Tools {
-            codecs, zstd_level, ..
-        } = tools;
-        level::compress(codecs, zstd_level, codec, values, old, &mut packed)?;
+        level::compress(codecs, zstd_level, codec, values, old, packed)?;
         let header = PageHeader {
             compressed_len: page_len(packed.len())?,
             uncompressed_len: page_len(body.len())?,
-            crc: page.header.crc.map(|_| crc32fast::hash(&packed)),
+            crc: page.header.crc.map(|_| crc32fast::hash(packed)),
             kind,
             ..page.header
         };
@@ -378,7 +373,8 @@ impl NewPage {
         }
         let mut bytes = tree.to_bytes();
         let uncompressed = (bytes.len() + body.len()) as u64;
-        bytes.extend_from_slice(&packed);
+        bytes.reserve_exact(packed.len());
+        bytes.extend_from_slice(packed);
         Ok(Self {
             bytes,
             uncompressed,

@@ -89,10 +89,11 @@ pub(super) fn survey(source: &Source<'_>) -> Result<Vec<PageAt>> {
         let mut begun = entries;
         let mut begins_inside = false;
         if has_repetition && entries > 0 {
-            let bytes = walk.body(&header)?;
             if let PageKind::V2 { repetition_len, .. } = header.kind {
-                levels.read_repetition(&header, bytes, repetition_len, max(source))?;
+                let bytes = walk.front(&header, repetition_len)?;
+                levels.read_repetition(&header, bytes, max(source))?;
             } else {
+                let bytes = walk.body(&header)?;
                 body.clear();
                 header.decompress(bytes, chunk.codec, &mut codecs, &mut body)?;
                 levels.read(
