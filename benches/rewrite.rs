@@ -31,7 +31,8 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use efface::parquet_bytes::codec::{Codec, Codecs};
-use efface::parquet_bytes::page::{PageHeader, PageKind, PageWalk};
+use efface::parquet_bytes::page::{PageHeader, PageKind};
+use efface::parquet_bytes::page_walk::PageWalk;
 use efface::plan::Plan;
 use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::rewrite::{RewriteOptions, rewrite};

@@ -15,6 +15,10 @@ pub const FOOTER_BYTES_MAX: u64 = 256 << 20;
 /// Nesting depth of Thrift structures. Parquet's own are at most 7 deep.
 pub const THRIFT_DEPTH_MAX: usize = 32;
 
+/// Values of one Thrift structure. A footer of 10,000 columns and 20 row groups stays below; each takes
+/// 32 bytes and more in memory.
+pub const THRIFT_VALUES_MAX: usize = 12 << 20;
+
 /// Bytes of one page header. Large ones hold untruncated statistics of long strings.
 pub const PAGE_HEADER_BYTES_MAX: u64 = 16 << 20;
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder};
 use efface::Shard;
-use efface::parquet_bytes::page::PageWalk;
+use efface::parquet_bytes::page_walk::PageWalk;
 use efface::shard::rewrite::{RewriteOptions, RewriteReport, rewrite};
 use efface::storage::{ReadAt, Sink};
 use parquet::arrow::ArrowWriter;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use efface::config::Config;
-use efface::parquet_bytes::page::{PageKind, PageWalk};
+use efface::parquet_bytes::page::PageKind;
+use efface::parquet_bytes::page_walk::PageWalk;
 use efface::shard::residue::Place;
 use efface::{Disk, Engine, EngineOptions, Shard, Storage, SubjectId};
 use parquet::arrow::ArrowWriter;

@@ -23,7 +23,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, FormatError, Result};
 use crate::parquet_bytes::codec::Codecs;
 use crate::parquet_bytes::footer::{Chunk, Footer};
-use crate::parquet_bytes::page::PageWalk;
+use crate::parquet_bytes::page_walk::PageWalk;
 use crate::plan::ShardPlan;
 use crate::plan::search;
 use crate::shard::Shard;

@@ -46,10 +46,10 @@ impl Storage for Memory {
         "memory".into()
     }
     fn list(&self, _: &str) -> Result<Vec<FileInfo>> {
-        unimplemented!()
+        panic!("an export only reads")
     }
     fn info(&self, _: &str) -> Result<Option<FileInfo>> {
-        unimplemented!()
+        panic!("an export only reads")
     }
     fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
         Ok(Arc::new(Recorded(
@@ -58,19 +58,19 @@ impl Storage for Memory {
         )))
     }
     fn create(&self, _: &str, _: Option<&str>) -> Result<Box<dyn Sink>> {
-        unimplemented!()
+        panic!("an export only reads")
     }
     fn replace(&self, _: &str, _: &str) -> Result<()> {
-        unimplemented!()
+        panic!("an export only reads")
     }
     fn remove(&self, _: &str) -> Result<()> {
-        unimplemented!()
+        panic!("an export only reads")
     }
     fn map(&self, _: &str) -> Result<Mapped> {
-        unimplemented!()
+        panic!("an export only reads")
     }
     fn lock(&self, _: &str, _: &str) -> Result<Box<dyn Lock>> {
-        unimplemented!()
+        panic!("an export only reads")
     }
 }
 

@@ -17,7 +17,8 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::codec::{Codec, Codecs};
 use super::footer::Chunk;
-use super::page::{PageHeader, PageKind, PageWalk};
+use super::page::{PageHeader, PageKind};
+use super::page_walk::PageWalk;
 use crate::error::FormatError;
 use crate::limits::READ_BYTES;
 use crate::storage::ReadAt;

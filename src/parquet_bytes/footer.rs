@@ -27,6 +27,10 @@ use crate::error::FormatError;
 use crate::limits::FOOTER_BYTES_MAX;
 use crate::storage::ReadAt;
 
+pub use self::fields::{chunk, column, file, row_group, statistics};
+
+mod fields;
+
 type Result<T> = std::result::Result<T, FormatError>;
 
 /// Begins and ends every Parquet file.
@@ -34,75 +38,6 @@ pub const MAGIC: [u8; 4] = *b"PAR1";
 const MAGIC_ENCRYPTED: [u8; 4] = *b"PARE";
 /// Length of the footer and magic, at the end of the file.
 pub const TAIL_BYTES: u64 = 8;
-
-/// Field ids of `FileMetaData`.
-pub mod file {
-    #![expect(missing_docs, reason = "the names are those of parquet.thrift")]
-    pub const NUM_ROWS: i16 = 3;
-    pub const ROW_GROUPS: i16 = 4;
-    pub const KEY_VALUES: i16 = 5;
-    pub const ENCRYPTION_ALGORITHM: i16 = 8;
-}
-
-/// Field ids of `RowGroup`.
-pub mod row_group {
-    #![expect(missing_docs, reason = "the names are those of parquet.thrift")]
-    pub const COLUMNS: i16 = 1;
-    pub const TOTAL_BYTE_SIZE: i16 = 2;
-    pub const NUM_ROWS: i16 = 3;
-    pub const FILE_OFFSET: i16 = 5;
-    pub const TOTAL_COMPRESSED_SIZE: i16 = 6;
-    pub const ORDINAL: i16 = 7;
-}
-
-/// Field ids of `ColumnChunk`.
-pub mod chunk {
-    #![expect(missing_docs, reason = "the names are those of parquet.thrift")]
-    pub const FILE_PATH: i16 = 1;
-    pub const FILE_OFFSET: i16 = 2;
-    pub const META_DATA: i16 = 3;
-    pub const OFFSET_INDEX_OFFSET: i16 = 4;
-    pub const OFFSET_INDEX_LENGTH: i16 = 5;
-    pub const COLUMN_INDEX_OFFSET: i16 = 6;
-    pub const COLUMN_INDEX_LENGTH: i16 = 7;
-    pub const CRYPTO_METADATA: i16 = 8;
-    pub const ENCRYPTED_COLUMN_METADATA: i16 = 9;
-}
-
-/// Field ids of `ColumnMetaData`.
-pub mod column {
-    #![expect(missing_docs, reason = "the names are those of parquet.thrift")]
-    pub const TYPE: i16 = 1;
-    pub const ENCODINGS: i16 = 2;
-    pub const PATH_IN_SCHEMA: i16 = 3;
-    pub const CODEC: i16 = 4;
-    pub const NUM_VALUES: i16 = 5;
-    pub const TOTAL_UNCOMPRESSED_SIZE: i16 = 6;
-    pub const TOTAL_COMPRESSED_SIZE: i16 = 7;
-    pub const KEY_VALUES: i16 = 8;
-    pub const DATA_PAGE_OFFSET: i16 = 9;
-    pub const INDEX_PAGE_OFFSET: i16 = 10;
-    pub const DICTIONARY_PAGE_OFFSET: i16 = 11;
-    pub const STATISTICS: i16 = 12;
-    pub const ENCODING_STATS: i16 = 13;
-    pub const BLOOM_FILTER_OFFSET: i16 = 14;
-    pub const BLOOM_FILTER_LENGTH: i16 = 15;
-    pub const SIZE_STATISTICS: i16 = 16;
-    pub const GEOSPATIAL_STATISTICS: i16 = 17;
-}
-
-/// Field ids of `Statistics`.
-pub mod statistics {
-    #![expect(missing_docs, reason = "the names are those of parquet.thrift")]
-    pub const MAX: i16 = 1;
-    pub const MIN: i16 = 2;
-    pub const NULL_COUNT: i16 = 3;
-    pub const DISTINCT_COUNT: i16 = 4;
-    pub const MAX_VALUE: i16 = 5;
-    pub const MIN_VALUE: i16 = 6;
-    pub const IS_MAX_VALUE_EXACT: i16 = 7;
-    pub const IS_MIN_VALUE_EXACT: i16 = 8;
-}
 
 /// A file's metadata, checked.
 pub struct Footer {
@@ -155,50 +90,9 @@ impl Footer {
     pub fn read(file: &dyn ReadAt) -> Result<Self> {
         let (bytes, offset) = footer_bytes(file)?;
         let hash = xxh3_64(&bytes);
-        let (mut tree, used) = Struct::read(&bytes, "footer", offset)?;
-        if used != bytes.len() {
-            return Err(FormatError::Invalid {
-                structure: "footer",
-                offset: offset + used as u64,
-                found: format!("{} bytes behind its end", bytes.len() - used),
-                expected: "none",
-            });
-        }
-        if tree.get(file::ENCRYPTION_ALGORITHM).is_some() {
-            return Err(encrypted());
-        }
-        edit_chunks(&mut tree, |chunk| {
-            let Some(meta) = chunk.structure_mut(chunk::META_DATA) else {
-                return;
-            };
-            // Old parquet-mr writes 0 for "no dictionary page"; at offset 0 is the magic, so it means nothing else.
-            if meta.i64(column::DICTIONARY_PAGE_OFFSET) == Some(0) {
-                meta.remove(column::DICTIONARY_PAGE_OFFSET);
-            }
-        });
-        let mut readable = tree.clone();
-        // Some writers used fields before they were given a meaning; what is not needed for reading goes.
-        edit_chunks(&mut readable, |chunk| {
-            for (offset, length) in [
-                (chunk::OFFSET_INDEX_OFFSET, chunk::OFFSET_INDEX_LENGTH),
-                (chunk::COLUMN_INDEX_OFFSET, chunk::COLUMN_INDEX_LENGTH),
-            ] {
-                if chunk.i64(offset).is_none() || chunk.i32(length).is_none() {
-                    chunk.remove(offset);
-                    chunk.remove(length);
-                }
-            }
-            if let Some(meta) = chunk.structure_mut(chunk::META_DATA) {
-                meta.remove(column::SIZE_STATISTICS);
-                meta.remove(column::GEOSPATIAL_STATISTICS);
-                if meta.i32(column::BLOOM_FILTER_LENGTH).is_none() {
-                    meta.remove(column::BLOOM_FILTER_LENGTH);
-                }
-            }
-        });
-        let metadata = guarded("footer", || {
-            ParquetMetaDataReader::decode_metadata(&readable.to_bytes())
-        })?;
+        let metadata = understood(&bytes, offset)?;
+        let (mut tree, _) = Struct::read(&bytes, "footer", offset)?;
+        edit_chunks(&mut tree, drop_meaningless);
         let row_groups = row_groups(&tree, metadata.file_metadata().schema_descr(), offset)?;
         let footer = Self {
             tree,
@@ -348,6 +242,57 @@ impl RowGroup {
 /// The `ColumnMetaData` of a `ColumnChunk`.
 pub fn meta_data(chunk: &Struct) -> Option<&Struct> {
     chunk.structure(chunk::META_DATA)
+}
+
+/// The footer as the `parquet` crate understands it. Its tree is gone when this returns: one of a wide file
+/// takes hundreds of megabytes.
+fn understood(bytes: &[u8], offset: u64) -> Result<ParquetMetaData> {
+    let (mut tree, used) = Struct::read(bytes, "footer", offset)?;
+    if used != bytes.len() {
+        return Err(FormatError::Invalid {
+            structure: "footer",
+            offset: offset + used as u64,
+            found: format!("{} bytes behind its end", bytes.len() - used),
+            expected: "none",
+        });
+    }
+    if tree.get(file::ENCRYPTION_ALGORITHM).is_some() {
+        return Err(encrypted());
+    }
+    edit_chunks(&mut tree, drop_meaningless);
+    // Some writers used fields before they were given a meaning; what is not needed for reading goes.
+    edit_chunks(&mut tree, |chunk| {
+        for (offset, length) in [
+            (chunk::OFFSET_INDEX_OFFSET, chunk::OFFSET_INDEX_LENGTH),
+            (chunk::COLUMN_INDEX_OFFSET, chunk::COLUMN_INDEX_LENGTH),
+        ] {
+            if chunk.i64(offset).is_none() || chunk.i32(length).is_none() {
+                chunk.remove(offset);
+                chunk.remove(length);
+            }
+        }
+        if let Some(meta) = chunk.structure_mut(chunk::META_DATA) {
+            meta.remove(column::SIZE_STATISTICS);
+            meta.remove(column::GEOSPATIAL_STATISTICS);
+            if meta.i32(column::BLOOM_FILTER_LENGTH).is_none() {
+                meta.remove(column::BLOOM_FILTER_LENGTH);
+            }
+        }
+    });
+    let readable = tree.to_bytes();
+    drop(tree);
+    guarded("footer", || {
+        ParquetMetaDataReader::decode_metadata(&readable)
+    })
+}
+
+/// Old parquet-mr writes 0 for "no dictionary page"; at offset 0 is the magic, so it means nothing else.
+fn drop_meaningless(chunk: &mut Struct) {
+    if let Some(meta) = chunk.structure_mut(chunk::META_DATA)
+        && meta.i64(column::DICTIONARY_PAGE_OFFSET) == Some(0)
+    {
+        meta.remove(column::DICTIONARY_PAGE_OFFSET);
+    }
 }
 
 fn encrypted() -> FormatError {

@@ -7,9 +7,11 @@
 //!
 //! * [`thrift`]: a lossless tree of any Thrift-compact structure, edited by field id
 //! * [`footer`]: the file metadata over such a tree; row groups, chunks and what they point to
-//! * [`page`]: page headers, and walking the pages of a chunk
+//! * [`page`], [`page_walk`]: page headers, and walking the pages of a chunk
 //! * [`codec`]: compressing and decompressing pages
 //! * [`rle`], [`levels`]: the hybrid run-length encoding, and the levels that it encodes
+//! * [`values`], [`delta`], [`dictionary`]: the values of a page, decoded as far as leaving some out needs it
+//! * [`order`], [`statistics`]: how values compare, and bounds after some went
 //! * [`chunk_reader`]: a chunk's pages as the `parquet` crate's leaf column readers take them
 //! * [`page_index`], [`bloom`]: what the footer points to besides pages
 //!
@@ -25,6 +27,7 @@ pub mod levels;
 pub mod order;
 pub mod page;
 pub mod page_index;
+pub mod page_walk;
 pub mod rle;
 pub mod statistics;
 pub mod thrift;

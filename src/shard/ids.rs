@@ -24,7 +24,8 @@ use crate::parquet_bytes::chunk_reader::{ChunkPages, guarded};
 use crate::parquet_bytes::codec::Codecs;
 use crate::parquet_bytes::footer::Chunk;
 use crate::parquet_bytes::levels::Levels;
-use crate::parquet_bytes::page::{PageHeader, PageKind, PageWalk};
+use crate::parquet_bytes::page::{PageHeader, PageKind};
+use crate::parquet_bytes::page_walk::PageWalk;
 use crate::parquet_bytes::rle::RleDecoder;
 use crate::storage::ReadAt;
 

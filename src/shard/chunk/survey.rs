@@ -13,7 +13,8 @@ use crate::error::FormatError;
 use crate::limits::PAGE_VALUES_MAX;
 use crate::parquet_bytes::codec::Codecs;
 use crate::parquet_bytes::levels::Levels;
-use crate::parquet_bytes::page::{PageHeader, PageKind, PageWalk};
+use crate::parquet_bytes::page::{PageHeader, PageKind};
+use crate::parquet_bytes::page_walk::PageWalk;
 use crate::parquet_bytes::thrift::Struct;
 
 type Result<T> = std::result::Result<T, FormatError>;
