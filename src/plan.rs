@@ -25,9 +25,9 @@ pub struct Plan {
     pub rows: u64,
     /// Row groups with such rows.
     pub row_groups: u64,
-    /// Pages of those row groups.
+    /// Data pages with such rows. A delete makes them anew; dictionaries that lose entries come on top.
     pub pages: u64,
-    /// Bytes of those row groups.
+    /// Bytes of those pages.
     pub bytes: u64,
     /// Rows of the whole dataset.
     pub dataset_rows: u64,
@@ -53,9 +53,9 @@ pub struct ShardPlan {
     pub rows: RoaringBitmap,
     /// Row groups with such rows.
     pub row_groups: u64,
-    /// Pages of those row groups.
+    /// Data pages with such rows. A delete makes them anew; dictionaries that lose entries come on top.
     pub pages: u64,
-    /// Bytes of those row groups.
+    /// Bytes of those pages.
     pub bytes: u64,
     /// Rows of the shard.
     pub total_rows: u64,
@@ -83,9 +83,9 @@ pub struct SelectedShard {
     pub selection: Selection,
     /// Row groups with selected rows.
     pub row_groups: u64,
-    /// Pages of those row groups.
+    /// Data pages with such rows. A delete makes them anew; dictionaries that lose entries come on top.
     pub pages: u64,
-    /// Bytes of those row groups.
+    /// Bytes of those pages.
     pub bytes: u64,
     /// Rows of the shard.
     pub total_rows: u64,

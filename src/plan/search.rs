@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rayon::prelude::*;
+use roaring::RoaringBitmap;
 
 use super::{KnownSubject, Plan, SelectedShard};
 use crate::dataset::{Dataset, Files};
@@ -18,7 +19,6 @@ use crate::identity::Expansion;
 use crate::index::Index;
 use crate::index::manifest::ShardEntry;
 use crate::parquet_bytes::footer::Chunk;
-use crate::parquet_bytes::page::PageKind;
 use crate::parquet_bytes::page_walk::PageWalk;
 use crate::request::Request;
 use crate::shard::Shard;
@@ -46,7 +46,7 @@ struct Candidate {
 /// What an index says of the shards.
 struct Nominations<'a> {
     by_path: HashMap<&'a str, (usize, &'a ShardEntry)>,
-    row_groups: BTreeMap<usize, roaring::RoaringBitmap>,
+    row_groups: BTreeMap<usize, RoaringBitmap>,
     is_fresh: bool,
 }
 
@@ -124,12 +124,18 @@ pub(crate) fn in_shard(
     let selection = Selection::union(selections);
     let touched = touched_row_groups(shard, &selection);
     let (mut pages, mut bytes) = (0, 0);
-    for group in &touched {
-        if let Some(group) = shard.footer.row_groups().get(*group) {
-            bytes += group.bytes();
-            for chunk in &group.chunks {
-                pages += page_count(shard, chunk)?;
-            }
+    let bases = shard.row_bases();
+    for number in &touched {
+        let (Some(group), Some(base)) =
+            (shard.footer.row_groups().get(*number), bases.get(*number))
+        else {
+            continue;
+        };
+        for (chunk, descriptor) in group.chunks.iter().zip(shard.footer.schema().columns()) {
+            let is_flat = descriptor.max_rep_level() == 0;
+            let cost = touched_pages(shard, chunk, is_flat, *base, &selection.rows)?;
+            pages += cost.0;
+            bytes += cost.1;
         }
     }
     Ok(SelectedShard {
@@ -238,18 +244,30 @@ impl<'a> Nominations<'a> {
     }
 }
 
-/// Pages of a chunk. Walking all their headers also finds what can't be rewritten before anything is touched.
-fn page_count(shard: &Shard, chunk: &Chunk) -> Result<u64> {
+/// The data pages of a chunk that hold one of `rows` (counted in the shard), and their bytes, by the page
+/// headers. Which rows a page of a repeated column holds is not in its header, so all of them count.
+fn touched_pages(
+    shard: &Shard,
+    chunk: &Chunk,
+    is_flat: bool,
+    base: u64,
+    rows: &RoaringBitmap,
+) -> Result<(u64, u64)> {
     const HEADER_READ_BYTES: u64 = 512;
-    let mut walk = PageWalk::with_read_len(
-        Arc::clone(&shard.file),
-        chunk.range.clone(),
-        HEADER_READ_BYTES,
-    );
-    let mut pages = 0;
+    let row = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
+    let file = Arc::clone(&shard.file);
+    let mut walk = PageWalk::with_read_len(file, chunk.range.clone(), HEADER_READ_BYTES);
+    let (mut pages, mut bytes, mut at) = (0, 0, base);
     while let Some(page) = walk.peek().map_err(|error| error.in_shard(&shard.path))? {
         walk.skip(&page);
-        pages += u64::from(page.kind != PageKind::Other);
+        if let Some(values) = page.kind.data_values().filter(|values| *values > 0) {
+            let end = at + u64::from(values);
+            if !is_flat || rows.range_cardinality(row(at)..=row(end - 1)) > 0 {
+                pages += 1;
+                bytes += page.end() - page.offset;
+            }
+            at = end;
+        }
     }
-    Ok(pages)
+    Ok((pages, bytes))
 }
