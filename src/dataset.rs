@@ -74,6 +74,10 @@ impl Dataset {
         for file in self.storage.list("")? {
             let name = file.path.rsplit('/').next().unwrap_or_default();
             if name.ends_with(TEMPORARY_SUFFIX) {
+                // Behind a link it may be another dataset's, whose lock we don't have.
+                if file.is_link {
+                    continue;
+                }
                 files.leftovers.push(file.path);
             } else if let Some(catalog) = catalog(&file.path) {
                 files.catalog.get_or_insert(catalog);

@@ -9,7 +9,7 @@
 //! In subject columns values are compared as a request compares them, in other columns of bytes with the id's
 //! text.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parquet::basic::Type;
@@ -18,10 +18,10 @@ use serde::Serialize;
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::identity::removal;
-use crate::index::Index;
+use crate::index::{DIRECTORY, Index};
 use crate::shard::Shard;
-use crate::shard::residue::{Finding, Place, Sought, SoughtColumn, residue};
-use crate::subject::{SubjectHash, SubjectId};
+use crate::shard::residue::{Finding, PART_BYTES_MIN, Place, Sought, SoughtColumn, residue};
+use crate::subject::{Form, SubjectHash, SubjectId};
 
 /// Where efface keeps its own files, relative to the dataset.
 const STATE: &str = "_efface";
@@ -42,7 +42,6 @@ pub struct Verification {
 /// # Errors
 /// When there are no shards, one is damaged, or something can't be read.
 pub(crate) fn verify(dataset: &Dataset, ids: &[SubjectId]) -> Result<Verification> {
-    let forms: HashSet<Vec<u8>> = ids.iter().flat_map(SubjectId::canonical_forms).collect();
     let text = |id: &SubjectId| id.reveal().as_bytes().to_vec();
     let texts: Vec<Vec<u8>> = ids.iter().map(text).collect();
     let search = Search {
@@ -51,7 +50,7 @@ pub(crate) fn verify(dataset: &Dataset, ids: &[SubjectId]) -> Result<Verificatio
             kind: None,
             values: Arc::new(texts.iter().cloned().collect()),
         },
-        forms: Arc::new(forms),
+        ids,
         texts: Arc::new(texts),
     };
     let files = dataset.list()?;
@@ -59,8 +58,12 @@ pub(crate) fn verify(dataset: &Dataset, ids: &[SubjectId]) -> Result<Verificatio
         .observer
         .begin("verifying", files.shards.len() as u64);
     let mut findings = Vec::new();
+    let mut forms = BTreeSet::new();
     for file in &files.shards {
         let shard = dataset.open(&file.path)?;
+        for column in dataset.subject_columns(&shard)? {
+            forms.extend(column.forms());
+        }
         findings.extend(residue(&shard, &search.in_shard(&shard)?)?);
         dataset.observer.advance(1);
     }
@@ -68,7 +71,7 @@ pub(crate) fn verify(dataset: &Dataset, ids: &[SubjectId]) -> Result<Verificatio
     for leftover in files.leftovers {
         findings.push(finding(leftover, Place::Leftover, 1));
     }
-    findings.extend(search.state()?);
+    findings.extend(search.state(&forms)?);
     findings.extend(search.alias_table(ids)?);
     findings.sort_unstable();
     Ok(Verification {
@@ -80,7 +83,7 @@ pub(crate) fn verify(dataset: &Dataset, ids: &[SubjectId]) -> Result<Verificatio
 
 struct Search<'a> {
     dataset: &'a Dataset,
-    forms: Arc<HashSet<Vec<u8>>>,
+    ids: &'a [SubjectId],
     texts: Arc<Vec<Vec<u8>>>,
     as_text: SoughtColumn,
 }
@@ -95,9 +98,12 @@ impl Search<'_> {
             }
         }
         for column in self.dataset.subject_columns(shard)? {
+            let forms = column.forms().iter();
+            let values =
+                forms.flat_map(|form| self.ids.iter().filter_map(|id| id.canonical(*form)));
             let sought = SoughtColumn {
                 kind: Some(column.kind),
-                values: Arc::clone(&self.forms),
+                values: Arc::new(values.collect()),
             };
             columns.insert(column.leaf, sought);
         }
@@ -107,16 +113,28 @@ impl Search<'_> {
         })
     }
 
-    /// efface's own files, byte for byte, and the hashes of the index.
-    fn state(&self) -> Result<Vec<Finding>> {
+    /// efface's own files, byte for byte, and the hashes of the index, which was made of ids in these forms.
+    fn state(&self, forms: &BTreeSet<Form>) -> Result<Vec<Finding>> {
         let storage = &*self.dataset.storage;
-        let sought = Sought {
+        let of = |texts: Vec<Vec<u8>>| Sought {
             columns: BTreeMap::new(),
-            texts: Arc::clone(&self.texts),
+            texts: Arc::new(texts),
         };
+        let everywhere = of(self.texts.to_vec());
+        // The index holds hashes, numbers and paths: a short id would be met by chance.
+        let long = self
+            .texts
+            .iter()
+            .filter(|text| text.len() >= PART_BYTES_MIN);
+        let in_index = of(long.cloned().collect());
         let mut findings = Vec::new();
         for file in storage.list(STATE)? {
             let open = storage.open(&file.path)?;
+            let sought = if file.path.starts_with(DIRECTORY) {
+                &in_index
+            } else {
+                &everywhere
+            };
             let count = sought
                 .count_in_file(&*open, 0..open.len())
                 .map_err(crate::Error::io("read", &file.path))?;
@@ -126,12 +144,15 @@ impl Search<'_> {
         }
         if let Some(index) = Index::open(storage, &self.dataset.config.index_key())? {
             let mut count = 0;
-            for form in self.forms.iter() {
-                let hash = SubjectHash::of(form, index.seed());
+            let canonical = forms
+                .iter()
+                .flat_map(|form| self.ids.iter().filter_map(|id| id.canonical(*form)));
+            for canonical in canonical {
+                let hash = SubjectHash::of(&canonical, index.seed());
                 count += u64::from(!index.candidates(&[hash])?.is_empty());
             }
             if count > 0 {
-                let path = crate::index::DIRECTORY.to_owned();
+                let path = DIRECTORY.to_owned();
                 findings.push(finding(path, Place::State, count));
             }
         }

@@ -34,7 +34,7 @@ use crate::parquet_bytes::thrift::{List, Struct};
 use crate::storage::ReadAt;
 
 /// Text shorter than this is only found where it stands alone, not inside a longer word.
-const PART_BYTES_MIN: usize = 8;
+pub const PART_BYTES_MIN: usize = 8;
 /// A bound this long may have been cut from a longer value.
 const CUT_BOUND_BYTES_MIN: usize = 16;
 

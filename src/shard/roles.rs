@@ -7,6 +7,7 @@ use super::Shard;
 use super::schema::{Found, column_names, find};
 use super::time::{TimeKind, UnitName};
 use crate::error::{Error, Result};
+use crate::subject::Form;
 
 /// Names that mean the subject column when none is configured.
 pub const SUBJECT_NAMES: [&str; 3] = ["distinct_id", "$distinct_id", "mp_distinct_id"];
@@ -52,6 +53,17 @@ pub enum SubjectKind {
         /// Digits behind the decimal point.
         scale: u32,
     },
+}
+
+impl SubjectColumn {
+    /// The forms of an id that its values are compared with.
+    pub fn forms(&self) -> &'static [Form] {
+        match (self.kind, self.descriptor.physical_type()) {
+            (SubjectKind::Bytes, Physical::FIXED_LEN_BYTE_ARRAY) => &[Form::Text, Form::Uuid],
+            (SubjectKind::Bytes, _) => &[Form::Text],
+            (SubjectKind::Integer { .. } | SubjectKind::BigEndian { .. }, _) => &[Form::Number],
+        }
+    }
 }
 
 /// A time column of one shard.

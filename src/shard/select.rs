@@ -16,11 +16,11 @@ use super::Shard;
 use super::roles::{SubjectColumn, TimeColumn};
 use super::{ids, time};
 use crate::error::{Error, FormatError, Result};
-use crate::subject::SubjectId;
+use crate::subject::{Form, SubjectId};
 
 /// The ids that are looked for, by canonical bytes.
 pub struct Wanted {
-    ordinals: HashMap<Vec<u8>, u32>,
+    ordinals: HashMap<Form, HashMap<Vec<u8>, u32>>,
     /// For each ordinal, the subjects (by their place in the request) that it belongs to.
     subjects: Vec<Vec<u32>>,
     /// How many subjects there are.
@@ -41,12 +41,16 @@ pub struct Selection {
 impl Wanted {
     /// `ids` with, for each, the subjects that it belongs to (by their place in the request).
     pub fn new(ids: &[SubjectId], subjects: Vec<Vec<u32>>, subject_count: usize) -> Self {
-        let mut ordinals: HashMap<Vec<u8>, u32> = HashMap::new();
+        let mut ordinals: HashMap<Form, HashMap<Vec<u8>, u32>> = HashMap::new();
         let mut merged: Vec<Vec<u32>> = Vec::new();
         for (id, of) in ids.iter().zip(subjects) {
-            for form in id.canonical_forms() {
+            for form in Form::ALL {
+                let Some(canonical) = id.canonical(form) else {
+                    continue;
+                };
                 let next = u32::try_from(merged.len()).unwrap_or(u32::MAX);
-                let ordinal = *ordinals.entry(form).or_insert(next);
+                let ordinals = ordinals.entry(form).or_default();
+                let ordinal = *ordinals.entry(canonical).or_insert(next);
                 // Two ids can share a form (7 and 007 in a column of numbers): a hit belongs to both.
                 match merged.get_mut(ordinal as usize) {
                     Some(all) => all.extend_from_slice(&of),
@@ -67,7 +71,14 @@ impl Wanted {
 
     /// Every canonical form of every id.
     pub fn forms(&self) -> impl Iterator<Item = &[u8]> {
-        self.ordinals.keys().map(Vec::as_slice)
+        let all = self.ordinals.values().flat_map(HashMap::keys);
+        all.map(Vec::as_slice)
+    }
+
+    /// The ordinal of a value of `column`, if it is wanted.
+    fn ordinal(&self, column: &SubjectColumn, canonical: &[u8]) -> Option<u32> {
+        let mut forms = column.forms().iter();
+        forms.find_map(|form| self.ordinals.get(form)?.get(canonical).copied())
     }
 }
 
@@ -92,7 +103,7 @@ impl Selection {
 
 impl std::fmt::Debug for Wanted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Wanted({} forms)", self.ordinals.len())
+        write!(f, "Wanted({} forms)", self.forms().count())
     }
 }
 
@@ -127,7 +138,7 @@ pub fn select(
             let Some(chunk) = group.chunks.get(column.leaf) else {
                 continue;
             };
-            let mut judge = |value: &[u8]| wanted.ordinals.get(value).copied();
+            let mut judge = |value: &[u8]| wanted.ordinal(column, value);
             ids::hits(
                 &shard.file,
                 chunk,

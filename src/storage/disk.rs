@@ -44,7 +44,13 @@ impl Disk {
             .map_err(Error::io("sync the directory of", path))
     }
 
-    fn list_into(&self, dir: &str, files: &mut Vec<FileInfo>) -> Result<()> {
+    /// `above` are the real directories that this one lies in, itself included.
+    fn list_into(
+        &self,
+        dir: &str,
+        above: &mut Vec<PathBuf>,
+        files: &mut Vec<FileInfo>,
+    ) -> Result<()> {
         let entries = match fs::read_dir(self.at(dir)) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -54,8 +60,22 @@ impl Disk {
             let entry = entry.map_err(Error::io("list", dir))?;
             let path = join(dir, &entry.file_name())?;
             let kind = entry.file_type().map_err(Error::io("look at", &path))?;
-            if kind.is_dir() {
-                self.list_into(&path, files)?;
+            let full = self.at(&path);
+            let is_linked = kind.is_symlink() && full.is_dir();
+            if kind.is_dir() || is_linked {
+                let real = fs::canonicalize(&full).map_err(Error::io("look at", &path))?;
+                // A link to where it lies itself leads nowhere new.
+                if above.contains(&real) {
+                    continue;
+                }
+                above.push(real);
+                let first = files.len();
+                self.list_into(&path, above, files)?;
+                above.pop();
+                if is_linked {
+                    let behind = files.iter_mut().skip(first);
+                    behind.for_each(|file| file.is_link = true);
+                }
             } else {
                 files.extend(self.info(&path)?);
             }
@@ -86,7 +106,8 @@ impl Storage for Disk {
 
     fn list(&self, dir: &str) -> Result<Vec<FileInfo>> {
         let mut files = Vec::new();
-        self.list_into(dir, &mut files)?;
+        let mut above: Vec<PathBuf> = fs::canonicalize(self.at(dir)).into_iter().collect();
+        self.list_into(dir, &mut above, &mut files)?;
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(files)
     }
@@ -344,6 +365,27 @@ mod tests {
         assert_eq!(&*disk.map("target").unwrap(), b"<234>9");
         let paths: Vec<_> = disk.list("").unwrap().into_iter().map(|f| f.path).collect();
         assert_eq!(paths, ["a/source", "target"]);
+    }
+
+    #[test]
+    fn links_to_directories_are_followed_but_not_in_circles() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path().join("root"));
+        for path in ["a/b", "../beside/c"] {
+            drop(disk.create(path, None).unwrap());
+        }
+        let link = |to: &str, at: &str| {
+            std::os::unix::fs::symlink(dir.path().join(to), dir.path().join(at)).unwrap();
+        };
+        link("beside", "root/linked");
+        link("root", "root/a/round");
+        link("root", "beside/back");
+        let listed = disk.list("").unwrap();
+        let listed: Vec<_> = listed
+            .iter()
+            .map(|file| (file.path.as_str(), file.is_link))
+            .collect();
+        assert_eq!(listed, [("a/b", false), ("linked/c", true)]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct FileInfo {
     /// Time of the last change that no program can set back (Unix: ctime), in nanoseconds since 1970, or 0
     /// where there is none: content that was replaced under the same size and modification time shows here.
     pub changed_ns: i64,
-    /// Whether the path is a symbolic link (size and time are those of what it points to).
+    /// Whether the path is a symbolic link, or lies behind one (size and time are those of what it points to).
     pub is_link: bool,
 }
 

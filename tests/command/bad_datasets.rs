@@ -239,6 +239,20 @@ fn a_table_with_a_catalog_is_not_deleted_from() {
 }
 
 #[test]
+fn a_directory_behind_a_link_is_part_of_the_dataset_and_not_deleted_from() {
+    let lake = Lake::new();
+    put(
+        &lake.beside("elsewhere/x.parquet"),
+        fs::read(lake.at(SHARDS[1])).unwrap(),
+    );
+    symlink(lake.beside("elsewhere"), lake.at("day=3")).unwrap();
+    let says = ["day=3/x.parquet", "symbolic link"];
+    refused(&lake, &["delete"], &[], BAD_DATA, &says);
+    let export = lake.json("export", &["--id", &person(1), "-o", "rows.jsonl"]);
+    assert_eq!(export["rows"], 16, "a reader follows the link");
+}
+
+#[test]
 fn a_shard_behind_a_link_is_not_deleted_from() {
     let lake = Lake::new();
     put(

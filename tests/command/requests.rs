@@ -453,3 +453,25 @@ fn a_ccpa_export_covers_a_year_and_a_delete_everything() {
     ];
     assert_eq!(lake.json("delete", &delete)["rows_removed"], 12 + 1);
 }
+
+#[test]
+fn text_is_compared_byte_for_byte_also_when_it_looks_like_a_number() {
+    let lake = Lake::without_shards();
+    let ids = ["1", "01", "+1", "1.0", "-0", "0"];
+    let events: Vec<Event> = ids
+        .iter()
+        .map(|id| Event {
+            who: Some((*id).to_owned()),
+            device: "any".to_owned(),
+            time_us: None,
+        })
+        .collect();
+    lake.add_shard("a.parquet", &events);
+    for id in ids {
+        assert_eq!(lake.json("plan", &["--id", id])["rows"], 1, "{id}");
+    }
+    assert_eq!(lake.run("delete", &["--id", "001"]).status, 3);
+    assert_eq!(lake.json("delete", &["--id", "01"])["rows_removed"], 1);
+    assert_eq!(lake.json("verify", &["--id", "01"])["clean"], true);
+    assert_eq!(lake.run("verify", &["--id", "1", "--json"]).status, 6);
+}
