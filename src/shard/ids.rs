@@ -4,7 +4,7 @@
 //!   dictionary page ──> each entry judged once ──┐
 //!   dictionary-encoded pages: indices ───────────┴─> hits
 //!   PLAIN pages: each value judged ────────────────> hits
-//!   a chunk with other encodings: the `parquet` crate's reader, each value judged
+//!   pages in other encodings: decoded (parquet_bytes::values), each value judged
 //! ```
 //!
 //! Memory: one page and the verdicts of one dictionary.
@@ -13,20 +13,18 @@ use std::io::Write;
 use std::sync::Arc;
 
 use arrow::datatypes::i256;
-use parquet::basic::{Encoding, Type as Physical};
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
-use parquet::data_type::{AsBytes, DataType};
+use parquet::basic::{Encoding, Type};
 
 use super::roles::{SubjectColumn, SubjectKind};
 use crate::error::FormatError;
-use crate::limits::{BATCH_RECORDS, PAGE_VALUES_MAX};
-use crate::parquet_bytes::chunk_reader::{ChunkPages, guarded};
+use crate::limits::PAGE_VALUES_MAX;
 use crate::parquet_bytes::codec::Codecs;
 use crate::parquet_bytes::footer::Chunk;
 use crate::parquet_bytes::levels::Levels;
 use crate::parquet_bytes::page::{PageHeader, PageKind};
 use crate::parquet_bytes::page_walk::PageWalk;
 use crate::parquet_bytes::rle::RleDecoder;
+use crate::parquet_bytes::values::{PageValues, Physical};
 use crate::storage::ReadAt;
 
 type Result<T> = std::result::Result<T, FormatError>;
@@ -108,7 +106,7 @@ fn is_only_dictionary(file: &Arc<dyn ReadAt>, chunk: &Chunk) -> Result<bool> {
 }
 
 /// Judges every value of a chunk and reports the rows of those that are wanted. A hit can come more than
-/// once: a list has several elements, and a chunk of mixed encodings is begun anew.
+/// once: a list has several elements.
 ///
 /// # Errors
 /// When a page is damaged, or the pages hold another number of values than the footer claims.
@@ -135,13 +133,6 @@ pub fn hits(
         if page.kind == PageKind::Other {
             walk.skip(&page);
             continue;
-        }
-        let is_simple = page
-            .kind
-            .data_encoding()
-            .is_none_or(|encoding| is_dictionary(encoding) || (encoding == Encoding::PLAIN));
-        if !is_simple {
-            return decoded_hits(file, chunk, column, judge, hit);
         }
         seen += u64::from(page.kind.data_values().unwrap_or(0));
         if seen > chunk.values || page.kind.data_values().unwrap_or(0) > PAGE_VALUES_MAX {
@@ -259,6 +250,17 @@ impl Scan<'_> {
                     hit(row, *ordinal);
                 }
             }
+        } else if page.kind.data_encoding() != Some(Encoding::PLAIN) {
+            let (kind, scratch) = (self.column.kind, &mut self.scratch);
+            let physical = Physical::of(descriptor);
+            let at = bytes.len() - values.len();
+            let values = PageValues::read(page, physical, bytes.to_vec(), at, present)?;
+            for raw in (0..present).filter_map(|at| values.get(at)) {
+                let row = rows.next_value();
+                if let (Some(ordinal), Some(row)) = (judge(kind.canonical(raw, scratch)), row) {
+                    hit(row, ordinal);
+                }
+            }
         } else {
             let (kind, scratch) = (self.column.kind, &mut self.scratch);
             each_plain(values, self.column, present as u64, page, |raw| {
@@ -333,9 +335,9 @@ fn each_plain(
     mut see: impl FnMut(&[u8]),
 ) -> Result<()> {
     let fixed = match column.descriptor.physical_type() {
-        Physical::INT32 => Some(4),
-        Physical::INT64 => Some(8),
-        Physical::FIXED_LEN_BYTE_ARRAY => usize::try_from(column.descriptor.type_length()).ok(),
+        Type::INT32 => Some(4),
+        Type::INT64 => Some(8),
+        Type::FIXED_LEN_BYTE_ARRAY => usize::try_from(column.descriptor.type_length()).ok(),
         _ => None,
     };
     for done in 0..count {
@@ -357,68 +359,6 @@ fn each_plain(
         bytes = rest;
     }
     Ok(())
-}
-
-/// As [`hits`], through the `parquet` crate's decoders.
-fn decoded_hits(
-    file: &Arc<dyn ReadAt>,
-    chunk: &Chunk,
-    column: &SubjectColumn,
-    judge: &mut Judge<'_>,
-    hit: &mut Hit<'_>,
-) -> Result<()> {
-    let path = column.descriptor.path().string();
-    let pages = Box::new(ChunkPages::new(Arc::clone(file), chunk, &path));
-    guarded(&path, || {
-        match get_column_reader(column.descriptor.clone(), pages) {
-            ColumnReader::Int32ColumnReader(reader) => typed_hits(reader, column, judge, hit),
-            ColumnReader::Int64ColumnReader(reader) => typed_hits(reader, column, judge, hit),
-            ColumnReader::ByteArrayColumnReader(reader) => typed_hits(reader, column, judge, hit),
-            ColumnReader::FixedLenByteArrayColumnReader(reader) => {
-                typed_hits(reader, column, judge, hit)
-            }
-            // Roles::subjects lets no other type through.
-            _ => Ok(()),
-        }
-    })
-}
-
-fn typed_hits<T: DataType>(
-    mut reader: ColumnReaderImpl<T>,
-    column: &SubjectColumn,
-    judge: &mut Judge<'_>,
-    hit: &mut Hit<'_>,
-) -> parquet::errors::Result<()> {
-    let max_definition = column.descriptor.max_def_level();
-    let has_repetition = column.descriptor.max_rep_level() > 0;
-    let (mut definition, mut repetition, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    let mut scratch = Vec::new();
-    let mut row = 0_u32;
-    loop {
-        definition.clear();
-        repetition.clear();
-        values.clear();
-        let (records, _, levels) = reader.read_records(
-            BATCH_RECORDS,
-            Some(&mut definition),
-            Some(&mut repetition),
-            &mut values,
-        )?;
-        if records == 0 && levels == 0 {
-            return Ok(());
-        }
-        let mut values = values.iter();
-        for at in 0..levels {
-            row += u32::from(!has_repetition || repetition.get(at) == Some(&0));
-            let is_value = max_definition == 0 || definition.get(at) == Some(&max_definition);
-            if is_value
-                && let Some(value) = values.next()
-                && let Some(ordinal) = judge(column.kind.canonical(value.as_bytes(), &mut scratch))
-            {
-                hit(row.saturating_sub(1), ordinal);
-            }
-        }
-    }
 }
 
 impl SubjectKind {
