@@ -4,15 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use efface::config::Config;
 use efface::parquet_bytes::page::PageKind;
 use efface::parquet_bytes::page_walk::PageWalk;
 use efface::shard::residue::Place;
-use efface::{Disk, Engine, EngineOptions, Shard, Storage, SubjectId};
+use efface::{
+    DeleteOptions, Disk, Engine, EngineOptions, Request, Shard, Storage, SubjectId, Subjects,
+};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use tempfile::TempDir;
 
 const ERASED: &str = "erased-person-0001";
@@ -45,12 +48,17 @@ fn write(
 }
 
 /// Changes the body of the first data page.
-#[expect(clippy::disallowed_methods, reason = "a test damages its own input")]
 fn patch(dir: &TempDir, path: &Path, change: impl FnOnce(&mut [u8])) {
+    patch_group(dir, path, 0, change);
+}
+
+/// Changes the body of the first data page of the first column in a row group.
+#[expect(clippy::disallowed_methods, reason = "a test damages its own input")]
+fn patch_group(dir: &TempDir, path: &Path, group: usize, change: impl FnOnce(&mut [u8])) {
     let disk = Disk::new(dir.path());
     let name = path.file_name().unwrap().to_str().unwrap();
     let shard = Shard::open(&disk, name).unwrap();
-    let chunk = &shard.footer.row_groups()[0].chunks[0];
+    let chunk = &shard.footer.row_groups()[group].chunks[0];
     let mut walk = PageWalk::new(Arc::clone(&shard.file), chunk.range.clone());
     let mut page = walk.peek().unwrap().unwrap();
     if matches!(page.kind, PageKind::Dictionary { .. }) {
@@ -189,4 +197,64 @@ fn files_of_efface_leftovers_and_the_alias_table_are_looked_into() {
         ("aliases.csv".to_owned(), Place::AliasTable, 1),
     ];
     assert_eq!(places(&dir, config), expected);
+}
+
+#[test]
+fn a_dictionary_that_row_groups_share_loses_the_entry_in_all_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    // Three row groups with the same dictionary: only the first has a row of the person.
+    let ids = [ERASED, OTHER].repeat(3);
+    let column: ArrayRef = Arc::new(StringArray::from(ids));
+    let numbers: ArrayRef = Arc::new(arrow::array::Int64Array::from_iter_values(0..6));
+    let batch = RecordBatch::try_from_iter([("distinct_id", column), ("n", numbers)]).unwrap();
+    let properties = WriterProperties::builder()
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_max_row_group_row_count(Some(2))
+        .build();
+    let file = fs::File::create(&path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    for group in [1, 2] {
+        patch_group(&dir, &path, group, |body| {
+            let last = body.last_mut().unwrap();
+            assert_eq!(*last, 0b10);
+            *last = 0b11;
+        });
+    }
+    let entries = |places: &[(String, Place, u64)]| {
+        let is_entry = |found: &&(String, Place, u64)| found.1 == Place::DictionaryEntry;
+        places.iter().filter(is_entry).count()
+    };
+    assert_eq!(entries(&places(&dir, Config::default())), 2);
+    let storage: Arc<dyn Storage> = Arc::new(Disk::new(dir.path()));
+    let engine = Engine::open(storage, Config::default(), EngineOptions::default()).unwrap();
+    let request = Request::delete(
+        Subjects::new([ERASED]).unwrap(),
+        jiff::Timestamp::UNIX_EPOCH,
+    );
+    let done = engine
+        .delete(&request, None, &DeleteOptions::default())
+        .unwrap();
+    assert_eq!((done.rows_removed, done.row_groups_rewritten), (1, 3));
+    assert_eq!(places(&dir, Config::default()), []);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).unwrap());
+    let batches: Vec<RecordBatch> = reader
+        .unwrap()
+        .build()
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let left = arrow::compute::concat_batches(&batch.schema(), &batches).unwrap();
+    assert_eq!(
+        left.column(0)
+            .as_string::<i32>()
+            .iter()
+            .flatten()
+            .collect::<Vec<_>>(),
+        [OTHER; 5]
+    );
+    let numbers = left.column(1).as_primitive::<arrow::datatypes::Int64Type>();
+    assert_eq!(numbers.values(), &[1, 2, 3, 4, 5]);
 }

@@ -136,13 +136,10 @@ impl Footer {
         }
     }
 
-    /// The order of each leaf's bounds, where it has one.
-    pub fn orders(&self) -> Vec<Option<ValueOrder>> {
-        let file = self.metadata.file_metadata();
-        let columns = self.schema().columns().iter().enumerate();
-        columns
-            .map(|(leaf, descriptor)| ValueOrder::of(descriptor, file.column_order(leaf)))
-            .collect()
+    /// The order of a leaf's bounds, if it has one.
+    pub fn order(&self, leaf: usize) -> Option<ValueOrder> {
+        let descriptor = self.schema().columns().get(leaf)?;
+        ValueOrder::of(descriptor, self.metadata.file_metadata().column_order(leaf))
     }
 
     /// The footer as the `parquet` crate understands it.

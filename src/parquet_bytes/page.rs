@@ -1,13 +1,10 @@
-//! Page headers, and walking the pages of a chunk.
+//! Page headers.
 //!
 //! ```text
 //!   chunk:  header, body | header, body | ..        (a dictionary page, if any, first)
 //!   V1 body:  compress(repetition levels, definition levels, values)
 //!   V2 body:  repetition levels, definition levels, compress?(values)
 //! ```
-//!
-//! Memory: a walk holds one window of the file, as large as the largest page seen
-//! (at least [`READ_BYTES`], less for a shorter chunk).
 
 use parquet::basic::Encoding;
 

@@ -26,6 +26,7 @@ pub mod rewrite;
 pub mod roles;
 pub mod schema;
 pub mod select;
+mod shared;
 pub mod time;
 
 /// An open shard: its bytes and its footer, which has been checked.

@@ -27,10 +27,10 @@ use super::Shard;
 use super::chunk::level::ZstdLevel;
 use super::chunk::{NewChunk, Source, Tools, without_rows};
 use super::output::Output;
+use super::shared::to_scrub;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::parquet_bytes::chunk_reader::guarded;
-use crate::parquet_bytes::footer::meta_data;
 use crate::storage::Sink;
 
 /// Keys of the footer's key-values that hold record keys: what other rows' keys were can't be told
@@ -107,7 +107,13 @@ pub fn rewrite(
             ),
         });
     }
-    let work = fates(shard, rows);
+    let mut work = fates(shard, rows);
+    let scrubbed = to_scrub(shard, &work).map_err(|error| error.in_shard(&shard.path))?;
+    for (group, _) in &scrubbed {
+        if let Some(fate @ Fate::Kept) = work.get_mut(*group) {
+            *fate = Fate::Without(Vec::new());
+        }
+    }
     let mut tasks = Vec::new();
     for (position, fate) in work.iter().enumerate() {
         if let Fate::Without(dropped) = fate {
@@ -116,6 +122,7 @@ pub fn rewrite(
                 group: position,
                 leaf,
                 dropped,
+                scrub: scrubbed.contains(&(position, leaf)),
             }));
         }
     }
@@ -153,6 +160,8 @@ pub(super) struct Task<'a> {
     /// Its column.
     pub(super) leaf: usize,
     dropped: &'a [u32],
+    /// Whether dictionary entries go that nothing referred to before.
+    scrub: bool,
 }
 
 /// How many chunks are made at a time: as many as fit the budget, but one at least.
@@ -176,33 +185,17 @@ fn make(
     levels: &[ZstdLevel],
     tools: &Mutex<Vec<Tools>>,
 ) -> Result<Vec<NewChunk>> {
-    let footer = &shard.footer;
-    let orders = footer.orders();
     let make_one = |task: &Task<'_>| {
-        let group = footer.row_groups().get(task.group);
-        let chunk = group.and_then(|group| group.chunks.get(task.leaf));
-        let meta = footer.chunk_tree(task.group, task.leaf).and_then(meta_data);
-        let descriptor = footer.schema().columns().get(task.leaf);
-        let (Some(group), Some(chunk), Some(meta), Some(descriptor)) =
-            (group, chunk, meta, descriptor)
-        else {
+        let Some(source) = Source::of(shard, task.group, task.leaf) else {
             return Err(Error::ShardChanged {
                 path: shard.path.clone(),
             });
         };
-        let source = Source {
-            file: &shard.file,
-            chunk,
-            meta,
-            descriptor,
-            order: orders.get(task.leaf).copied().flatten(),
-            rows: group.rows,
-        };
         let level = levels.get(task.leaf).copied().unwrap_or_default();
-        guarded(&descriptor.path().string(), || {
+        guarded(&source.descriptor.path().string(), || {
             let idle = tools.lock().ok().and_then(|mut idle| idle.pop());
             let mut mine = idle.unwrap_or_default();
-            let made = without_rows(&source, task.dropped, level, &mut mine);
+            let made = without_rows(&source, task.dropped, task.scrub, level, &mut mine);
             if let Ok(mut idle) = tools.lock() {
                 idle.push(mine);
             }
@@ -235,7 +228,7 @@ pub(super) enum Fate {
     Kept,
     /// It loses all its rows.
     Dropped,
-    /// These rows go, counted in the row group.
+    /// These rows go, counted in the row group; perhaps none, but entries of dictionaries do.
     Without(Vec<u32>),
 }
 

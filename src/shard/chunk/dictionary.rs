@@ -36,11 +36,13 @@ pub(super) enum Fate {
 }
 
 impl DictionaryEdit {
-    /// Finds the orphans that are left when the rows in `dropped` go.
+    /// Finds the orphans that are left when the rows in `dropped` go; with `scrub`, every entry that nothing
+    /// refers to.
     pub(super) fn new(
         source: &Source<'_>,
         pages: &[PageAt],
         dropped: &[u32],
+        scrub: bool,
         tools: &mut Tools,
     ) -> Result<Self> {
         let mut edit = Self {
@@ -56,7 +58,7 @@ impl DictionaryEdit {
         };
         edit.is_used = users().any(|(_, page)| page.among(dropped).len() < page.rows.len());
         let is_touched = |page: &PageAt| !page.among(dropped).is_empty();
-        if !users().any(|(_, page)| is_touched(page)) {
+        if !scrub && !users().any(|(_, page)| is_touched(page)) {
             return Ok(edit);
         }
         edit.load(source, pages, tools)?;
@@ -64,8 +66,8 @@ impl DictionaryEdit {
             return Ok(edit);
         };
         let mut orphans = Orphans {
-            is_candidate: vec![false; entries],
-            left: 0,
+            is_candidate: vec![scrub; entries],
+            left: if scrub { entries } else { 0 },
         };
         for (number, page) in users().filter(|(_, page)| is_touched(page)) {
             let open = OpenPage::read(source, page, page.among(dropped), tools)?;

@@ -32,12 +32,14 @@ use self::meta::{Edit, PageMend};
 use self::page::OpenPage;
 pub use self::page::Tools;
 use self::survey::survey;
+use super::Shard;
 use crate::error::FormatError;
-use crate::parquet_bytes::footer::Chunk;
+use crate::parquet_bytes::bloom::BloomHeader;
+use crate::parquet_bytes::footer::{Chunk, column, meta_data};
 use crate::parquet_bytes::order::ValueOrder;
 use crate::parquet_bytes::page::PageKind;
-use crate::parquet_bytes::page_index::OffsetIndex;
-use crate::parquet_bytes::thrift::Struct;
+use crate::parquet_bytes::page_index::{OffsetIndex, read_bytes};
+use crate::parquet_bytes::thrift::{Struct, Value};
 use crate::storage::ReadAt;
 
 mod dictionary;
@@ -70,7 +72,21 @@ pub struct Source<'a> {
     pub rows: u64,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// The chunk of a column in a row group of `shard`, if there is one.
+    pub fn of(shard: &'a Shard, group: usize, leaf: usize) -> Option<Self> {
+        let footer = &shard.footer;
+        let row_group = footer.row_groups().get(group)?;
+        Some(Self {
+            file: &shard.file,
+            chunk: row_group.chunks.get(leaf)?,
+            meta: footer.chunk_tree(group, leaf).and_then(meta_data)?,
+            descriptor: footer.schema().columns().get(leaf)?,
+            order: footer.order(leaf),
+            rows: row_group.rows,
+        })
+    }
+
     /// The largest repetition level and the largest definition level.
     fn max_levels(&self) -> (i16, i16) {
         (
@@ -140,20 +156,72 @@ impl NewChunk {
     }
 }
 
-/// Makes the chunk anew without the rows in `dropped` (ascending, counted in the row group, not all of them).
+/// Whether the chunk's dictionary has entries that only the rows in `dropped` refer to.
+///
+/// # Errors
+/// Those of [`without_rows`].
+pub fn has_orphans(source: &Source<'_>, dropped: &[u32], tools: &mut Tools) -> Result<bool> {
+    let pages = survey(source)?;
+    let dictionary = DictionaryEdit::new(source, &pages, dropped, false, tools)?;
+    Ok(dictionary.has_orphans())
+}
+
+/// The chunk as it is.
+fn copied(source: &Source<'_>) -> Result<NewChunk> {
+    let (file, chunk) = (&**source.file, source.chunk);
+    let start = i64::try_from(chunk.range.start).unwrap_or(i64::MAX);
+    let mut meta = source.meta.clone();
+    for field in [column::DATA_PAGE_OFFSET, column::DICTIONARY_PAGE_OFFSET] {
+        if let Some(offset) = meta.i64(field) {
+            meta.set(field, Value::I64(offset.saturating_sub(start)));
+        }
+    }
+    meta.remove(column::INDEX_PAGE_OFFSET);
+    let uncompressed = meta.i64(column::TOTAL_UNCOMPRESSED_SIZE).unwrap_or(0);
+    let column_index = chunk
+        .column_index
+        .as_ref()
+        .map(|range| read_bytes(file, range));
+    let offset_index = chunk.offset_index.as_ref().map(|range| {
+        let mut index = OffsetIndex::read(file, range)?;
+        index.shift(-start);
+        Ok(index)
+    });
+    Ok(NewChunk {
+        pieces: vec![Piece::Copied(chunk.range.clone())],
+        meta,
+        column_index: column_index.transpose()?,
+        offset_index: offset_index.transpose()?,
+        bloom: match chunk.bloom_filter {
+            Some(offset) => Bloom::Copied(BloomHeader::read(file, offset)?.range()),
+            None => Bloom::None,
+        },
+        uncompressed: u64::try_from(uncompressed).unwrap_or(0),
+        pages_rewritten: 0,
+        pages_copied: 0,
+        zstd_level: ZstdLevel::Auto,
+    })
+}
+
+/// Makes the chunk anew without the rows in `dropped` (ascending, counted in the row group, not all of them);
+/// with `scrub`, also without the dictionary entries that nothing referred to before.
 ///
 /// # Errors
 /// When a page is damaged, or the pages hold another number of rows or values than the footer claims.
 pub fn without_rows(
     source: &Source<'_>,
     dropped: &[u32],
+    scrub: bool,
     zstd: ZstdLevel,
     tools: &mut Tools,
 ) -> Result<NewChunk> {
+    if dropped.is_empty() && !scrub {
+        return copied(source);
+    }
     let pages = survey(source)?;
     tools.zstd_level = zstd;
     let mut edit = Edit::new(source, &pages)?;
-    let mut dictionary = DictionaryEdit::new(source, &pages, dropped, tools)?;
+    let mut dictionary = DictionaryEdit::new(source, &pages, dropped, scrub, tools)?;
     for (number, page) in pages.iter().enumerate() {
         match page.header.kind {
             // An index page may hold anything.
