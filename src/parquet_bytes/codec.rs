@@ -65,22 +65,12 @@ pub struct Codecs {
     zstd_level: i32,
 }
 
-/// The zstd level that is used unless another is asked for.
-pub const ZSTD_LEVEL: i32 = 3;
 const GZIP_LEVEL: u32 = 6;
 const BROTLI_QUALITY: u32 = 5;
 const BROTLI_WINDOW: u32 = 22;
 
 impl Codecs {
-    /// Contexts that compress zstd at `zstd_level`.
-    pub fn new(zstd_level: i32) -> Self {
-        Self {
-            zstd_level,
-            ..Self::default()
-        }
-    }
-
-    /// Compresses zstd at `level` from now on.
+    /// Compresses zstd at `level` from now on; before, at the default of its library.
     pub fn set_zstd_level(&mut self, level: i32) {
         if self.zstd_level != level {
             self.zstd_level = level;
@@ -332,7 +322,7 @@ mod tests {
 
     #[test]
     fn every_codec_gives_back_what_it_was_given() {
-        let mut codecs = Codecs::new(ZSTD_LEVEL);
+        let mut codecs = Codecs::default();
         let long: Vec<u8> = (0..100_000_u32)
             .flat_map(|i| (i.wrapping_mul(i) / 7).to_le_bytes())
             .collect();
@@ -350,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_wrong_length_is_an_error() {
-        let mut codecs = Codecs::new(ZSTD_LEVEL);
+        let mut codecs = Codecs::default();
         for codec in ALL {
             let mut small = Vec::new();
             codecs.compress(codec, &[7; 1000], &mut small).unwrap();

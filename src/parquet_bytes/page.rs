@@ -40,8 +40,6 @@ pub struct PageHeader {
     pub crc: Option<u32>,
     /// What kind of page.
     pub kind: PageKind,
-    /// Whether the header holds statistics of its own.
-    pub has_statistics: bool,
 }
 
 /// What kind of page, with what only that kind has.
@@ -139,29 +137,27 @@ impl PageHeader {
         };
         let compressed_len = at.count(header::COMPRESSED_SIZE)?;
         let uncompressed_len = at.count(header::UNCOMPRESSED_SIZE)?;
-        let (kind, statistics) = match tree.i32(header::TYPE) {
+        let kind = match tree.i32(header::TYPE) {
             Some(0) => {
                 let data = at.structure(header::DATA_V1)?;
-                let kind = PageKind::V1 {
+                PageKind::V1 {
                     values: data.count(1)?,
                     encoding: data.encoding(2)?,
                     definition: data.encoding(3)?,
                     repetition: data.encoding(4)?,
-                };
-                (kind, data.tree.get(5))
+                }
             }
             Some(2) => {
                 let dictionary = at.structure(header::DICTIONARY)?;
-                let kind = PageKind::Dictionary {
+                PageKind::Dictionary {
                     values: dictionary.count(1)?,
                     encoding: dictionary.encoding(2)?,
                     sorted: dictionary.tree.bool(3).unwrap_or(false),
-                };
-                (kind, None)
+                }
             }
             Some(3) => {
                 let data = at.structure(header::DATA_V2)?;
-                let kind = PageKind::V2 {
+                PageKind::V2 {
                     values: data.count(1)?,
                     nulls: data.count(2)?,
                     rows: data.count(3)?,
@@ -169,10 +165,9 @@ impl PageHeader {
                     definition_len: data.count(5)?,
                     repetition_len: data.count(6)?,
                     compressed: data.tree.bool(7).unwrap_or(true),
-                };
-                (kind, data.tree.get(8))
+                }
             }
-            Some(_) => (PageKind::Other, None),
+            Some(_) => PageKind::Other,
             None => return Err(at.invalid("no page type", "one")),
         };
         if let PageKind::V2 {
@@ -195,7 +190,6 @@ impl PageHeader {
             uncompressed_len,
             crc: tree.i32(header::CRC).map(i32::cast_unsigned),
             kind,
-            has_statistics: statistics.is_some(),
         })
     }
 
@@ -446,7 +440,6 @@ mod tests {
                 uncompressed_len: 200,
                 crc: Some(0xDEAD_BEEF),
                 kind,
-                has_statistics: false,
             };
             let bytes = header.to_tree(Struct::default()).to_bytes();
             header.header_len = u32::try_from(bytes.len()).unwrap();

@@ -39,7 +39,6 @@ pub mod column {
     #![expect(missing_docs, reason = "the names are those of parquet.thrift")]
     pub const TYPE: i16 = 1;
     pub const ENCODINGS: i16 = 2;
-    pub const PATH_IN_SCHEMA: i16 = 3;
     pub const CODEC: i16 = 4;
     pub const NUM_VALUES: i16 = 5;
     pub const TOTAL_UNCOMPRESSED_SIZE: i16 = 6;
