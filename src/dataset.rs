@@ -1,5 +1,6 @@
 //! A dataset: its files, its configuration, and which of its files are shards.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -8,10 +9,13 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::identity::{Expansion, IdentityGraph};
 use crate::observe::Observer;
-use crate::request::Request;
+use crate::request::{Disclosure, Request, RequiredColumns};
 use crate::shard::Shard;
+use crate::shard::clear::{Cleared, Clearing};
+use crate::shard::json::json_leaves;
 use crate::shard::roles::SubjectColumn;
 use crate::shard::schema::column_names;
+use crate::shard::sources::Sources;
 use crate::storage::{FileInfo, Lock, Storage, TEMPORARY_SUFFIX};
 
 /// Directory of efface's own files in a dataset.
@@ -139,6 +143,49 @@ impl Dataset {
         graph.expand(&request.subjects, request.identity, request.identity_cap)
     }
 
+    /// How the columns of a shard lose what `request` clears.
+    ///
+    /// # Errors
+    /// [`CannotBeNull`](Error::CannotBeNull), or what is wrong with a column that has a role.
+    pub fn clearing(&self, shard: &Shard, request: &Request) -> Result<Clearing> {
+        let roles = self.config.roles();
+        let subjects = self.subject_columns(shard)?;
+        let stay: BTreeSet<usize> = subjects
+            .iter()
+            .map(|column| column.leaf)
+            .chain(roles.time(shard)?.map(|column| column.leaf))
+            .collect();
+        let sources = Sources::new(&self.config.source);
+        let refuse = |column: &str, reason| Error::CannotBeNull {
+            path: shard.path.clone(),
+            column: column.to_owned(),
+            reason,
+        };
+        if let Some(partition) =
+            partition_names(&shard.path).find(|name| sources.column(name, name, Some(0)).is_some())
+        {
+            return Err(refuse(
+                partition,
+                "it is a directory of the shard's path: move its rows to another one",
+            ));
+        }
+        let clearing = match request.disclosure {
+            Disclosure::Data => Clearing::default(),
+            Disclosure::Categories => Clearing::of(shard, Cleared::All, &stay),
+            Disclosure::Sources => {
+                let json = json_leaves(shard, &self.config.json_column)?;
+                Clearing::of(shard, Cleared::Sources(&sources, &json), &stay)
+            }
+        };
+        match (clearing.required(), request.required_columns) {
+            ([first, ..], RequiredColumns::Refuse) => Err(refuse(
+                first,
+                "its type can't hold null (--required-columns default writes the type's empty value)",
+            )),
+            _ => Ok(clearing),
+        }
+    }
+
     /// Checks that a shard has the columns that have a role, with types that can have it; with
     /// `needs_time`, also that it has a time column.
     ///
@@ -162,6 +209,14 @@ pub fn is_shard(path: &str) -> bool {
         |part: &str| part.starts_with('.') || (part.starts_with('_') && !part.contains('='));
     let lower = path.to_ascii_lowercase();
     ENDINGS.iter().any(|ending| lower.ends_with(ending)) && !path.split('/').any(is_hidden)
+}
+
+/// The columns that the directories of a shard's path stand for.
+pub fn partition_names(path: &str) -> impl Iterator<Item = &str> {
+    let directories = path.rsplit_once('/').map_or("", |(front, _)| front);
+    directories
+        .split('/')
+        .filter_map(|part| Some(part.split_once('=')?.0))
 }
 
 fn catalog(path: &str) -> Option<String> {

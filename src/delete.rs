@@ -1,10 +1,10 @@
-//! Carrying out a delete of rows.
+//! Carrying out a delete: of rows, or of values in them.
 //!
 //! ```text
 //!   lock ─> leftovers removed ─> index refreshed ─> plan, guards, digest
 //!     ─> per shard: new file beside it, fsync, read back and checked
 //!                   ─> old one unchanged? (else from its new content) ─> rename over, fsync directory
-//!     ─> index refreshed (erased ids' hashes leave it) ─> alias rows removed
+//!     ─> index refreshed (erased ids' hashes leave it) ─> alias rows removed, if the rows were
 //! ```
 //!
 //! # Crash behaviour
@@ -14,12 +14,13 @@
 //! have lost all its rows already: a rerun takes it for an unknown one, and must be told to report those
 //! ([`Unknown::Report`](crate::request::Unknown::Report)) rather than to refuse.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use serde::Serialize;
 
 use self::replace::Replacer;
-use crate::dataset::{Dataset, Files};
+use crate::dataset::{Dataset, Files, partition_names};
 use crate::error::{Error, Result};
 use crate::identity::{Expansion, TableFormat, removal};
 use crate::index::upkeep::Upkeep;
@@ -46,6 +47,8 @@ pub struct DeleteOptions {
 pub struct DeleteReport {
     /// Rows that are gone.
     pub rows_removed: u64,
+    /// Values that were cleared, or that lost JSON members.
+    pub values_cleared: u64,
     /// Shards that were replaced.
     pub shards_rewritten: u64,
     /// Shards that were removed since they had no rows left.
@@ -68,6 +71,8 @@ pub struct DeleteReport {
     pub summaries_removed: Vec<String>,
     /// Keys of footer key-values that were left out since they held record keys.
     pub dropped_key_values: Vec<String>,
+    /// Partitions whose directories still say something of rows of which every column was cleared.
+    pub partitions_left: Vec<String>,
     /// The digest of the plan that was carried out.
     pub digest: String,
     /// What was found of each subject.
@@ -93,10 +98,10 @@ impl Deleter<'_> {
         expected_digest: Option<&str>,
     ) -> Result<DeleteReport> {
         request.check()?;
-        if request.kind != Kind::Delete || request.disclosure != Disclosure::Data {
+        if request.kind != Kind::Delete {
             return Err(Error::Option {
-                option: "--disclosure",
-                reason: "only `data` can be deleted by this version".into(),
+                option: "kind",
+                reason: "an export can't be carried out as a delete".into(),
             });
         }
         // A directory without shards is left as it is, without a lock file.
@@ -135,11 +140,18 @@ impl Deleter<'_> {
                 report.summaries_removed.push(summary);
             }
         }
-        self.rewrite_all(&plan, &wanted(&expansion), &mut report)?;
+        if request.disclosure == Disclosure::Categories {
+            let paths = plan.shards.iter().map(|shard| shard.path.as_str());
+            let names: BTreeSet<&str> = paths.flat_map(partition_names).collect();
+            report.partitions_left = names.into_iter().map(str::to_owned).collect();
+        }
+        self.rewrite_all(request, &plan, &wanted(&expansion), &mut report)?;
         if !plan.shards.is_empty() {
             self.refresh_after(&report)?;
         }
-        report.alias_rows_removed = self.remove_aliases(&expansion)?;
+        if request.disclosure == Disclosure::Data {
+            report.alias_rows_removed = self.remove_aliases(&expansion)?;
+        }
         Ok(report)
     }
 
@@ -177,17 +189,25 @@ impl Deleter<'_> {
         }
     }
 
-    fn rewrite_all(&self, plan: &Plan, wanted: &Wanted, report: &mut DeleteReport) -> Result<()> {
+    fn rewrite_all(
+        &self,
+        request: &Request,
+        plan: &Plan,
+        wanted: &Wanted,
+        report: &mut DeleteReport,
+    ) -> Result<()> {
         let observer = &self.dataset.observer;
         observer.begin("rewriting", plan.shards.len() as u64);
         let replacer = Replacer {
             dataset: self.dataset,
+            request,
             wanted,
             options: self.rewrite_options(),
         };
         replacer.replace_all(&plan.shards, &mut |replaced| {
             let done = replaced.report;
             report.rows_removed += done.rows_removed;
+            report.values_cleared += done.values_cleared;
             report.row_groups_rewritten += done.row_groups_rewritten;
             report.row_groups_dropped += done.row_groups_dropped;
             report.pages_rewritten += done.pages_rewritten;
@@ -195,7 +215,7 @@ impl Deleter<'_> {
             report.bytes_encoded += done.bytes_encoded;
             report.dropped_key_values.extend(done.dropped_key_values);
             report.shards_removed += u64::from(replaced.is_gone);
-            report.shards_rewritten += u64::from(!replaced.is_gone && done.rows_removed > 0);
+            report.shards_rewritten += u64::from(replaced.is_new);
             observer.advance(1);
         })?;
         report.dropped_key_values.sort_unstable();

@@ -205,6 +205,17 @@ pub enum Error {
         max_match: f64,
     },
 
+    /// A column that must be cleared can't hold null.
+    #[error("{path}: column {column:?} must be cleared, but {reason}; nothing was touched")]
+    CannotBeNull {
+        /// The shard.
+        path: String,
+        /// The column.
+        column: String,
+        /// Why it can't be cleared, and what to do.
+        reason: &'static str,
+    },
+
     /// The plan is no longer what the caller agreed to.
     #[error(
         "the plan's digest is now {found}, not {expected}: the data or the request changed; look at the new plan"
@@ -404,6 +415,7 @@ impl Error {
             | Self::IdentityCap { .. }
             | Self::OverMatch { .. }
             | Self::PlanChanged { .. }
+            | Self::CannotBeNull { .. }
             | Self::Cancelled => ErrorKind::Refused,
             Self::Locked { .. } | Self::ShardChanged { .. } => ErrorKind::Conflict,
             Self::SchemaConflict { .. } | Self::ManagedTable { .. } | Self::LinkedShard { .. } => {

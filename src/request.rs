@@ -16,7 +16,7 @@ pub mod subjects;
 pub mod words;
 
 pub use subjects::Subjects;
-pub use words::{Disclosure, Identity, Kind, Regulation, Unknown};
+pub use words::{Disclosure, Identity, Kind, Regulation, RequiredColumns, Unknown};
 
 /// What is asked of a dataset.
 #[derive(Debug, Clone)]
@@ -41,6 +41,8 @@ pub struct Request {
     pub max_match: f64,
     /// Ids that one submitted id may expand to.
     pub identity_cap: usize,
+    /// What becomes of columns that a delete must clear but that can't hold null.
+    pub required_columns: RequiredColumns,
 }
 
 impl Request {
@@ -66,6 +68,7 @@ impl Request {
             since: None,
             max_match: limits::MAX_MATCH,
             identity_cap: limits::IDENTITY_CAP,
+            required_columns: RequiredColumns::default(),
         }
     }
 
@@ -85,6 +88,11 @@ impl Request {
             return Err(option("--identity-cap", "it must be at least 1"));
         }
         self.window_start().map(|_| ())
+    }
+
+    /// Whether the request leaves the rows and clears values in them.
+    pub fn clears(&self) -> bool {
+        self.kind == Kind::Delete && self.disclosure != Disclosure::Data
     }
 
     /// The first instant of the window that the request covers, or `None` when it covers

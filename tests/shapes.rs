@@ -15,10 +15,9 @@ use efface::request::subjects::Subjects;
 use efface::{Config, DeleteOptions, Disk, Engine, EngineOptions, Request};
 use generated::{Shape, SubjectType};
 use oracle::Contents;
-use oracle::bounds::check_page_index;
+use oracle::bounds::{check_page_index, check_statistics};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::file::statistics::Statistics;
 use proptest::prelude::*;
 
 fn engine(dir: &Path, subject: SubjectType) -> Engine {
@@ -68,58 +67,6 @@ fn victims(shape: &Shape) -> Vec<BTreeSet<usize>> {
         ids.iter().enumerate().filter_map(is_wanted).collect()
     };
     shape.ids().iter().map(of_shard).collect()
-}
-
-/// Bounds hold for every value and are attained, null counts are those of the values.
-fn check_statistics(path: &Path, contents: &Contents) {
-    let reader = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
-    for (number, group) in contents.row_groups.iter().enumerate() {
-        for (leaf, rows) in group.leaves.iter().enumerate() {
-            let meta = reader.metadata().row_group(number).column(leaf);
-            let Some(statistics) = meta.statistics() else {
-                continue;
-            };
-            let cells = || rows.iter().flatten();
-            let nulls = cells().filter(|cell| cell.2.is_none()).count();
-            assert_eq!(
-                statistics.null_count_opt(),
-                Some(nulls as u64),
-                "{}",
-                meta.column_path()
-            );
-            let values: Vec<&Vec<u8>> = cells().filter_map(|cell| cell.2.as_ref()).collect();
-            let least = |of: &[i64]| (of.iter().min().copied(), of.iter().max().copied());
-            match statistics {
-                Statistics::Int64(found)
-                    if meta.column_descr().sort_order() == parquet::basic::SortOrder::SIGNED =>
-                {
-                    let of: Vec<i64> = values
-                        .iter()
-                        .map(|value| i64::from_le_bytes(value.as_slice().try_into().unwrap()))
-                        .collect();
-                    assert_eq!(
-                        (found.min_opt().copied(), found.max_opt().copied()),
-                        least(&of)
-                    );
-                }
-                Statistics::ByteArray(_) => {
-                    let (min, max) = (statistics.min_bytes_opt(), statistics.max_bytes_opt());
-                    let exact = (
-                        values.iter().min().map(|v| v.as_slice()),
-                        values.iter().max().map(|v| v.as_slice()),
-                    );
-                    if statistics.min_is_exact() {
-                        assert_eq!(min, exact.0, "{}", meta.column_path());
-                    }
-                    if statistics.max_is_exact() {
-                        assert_eq!(max, exact.1, "{}", meta.column_path());
-                    }
-                    assert!(min <= exact.0 && max >= exact.1, "{}", meta.column_path());
-                }
-                _ => {}
-            }
-        }
-    }
 }
 
 /// What a file has besides its rows: bloom filters and page index, by row group and leaf.

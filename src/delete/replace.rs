@@ -1,4 +1,4 @@
-//! Replacing shards, one after the other.
+//! Replacing shards by what a delete leaves of them, one after the other.
 //!
 //! ```text
 //!   shard n:      write ──> sync ──> read back, check ──> still as it was? ──> rename over, sync directory
@@ -26,8 +26,10 @@ use crate::parquet_bytes::footer::{Chunk, Footer};
 use crate::parquet_bytes::page_walk::PageWalk;
 use crate::plan::ShardPlan;
 use crate::plan::search;
+use crate::request::Request;
 use crate::shard::Shard;
-use crate::shard::rewrite::{RewriteOptions, RewriteReport, rewrite};
+use crate::shard::clear::Clearing;
+use crate::shard::rewrite::{RewriteOptions, RewriteReport, clear, is_clear, rewrite};
 use crate::shard::select::{Wanted, select};
 use crate::storage::{FileInfo, Sink, temporary_name};
 
@@ -36,9 +38,10 @@ const ATTEMPTS_MAX: usize = 5;
 /// Bytes that one read of a walk over headers asks for.
 const HEADER_READ_BYTES: u64 = 512;
 
-/// Replaces shards by what is left of them without the rows of the wanted ids.
+/// Replaces shards by what is left of them without the rows of the wanted ids, or with values cleared in those.
 pub(super) struct Replacer<'a> {
     pub(super) dataset: &'a Dataset,
+    pub(super) request: &'a Request,
     pub(super) wanted: &'a Wanted,
     pub(super) options: RewriteOptions,
 }
@@ -49,6 +52,8 @@ pub(super) struct Replaced {
     pub(super) report: RewriteReport,
     /// It had no rows left and was removed.
     pub(super) is_gone: bool,
+    /// A new one is in its place.
+    pub(super) is_new: bool,
 }
 
 /// A new shard beside the old one.
@@ -57,7 +62,10 @@ struct Written {
     shard: Shard,
     /// What was known of its file before it was opened.
     info: Option<FileInfo>,
-    rows: u64,
+    /// The rows that go, or that lose values.
+    rows: RoaringBitmap,
+    /// How they lose values, if they stay.
+    clearing: Option<Clearing>,
     temporary: String,
     report: RewriteReport,
 }
@@ -108,7 +116,7 @@ impl Replacer<'_> {
         let info = self.dataset.storage.info(&planned.path)?;
         let shard = self.dataset.open(&planned.path)?;
         if shard.footer.hash == planned.footer_hash {
-            self.write(shard, info, &planned.rows).map(Some)
+            self.write(shard, info, planned.rows.clone())
         } else {
             self.write_from_new_content(shard, info)
         }
@@ -122,37 +130,48 @@ impl Replacer<'_> {
     ) -> Result<Option<(Written, Box<dyn Sink>)>> {
         let all = (0..).take(shard.footer.row_groups().len()).collect();
         let found = search::in_shard(self.dataset, &shard, all, self.wanted, None)?;
-        let rows = found.selection.rows;
-        if rows.is_empty() {
+        if found.rows.is_empty() {
             return Ok(None);
         }
-        self.write(shard, info, &rows).map(Some)
+        self.write(shard, info, found.rows)
     }
 
-    /// Writes the shard without `rows` beside it.
+    /// Writes what is left of the shard beside it; `None` when nothing goes from it.
     fn write(
         &self,
         shard: Shard,
         info: Option<FileInfo>,
-        rows: &RoaringBitmap,
-    ) -> Result<(Written, Box<dyn Sink>)> {
+        rows: RoaringBitmap,
+    ) -> Result<Option<(Written, Box<dyn Sink>)>> {
+        let clearing = self.request.clears();
+        let clearing = clearing
+            .then(|| self.dataset.clearing(&shard, self.request))
+            .transpose()?;
         let temporary = temporary_name(&shard.path);
         let write = || {
             let storage = &self.dataset.storage;
             let mut sink = storage.create(&temporary, Some(&shard.path))?;
-            let report = rewrite(&shard, rows, &mut *sink, &self.options)?;
+            let report = match &clearing {
+                Some(clearing) => clear(&shard, &rows, clearing, &mut *sink, &self.options)?,
+                None => rewrite(&shard, &rows, &mut *sink, &self.options)?,
+            };
             Ok((report, sink))
         };
         match write() {
+            Ok((report, _)) if report.rows_removed == 0 && report.pages_rewritten == 0 => {
+                self.dataset.storage.remove(&temporary)?;
+                Ok(None)
+            }
             Ok((report, sink)) => {
                 let written = Written {
                     shard,
                     info,
-                    rows: rows.len(),
+                    rows,
+                    clearing,
                     temporary,
                     report,
                 };
-                Ok((written, sink))
+                Ok(Some((written, sink)))
             }
             Err(error) => {
                 self.discard(&temporary);
@@ -183,6 +202,7 @@ impl Replacer<'_> {
                     return Ok(Replaced {
                         report: written.report,
                         is_gone,
+                        is_new: !is_gone,
                     });
                 }
                 Ok(None) => self.dataset.storage.remove(&written.temporary)?,
@@ -217,7 +237,7 @@ impl Replacer<'_> {
         if !hash.is_ok_and(|hash| hash == written.shard.footer.hash) {
             return Ok(None);
         }
-        let is_gone = written.rows == written.shard.footer.rows()
+        let is_gone = written.report.rows_removed == written.shard.footer.rows()
             && self.dataset.config.empty_shards == EmptyShards::Remove;
         if is_gone {
             storage.remove(path)?;
@@ -239,12 +259,21 @@ impl Replacer<'_> {
             .dataset
             .open(&written.temporary)
             .map_err(|error| failed(error.to_string()))?;
-        let expected = written.shard.footer.rows().saturating_sub(written.rows);
+        let removed = match written.clearing {
+            None => written.rows.len(),
+            Some(_) => 0,
+        };
+        let expected = written.shard.footer.rows().saturating_sub(removed);
         if new.footer.rows() != expected {
             let found = new.footer.rows();
             return Err(failed(format!("it has {found} rows instead of {expected}")));
         }
-        let columns = self.dataset.subject_columns(&new)?;
+        // What stays must be cleared, and nobody's row may be left otherwise.
+        let columns = match &written.clearing {
+            None => self.dataset.subject_columns(&new)?,
+            Some(clearing) if is_clear(&new, &written.rows, clearing)? => Vec::new(),
+            Some(_) => return Err(failed("values to clear are still there".to_owned())),
+        };
         let fresh = &written.report.new_ranges;
         let groups = new.footer.row_groups();
         (0_u32..)

@@ -10,15 +10,22 @@
 //!
 //! An orphan is never overwritten with a copy of another entry: readers take entries to be distinct.
 
+use std::collections::HashMap;
+
 use parquet::basic::Encoding;
 
 use super::values::PageValues;
+use crate::error::FormatError;
 
 /// The entries of a dictionary page.
 #[derive(Debug)]
 pub struct Dictionary {
     entries: PageValues,
     is_sorted: bool,
+    /// Entries of the page; behind them are those that were added.
+    original: usize,
+    /// Places by value, once an entry was to be added.
+    places: Option<HashMap<Vec<u8>, u32>>,
 }
 
 /// What becomes of a dictionary that loses entries.
@@ -42,7 +49,43 @@ impl Shrunk {
 impl Dictionary {
     /// A dictionary of decoded entries.
     pub fn new(entries: PageValues, is_sorted: bool) -> Self {
-        Self { entries, is_sorted }
+        Self {
+            original: entries.count(),
+            entries,
+            is_sorted,
+            places: None,
+        }
+    }
+
+    /// The place of `value`, which is added if it is not there yet.
+    ///
+    /// # Errors
+    /// When the dictionary would be too long.
+    pub fn place_of(&mut self, value: &[u8]) -> Result<u32, FormatError> {
+        let entries = &mut self.entries;
+        let places = self.places.get_or_insert_with(|| {
+            let all = (0..).take(entries.count());
+            all.filter_map(|at| Some((entries.get(at as usize)?.to_vec(), at)))
+                .collect()
+        });
+        if let Some(place) = places.get(value) {
+            return Ok(*place);
+        }
+        let place = u32::try_from(entries.push(value)?).unwrap_or(u32::MAX);
+        places.insert(value.to_vec(), place);
+        // Nobody would look for the right place.
+        self.is_sorted = false;
+        Ok(place)
+    }
+
+    /// Whether entries were added.
+    pub fn is_extended(&self) -> bool {
+        self.len() > self.original
+    }
+
+    /// Whether the entries are in ascending order, as far as the page says so and nothing was added.
+    pub fn is_sorted(&self) -> bool {
+        self.is_sorted
     }
 
     /// How many entries there are.

@@ -172,6 +172,8 @@ enum Likeness {
     None,
     Cut,
     Whole,
+    /// More than any value that stays can make up for.
+    Beyond,
 }
 
 impl Bound {
@@ -216,6 +218,26 @@ impl Bound {
             Some(_) => Likeness::None,
         };
         self.gone = self.gone.max(likeness);
+    }
+
+    /// Sees a value that is new, and that the bound may not hold for.
+    pub fn admit(&mut self, value: &[u8]) {
+        let Some(order) = self.order else {
+            self.gone = Likeness::Beyond;
+            return;
+        };
+        if !order.counts(value) {
+            return;
+        }
+        let comparison = order.compare(value, &self.bytes);
+        let is_outside = if self.is_max {
+            comparison.is_gt()
+        } else {
+            comparison.is_lt()
+        };
+        if is_outside || !order.counts(&self.bytes) {
+            self.gone = Likeness::Beyond;
+        }
     }
 
     /// Sees a value that stays.

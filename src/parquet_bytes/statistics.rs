@@ -1,5 +1,5 @@
-//! `Statistics` and `SizeStatistics` after some values went: what may stay, stays; what may stem from them
-//! is made anew from the values that are left, or goes.
+//! `Statistics` and `SizeStatistics` after some values went or became others: what may stay, stays; what may
+//! stem from those that went is made anew from the values that are left, or goes.
 
 use super::footer::statistics as field;
 use super::order::{Bound, Extremes, ValueOrder, cut_max, cut_min};
@@ -100,49 +100,46 @@ pub fn cut(bytes: &mut Vec<u8>, order: ValueOrder, is_max: bool, replaced: &Boun
     }
 }
 
-/// Takes `gone` off a count, which goes itself when it was less than that.
-pub fn subtract(tree: &mut Struct, id: i16, gone: u64) {
-    let left = tree.i64(id).and_then(|count| subtracted(count, gone));
+/// Changes a count, which goes when that makes it negative.
+pub fn change(tree: &mut Struct, id: i16, by: i64) {
+    let left = tree.i64(id).and_then(|count| changed(count, by));
     tree.set_or_remove(id, left.map(Value::I64));
 }
 
-/// `count - gone`, if that is not negative. A count that is negative to begin with means that it isn't known,
+/// `count + by`, if that is not negative. A count that is negative to begin with means that it isn't known,
 /// and stays so.
-pub fn subtracted(count: i64, gone: u64) -> Option<i64> {
+pub fn changed(count: i64, by: i64) -> Option<i64> {
     if count < 0 {
         return Some(count);
     }
-    i64::try_from(gone)
-        .ok()
-        .and_then(|gone| count.checked_sub(gone))
-        .filter(|left| *left >= 0)
+    count.checked_add(by).filter(|left| *left >= 0)
 }
 
-/// `histogram - gone`, level by level, if none of it is negative.
-pub fn histogram_without(histogram: &[i64], gone: &[u64]) -> Option<Vec<i64>> {
+/// `histogram + by`, level by level, if none of it is negative.
+pub fn histogram_changed(histogram: &[i64], by: &[i64]) -> Option<Vec<i64>> {
     histogram
         .iter()
         .enumerate()
-        .map(|(level, count)| subtracted(*count, gone.get(level).copied().unwrap_or(0)))
+        .map(|(level, count)| changed(*count, by.get(level).copied().unwrap_or(0)))
         .collect()
 }
 
-/// Takes what went off a `SizeStatistics`; `None` when it was wrong to begin with.
-pub fn sizes_without(
+/// A `SizeStatistics` with what changed; `None` when it was wrong to begin with.
+pub fn sizes_changed(
     sizes: &Struct,
-    data_bytes: u64,
-    repetition: &[u64],
-    definition: &[u64],
+    data_bytes: i64,
+    repetition: &[i64],
+    definition: &[i64],
 ) -> Option<Struct> {
     const UNENCODED: i16 = 1;
     let mut left = sizes.clone();
     if let Some(bytes) = sizes.i64(UNENCODED) {
-        left.set(UNENCODED, Value::I64(subtracted(bytes, data_bytes)?));
+        left.set(UNENCODED, Value::I64(changed(bytes, data_bytes)?));
     }
-    for (id, gone) in [(2, repetition), (3, definition)] {
+    for (id, by) in [(2, repetition), (3, definition)] {
         if let Some(levels) = sizes.list(id) {
             let levels: Vec<i64> = levels.i64s().collect();
-            let levels = histogram_without(&levels, gone)?;
+            let levels = histogram_changed(&levels, by)?;
             left.set(id, Value::List(List::of_i64(levels)));
         }
     }

@@ -25,7 +25,7 @@ use crate::error::FormatError;
 
 type Result<T> = std::result::Result<T, FormatError>;
 
-/// Values by their places in the page: ascending ranges that lie apart.
+/// Values by their places among those of the page; they are shown and written in this order.
 pub type Ranges = [Range<usize>];
 
 /// The physical type of a column.
@@ -65,6 +65,8 @@ pub struct PageValues {
     count: usize,
     blocks: Blocks,
     physical: Physical,
+    /// Whether dictionary indices were added, which may need more bits.
+    is_extended: bool,
 }
 
 #[derive(Debug)]
@@ -105,7 +107,51 @@ impl PageValues {
             count,
             blocks,
             physical,
+            is_extended: false,
         })
+    }
+
+    /// Adds a value (as `PLAIN` has it, without a length) behind the others and returns its place; not to a
+    /// page of indices.
+    ///
+    /// # Errors
+    /// When the page would be too long.
+    pub fn push(&mut self, value: &[u8]) -> Result<usize> {
+        let place = self.count;
+        match &mut self.layout {
+            Layout::Fixed(start) => {
+                // Behind the values there may be bytes that are none.
+                self.bytes.truncate(*start + place * self.physical.width);
+                self.bytes.extend_from_slice(value);
+            }
+            Layout::Spans(spans) => {
+                let narrow = |at: usize| {
+                    u32::try_from(at).map_err(|_| FormatError::Unsupported {
+                        feature: "a page of more than 4 GiB".into(),
+                    })
+                };
+                let len = narrow(value.len())?;
+                let from = self.bytes.len() + 4;
+                spans.push((narrow(from)?, narrow(from + value.len())?));
+                self.bytes.extend_from_slice(&len.to_le_bytes());
+                self.bytes.extend_from_slice(value);
+            }
+            Layout::Booleans(values) => values.push(value.first().copied().unwrap_or(0).into()),
+            Layout::Indices { .. } => {}
+        }
+        self.count += 1;
+        Ok(place)
+    }
+
+    /// Adds an index behind the others and returns its place; just to a page of indices.
+    pub fn push_index(&mut self, index: u32) -> usize {
+        let place = self.count;
+        if let Layout::Indices { indices, .. } = &mut self.layout {
+            indices.push(index);
+            self.count += 1;
+            self.is_extended = true;
+        }
+        place
     }
 
     /// How many there are.
@@ -209,8 +255,13 @@ impl PageValues {
                         *index = remap.get(*index as usize).copied().unwrap_or(*index);
                     }
                 }
-                out.push(*width);
-                rle::encode(&left, *width, out);
+                let mut width = *width;
+                if self.is_extended {
+                    let most = left.iter().copied().max().unwrap_or(0);
+                    width = width.max(u8::try_from(u32::BITS - most.leading_zeros()).unwrap_or(0));
+                }
+                out.push(width);
+                rle::encode(&left, width, out);
             }
             Layout::Booleans(values) => {
                 let left: Vec<u32> = ranges()

@@ -20,8 +20,10 @@ use crate::index::Index;
 use crate::index::manifest::ShardEntry;
 use crate::parquet_bytes::footer::Chunk;
 use crate::parquet_bytes::page_walk::PageWalk;
-use crate::request::Request;
+use crate::request::{Disclosure, Request};
 use crate::shard::Shard;
+use crate::shard::clear::Clearing;
+use crate::shard::schema::{column_names, find};
 use crate::shard::select::{Selection, Wanted, select};
 use crate::storage::FileInfo;
 use crate::subject::SubjectHash;
@@ -74,15 +76,27 @@ pub(crate) fn plan(
         .filter(|candidate| !candidate.row_groups.is_empty())
         .collect();
     dataset.observer.begin("selecting", candidates.len() as u64);
-    let selected: Vec<SelectedShard> = candidates
+    let selected: Vec<(SelectedShard, Vec<Unknown>)> = candidates
         .into_par_iter()
         .map(|candidate| {
             let shard = dataset.open(&candidate.path)?;
-            let selected = in_shard(dataset, &shard, candidate.row_groups, &wanted, window)?;
+            let selection = in_shard(dataset, &shard, candidate.row_groups, &wanted, window)?;
+            let clearing = (request.clears() && !selection.rows.is_empty())
+                .then(|| dataset.clearing(&shard, request))
+                .transpose()?;
+            let selected = priced(&shard, selection, clearing.as_ref())?;
             dataset.observer.advance(1);
-            Ok(selected)
+            let unknown = match &clearing {
+                Some(clearing) => unknown_columns(dataset, &shard, clearing),
+                None => Vec::new(),
+            };
+            Ok((selected, unknown))
         })
         .collect::<Result<_>>()?;
+    if request.clears() && request.disclosure == Disclosure::Sources {
+        refuse_unknown_columns(dataset, &selected)?;
+    }
+    let selected = selected.into_iter().map(|(shard, _)| shard).collect();
     dataset.observer.end();
     let subjects: Vec<KnownSubject> = expansion
         .covers
@@ -102,6 +116,45 @@ pub(crate) fn plan(
     ))
 }
 
+/// A configured column that a shard lacks, with its role.
+type Unknown = (&'static str, String);
+
+/// The configured sources that are no column, and can be no key, of `shard`, and the JSON columns that it lacks.
+fn unknown_columns(dataset: &Dataset, shard: &Shard, clearing: &Clearing) -> Vec<Unknown> {
+    let schema = shard.footer.schema();
+    let sources = dataset.config.source.iter();
+    let json = dataset.config.json_column.iter();
+    let sources = sources.filter(|name| !clearing.knows(name));
+    let json = json.filter(|name| find(schema, name).is_none());
+    sources
+        .map(|name| ("source", name.clone()))
+        .chain(json.map(|name| ("JSON", name.clone())))
+        .collect()
+}
+
+/// A configured column that no shard with matching rows has is a misspelt one.
+fn refuse_unknown_columns(
+    dataset: &Dataset,
+    selected: &[(SelectedShard, Vec<Unknown>)],
+) -> Result<()> {
+    let is_hit = |shard: &&(SelectedShard, Vec<Unknown>)| !shard.0.selection.rows.is_empty();
+    let mut hit = selected.iter().filter(is_hit);
+    let Some((first, unknown)) = hit.next() else {
+        return Ok(());
+    };
+    let mut unknown: Vec<&Unknown> = unknown.iter().collect();
+    hit.for_each(|(_, others)| unknown.retain(|name| others.contains(name)));
+    match unknown.first() {
+        None => Ok(()),
+        Some((role, column)) => Err(Error::MissingColumn {
+            path: first.path.clone(),
+            role,
+            column: column.clone(),
+            columns: column_names(dataset.open(&first.path)?.footer.schema()),
+        }),
+    }
+}
+
 /// The rows of one shard, looking just into the row groups `groups`.
 pub(crate) fn in_shard(
     dataset: &Dataset,
@@ -109,7 +162,7 @@ pub(crate) fn in_shard(
     groups: Vec<u32>,
     wanted: &Wanted,
     window: Option<Timestamp>,
-) -> Result<SelectedShard> {
+) -> Result<Selection> {
     let columns = dataset.subject_columns(shard)?;
     dataset.check_roles(shard, window.is_some())?;
     let time = match window {
@@ -121,7 +174,16 @@ pub(crate) fn in_shard(
         .into_par_iter()
         .map(|group| select(shard, [group], &columns, wanted, window))
         .collect::<Result<_>>()?;
-    let selection = Selection::union(selections);
+    Ok(Selection::union(selections))
+}
+
+/// A selection with what it costs: to rewrite the shard without its rows, or with values of some columns
+/// cleared in them.
+fn priced(
+    shard: &Shard,
+    selection: Selection,
+    clearing: Option<&Clearing>,
+) -> Result<SelectedShard> {
     let touched = touched_row_groups(shard, &selection);
     let (mut pages, mut bytes) = (0, 0);
     let bases = shard.row_bases();
@@ -131,7 +193,11 @@ pub(crate) fn in_shard(
         else {
             continue;
         };
-        for (chunk, descriptor) in group.chunks.iter().zip(shard.footer.schema().columns()) {
+        let columns = shard.footer.schema().columns();
+        for (leaf, (chunk, descriptor)) in group.chunks.iter().zip(columns).enumerate() {
+            if clearing.is_some_and(|clearing| clearing.action(leaf).is_none()) {
+                continue;
+            }
             let is_flat = descriptor.max_rep_level() == 0;
             let cost = touched_pages(shard, chunk, is_flat, *base, &selection.rows)?;
             pages += cost.0;

@@ -118,6 +118,18 @@ choice! {
     }
 }
 
+choice! {
+    /// What becomes of a column that must be cleared but can't hold null.
+    #[derive(Default)]
+    RequiredColumns ("--required-columns") {
+        /// The request is refused.
+        #[default]
+        Refuse = "refuse",
+        /// It gets the empty value of its type: 0, false, no text, bytes of 0.
+        Default = "default",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +155,7 @@ mod tests {
         read_back(Disclosure::ALL);
         read_back(Identity::ALL);
         read_back(Unknown::ALL);
+        read_back(RequiredColumns::ALL);
     }
 
     #[test]

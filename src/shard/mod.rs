@@ -9,7 +9,8 @@
 //!
 //! * [`schema`]: columns by name; [`roles`]: what a column is for, and whether its type can be that
 //! * [`ids`], [`select`], [`time`]: finding rows
-//! * [`chunk`], [`rewrite`]: dropping them
+//! * [`chunk`], [`rewrite`]: dropping them, or clearing values in them
+//! * [`clear`], [`sources`], [`json`]: which values are cleared
 //! * [`residue`]: is a value left anywhere in the file
 
 use std::sync::Arc;
@@ -19,7 +20,9 @@ use crate::parquet_bytes::footer::Footer;
 use crate::storage::{ReadAt, Storage};
 
 pub mod chunk;
+pub mod clear;
 pub mod ids;
+pub mod json;
 mod output;
 pub mod residue;
 pub mod rewrite;
@@ -27,6 +30,7 @@ pub mod roles;
 pub mod schema;
 pub mod select;
 mod shared;
+pub mod sources;
 pub mod time;
 
 /// An open shard: its bytes and its footer, which has been checked.

@@ -48,6 +48,8 @@ struct Group {
     written: usize,
     /// Pages that were made anew.
     pages: u64,
+    /// By column: whether it has such pages.
+    changed: Vec<bool>,
     blooms: Vec<Bloom>,
     compressed: u64,
     uncompressed: u64,
@@ -179,6 +181,7 @@ impl<'a> Output<'a> {
             chunks,
             written: 0,
             pages: 0,
+            changed: Vec::new(),
             blooms: Vec::new(),
             compressed: 0,
             uncompressed: 0,
@@ -199,6 +202,11 @@ impl<'a> Output<'a> {
         group.uncompressed += new.uncompressed;
         group.written += 1;
         group.pages += new.pages_rewritten;
+        group.changed.push(new.pages_rewritten > 0);
+        let is_cleared = matches!(self.fates.get(task.group), Some(Fate::Cleared(_)));
+        if is_cleared {
+            self.report.values_cleared += new.values_gone;
+        }
         let delta = i64::try_from(at).unwrap_or(i64::MAX);
         if let Some(tree) = group.chunks.get_mut(task.leaf) {
             if tree
@@ -235,6 +243,7 @@ impl<'a> Output<'a> {
             compressed,
             uncompressed,
             pages,
+            changed,
             ..
         } = group;
         for (tree, bloom) in chunks.iter_mut().zip(blooms) {
@@ -261,6 +270,9 @@ impl<'a> Output<'a> {
         tree.set(row_group::TOTAL_BYTE_SIZE, int64(uncompressed));
         if tree.get(row_group::TOTAL_COMPRESSED_SIZE).is_some() {
             tree.set(row_group::TOTAL_COMPRESSED_SIZE, int64(compressed));
+        }
+        if matches!(self.fates.get(position), Some(Fate::Cleared(_))) {
+            cut_sorting(&mut tree, &changed);
         }
         set_file_offset(&mut tree, &chunks);
         self.push(tree, chunks);
@@ -377,7 +389,7 @@ impl<'a> Output<'a> {
             int64(self.shard.footer.rows() - self.report.rows_removed),
         );
         tree.set(file::ROW_GROUPS, Value::List(List::of_structs(groups)));
-        if self.report.rows_removed > 0 {
+        if self.report.rows_removed + self.report.values_cleared > 0 {
             self.report.dropped_key_values = drop_record_keys(&mut tree);
         }
         let mut footer = tree.to_bytes();
@@ -444,6 +456,27 @@ fn set_file_offset(group: &mut Struct, chunks: &[Struct]) {
         })
         .min();
     group.set_or_remove(row_group::FILE_OFFSET, first.map(Value::I64));
+}
+
+/// Rows whose values of a column changed are no longer sorted by it, nor by those that come after it.
+fn cut_sorting(group: &mut Struct, changed: &[bool]) {
+    const COLUMN: i16 = 1;
+    let Some(sorting) = group.list_mut(row_group::SORTING_COLUMNS) else {
+        return;
+    };
+    let is_changed = |column: &Value| {
+        let Value::Struct(column) = column else {
+            return false;
+        };
+        let column = column.i32(COLUMN).and_then(|at| usize::try_from(at).ok());
+        column.is_none_or(|at| changed.get(at).copied().unwrap_or(true))
+    };
+    if let Some(first) = sorting.items.iter().position(is_changed) {
+        sorting.items.truncate(first);
+        if first == 0 {
+            group.remove(row_group::SORTING_COLUMNS);
+        }
+    }
 }
 
 /// Removes the key-values that hold record keys and returns their keys.

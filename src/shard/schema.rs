@@ -89,13 +89,13 @@ fn only_leaf(mut node: &Type, mut names: Vec<String>) -> Option<Vec<String>> {
     Some(names)
 }
 
-fn is_list(node: &Type) -> bool {
+pub(super) fn is_list(node: &Type) -> bool {
     let info = node.get_basic_info();
     info.converted_type() == ConvertedType::LIST
         || info.logical_type_ref() == Some(&LogicalType::List)
 }
 
-fn is_map(node: &Type) -> bool {
+pub(super) fn is_map(node: &Type) -> bool {
     let info = node.get_basic_info();
     matches!(
         info.converted_type(),

@@ -11,7 +11,8 @@ use std::ops::Range;
 
 use super::Shard;
 use super::chunk::{Source, Tools, has_orphans};
-use super::rewrite::Fate;
+use super::clear::Clearing;
+use super::rewrite::{Fate, with_erasure};
 use crate::error::FormatError;
 use crate::parquet_bytes::footer::{column, meta_data};
 use crate::parquet_bytes::page_index::read_bytes;
@@ -19,11 +20,18 @@ use crate::parquet_bytes::page_index::read_bytes;
 type Result<T> = std::result::Result<T, FormatError>;
 
 /// The chunks (row group, leaf) whose dictionary must lose what nothing refers to, besides what the rows
-/// that go leave behind.
-pub(super) fn to_scrub(shard: &Shard, fates: &[Fate]) -> Result<BTreeSet<(usize, usize)>> {
+/// or values that go leave behind.
+pub(super) fn to_scrub(
+    shard: &Shard,
+    fates: &[Fate],
+    clearing: Option<&Clearing>,
+) -> Result<BTreeSet<(usize, usize)>> {
     let mut found = BTreeSet::new();
     let mut tools = Tools::default();
     for leaf in 0..shard.footer.schema().num_columns() {
+        if clearing.is_some_and(|clearing| clearing.action(leaf).is_none()) {
+            continue;
+        }
         let mut by_len: BTreeMap<u64, Vec<(usize, Range<u64>)>> = BTreeMap::new();
         for group in 0..fates.len() {
             if let Some(range) = dictionary(shard, group, leaf) {
@@ -54,7 +62,7 @@ pub(super) fn to_scrub(shard: &Shard, fates: &[Fate]) -> Result<BTreeSet<(usize,
                     continue;
                 }
                 for group in sharing.iter().filter(|group| is_touched(**group)) {
-                    if loses_entries(shard, *group, leaf, fates, &mut tools)? {
+                    if loses_entries(shard, *group, leaf, fates, clearing, &mut tools)? {
                         found.extend(sharing.iter().map(|group| (*group, leaf)));
                         break;
                     }
@@ -86,14 +94,22 @@ fn loses_entries(
     group: usize,
     leaf: usize,
     fates: &[Fate],
+    clearing: Option<&Clearing>,
     tools: &mut Tools,
 ) -> Result<bool> {
-    let Some(Fate::Without(dropped)) = fates.get(group) else {
+    let Some(Fate::Without(rows) | Fate::Cleared(rows)) = fates.get(group) else {
         // It goes as a whole, with every entry that it refers to.
         return Ok(true);
     };
-    match Source::of(shard, group, leaf) {
-        Some(source) => has_orphans(&source, dropped, tools),
-        None => Ok(false),
-    }
+    let Some(source) = Source::of(shard, group, leaf) else {
+        return Ok(false);
+    };
+    with_erasure(
+        shard,
+        (group, leaf),
+        rows,
+        clearing,
+        tools,
+        |erasure, tools| has_orphans(&source, erasure, tools),
+    )
 }

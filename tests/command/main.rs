@@ -6,12 +6,14 @@
 //! * [`requests`]: what the ids of a request may look like, and what they cover;
 //! * [`answers`]: what the commands print when all is well;
 //! * [`outputs`]: where the rows of an export go;
-//! * [`remains`]: what a delete leaves behind.
+//! * [`remains`]: what a delete leaves behind;
+//! * [`clears`]: deletes that clear values and leave the rows.
 //!
 //! Every subject id of these tests holds [`lake::MARK`], and every run checks that none is printed.
 
 mod answers;
 mod bad_datasets;
+mod clears;
 mod lake;
 mod outputs;
 mod refusals;

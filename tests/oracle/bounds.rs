@@ -6,8 +6,10 @@ use std::path::Path;
 use parquet::basic::SortOrder;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::statistics::Statistics;
 
-use super::Contents;
+use super::{Cell, Contents};
 
 /// Checks every page of every chunk that has a column index; says how many pages that were.
 pub(crate) fn check_page_index(path: &Path, contents: &Contents) -> usize {
@@ -112,5 +114,90 @@ fn check_bounds(
             }
         }
         _ => {}
+    }
+}
+
+/// Bounds hold for every value and are attained, null counts are those of the values.
+pub(crate) fn check_statistics(path: &Path, contents: &Contents) {
+    let reader = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
+    for (number, group) in contents.row_groups.iter().enumerate() {
+        for (leaf, rows) in group.leaves.iter().enumerate() {
+            let meta = reader.metadata().row_group(number).column(leaf);
+            check_sizes(meta, rows);
+            let Some(statistics) = meta.statistics() else {
+                continue;
+            };
+            let cells = || rows.iter().flatten();
+            let nulls = cells().filter(|cell| cell.2.is_none()).count();
+            assert_eq!(
+                statistics.null_count_opt(),
+                Some(nulls as u64),
+                "{}",
+                meta.column_path()
+            );
+            let values: Vec<&Vec<u8>> = cells().filter_map(|cell| cell.2.as_ref()).collect();
+            let least = |of: &[i64]| (of.iter().min().copied(), of.iter().max().copied());
+            match statistics {
+                Statistics::Int64(found)
+                    if meta.column_descr().sort_order() == SortOrder::SIGNED =>
+                {
+                    let of: Vec<i64> = values
+                        .iter()
+                        .map(|value| i64::from_le_bytes(value.as_slice().try_into().unwrap()))
+                        .collect();
+                    assert_eq!(
+                        (found.min_opt().copied(), found.max_opt().copied()),
+                        least(&of)
+                    );
+                }
+                Statistics::ByteArray(_) => {
+                    let (min, max) = (statistics.min_bytes_opt(), statistics.max_bytes_opt());
+                    let exact = (
+                        values.iter().min().map(|v| v.as_slice()),
+                        values.iter().max().map(|v| v.as_slice()),
+                    );
+                    if statistics.min_is_exact() {
+                        assert_eq!(min, exact.0, "{}", meta.column_path());
+                    }
+                    if statistics.max_is_exact() {
+                        assert_eq!(max, exact.1, "{}", meta.column_path());
+                    }
+                    assert!(min <= exact.0 && max >= exact.1, "{}", meta.column_path());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Bytes and levels are counted right, where they are.
+fn check_sizes(meta: &ColumnChunkMetaData, rows: &[Vec<Cell>]) {
+    let what = meta.column_path();
+    if let Some(bytes) = meta.unencoded_byte_array_data_bytes() {
+        let values = rows.iter().flatten().filter_map(|cell| cell.2.as_ref());
+        let found: usize = values.map(Vec::len).sum();
+        assert_eq!(bytes, i64::try_from(found).unwrap(), "{what}");
+    }
+    let levels = [
+        meta.repetition_level_histogram(),
+        meta.definition_level_histogram(),
+    ];
+    for (is_definition, histogram) in [false, true].into_iter().zip(levels) {
+        let level = |cell: &Cell| if is_definition { cell.1 } else { cell.0 };
+        for (at, count) in histogram
+            .iter()
+            .flat_map(|histogram| histogram.values())
+            .enumerate()
+        {
+            let found = rows
+                .iter()
+                .flatten()
+                .filter(|cell| usize::try_from(level(cell)) == Ok(at));
+            assert_eq!(
+                *count,
+                i64::try_from(found.count()).unwrap(),
+                "{what}, level {at}"
+            );
+        }
     }
 }

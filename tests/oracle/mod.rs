@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod bounds;
+pub(crate) mod bytes;
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -16,7 +16,7 @@ use clap::{ArgGroup, Parser, Subcommand};
 use efface::config::{Config, EmptyShards};
 use efface::export::sink::Format;
 use efface::limits;
-use efface::request::{Disclosure, Identity, Kind, Regulation, Unknown};
+use efface::request::{Disclosure, Identity, Kind, Regulation, RequiredColumns, Unknown};
 use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::time::UnitName;
 use jiff::Timestamp;
@@ -208,7 +208,8 @@ pub(crate) struct RequestArgs {
     #[arg(long, default_value_t)]
     pub(crate) regulation: Regulation,
 
-    /// How much of the rows it is about: data (others are not carried out yet)
+    /// How much of the rows it is about: data; a delete may also clear categories (all columns but
+    /// subject and time) or sources (how the data was collected)
     #[arg(long, default_value_t)]
     pub(crate) disclosure: Disclosure,
 
@@ -252,13 +253,18 @@ pub(crate) struct Ids {
     pub(crate) ids: Option<PathBuf>,
 }
 
-/// The guard of a delete.
+/// The guards of a delete.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Request")]
 pub(crate) struct Guard {
     /// The part of the dataset's rows, from 0 to 1, that a delete may match
     #[arg(long, value_name = "FRACTION", default_value_t = limits::MAX_MATCH)]
     pub(crate) max_match: f64,
+
+    /// What becomes of columns that must be cleared but can't be null: refuse the request, or write the
+    /// type's empty value (default)
+    #[arg(long, value_name = "CHOICE", default_value_t)]
+    pub(crate) required_columns: RequiredColumns,
 }
 
 /// Numbers of rows, counted from 0.

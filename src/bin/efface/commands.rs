@@ -155,7 +155,12 @@ fn delete(
     let options = DeleteOptions { zstd_level };
     let expected = words.expected_plan.as_deref();
     let done = open(args, dataset)?.delete(&request, expected, &options)?;
-    Ok(report::delete(&done, tracking_id, started.elapsed()))
+    Ok(report::delete(
+        &done,
+        request.clears(),
+        tracking_id,
+        started.elapsed(),
+    ))
 }
 
 fn verify(args: &Args, dataset: &Dataset, ids: &Ids) -> Result<u8> {
@@ -236,10 +241,13 @@ fn configured(dataset: &Dataset) -> Result<(Arc<dyn Storage>, Config)> {
 
 /// The request that the options describe.
 fn asked(kind: Kind, words: &RequestArgs, guard: Option<&Guard>) -> Result<Request> {
-    if words.disclosure != Disclosure::Data {
+    if kind == Kind::Export && words.disclosure != Disclosure::Data {
         return Err(wrong(
             "--disclosure",
-            format!("{} is not carried out yet, only data is", words.disclosure),
+            format!(
+                "an export of {} is not carried out yet, only data is",
+                words.disclosure
+            ),
         ));
     }
     let subjects = ids::subjects(&words.ids)?;
@@ -256,6 +264,7 @@ fn asked(kind: Kind, words: &RequestArgs, guard: Option<&Guard>) -> Result<Reque
         unknown: words.unknown,
         since: words.since,
         max_match: guard.map_or(defaults.max_match, |guard| guard.max_match),
+        required_columns: guard.map_or(defaults.required_columns, |guard| guard.required_columns),
         ..defaults
     };
     request.check()?;

@@ -271,10 +271,16 @@ pub(crate) fn export(plan: &Plan, written: &Written, output: &Path, took: Durati
         .subjects(&plan.subjects, plan.left_out)
 }
 
-pub(crate) fn delete(done: &DeleteReport, tracking_id: Uuid, took: Duration) -> Report {
+pub(crate) fn delete(
+    done: &DeleteReport,
+    is_clearing: bool,
+    tracking_id: Uuid,
+    took: Duration,
+) -> Report {
     let json = json!({
         "tracking_id": tracking_id.to_string(),
         "rows_removed": done.rows_removed,
+        "values_cleared": done.values_cleared,
         "shards_rewritten": done.shards_rewritten,
         "shards_removed": done.shards_removed,
         "row_groups_rewritten": done.row_groups_rewritten,
@@ -286,15 +292,20 @@ pub(crate) fn delete(done: &DeleteReport, tracking_id: Uuid, took: Duration) -> 
         "left_out": done.left_out,
         "summaries_removed": done.summaries_removed,
         "dropped_key_values": done.dropped_key_values,
+        "partitions_left": done.partitions_left,
         "digest": done.digest,
         "subjects": subjects(&done.subjects),
         "seconds": took.as_secs_f64(),
     });
-    let headline = format!(
-        "Deleted {} ({})",
-        counted(done.rows_removed, "row", "rows"),
-        seconds(took)
-    );
+    let what = if is_clearing {
+        format!(
+            "Cleared {}",
+            counted(done.values_cleared, "value", "values")
+        )
+    } else {
+        format!("Deleted {}", counted(done.rows_removed, "row", "rows"))
+    };
+    let headline = format!("{what} ({})", seconds(took));
     Report::new(headline, json)
         .fact("tracking id", tracking_id.to_string())
         .fact(
@@ -322,6 +333,12 @@ pub(crate) fn delete(done: &DeleteReport, tracking_id: Uuid, took: Duration) -> 
             "alias rows",
             format!("{} removed", grouped(&done.alias_rows_removed)),
         )
+        .note_if(!done.partitions_left.is_empty(), || {
+            format!(
+                "left as they were, since they are directories: {}",
+                done.partitions_left.join(", ")
+            )
+        })
         .note_if(!done.summaries_removed.is_empty(), || {
             format!(
                 "removed, since they would have been stale: {}",

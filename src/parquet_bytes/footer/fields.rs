@@ -15,6 +15,7 @@ pub mod row_group {
     pub const COLUMNS: i16 = 1;
     pub const TOTAL_BYTE_SIZE: i16 = 2;
     pub const NUM_ROWS: i16 = 3;
+    pub const SORTING_COLUMNS: i16 = 4;
     pub const FILE_OFFSET: i16 = 5;
     pub const TOTAL_COMPRESSED_SIZE: i16 = 6;
     pub const ORDINAL: i16 = 7;

@@ -1,8 +1,9 @@
-//! Which entries of a chunk's dictionary only rows that go refer to, and the dictionary without them.
+//! Which entries of a chunk's dictionary only what goes refers to, and the dictionary without them.
 //!
 //! The entries that those rows refer to are looked for in what is left: first of the pages that lose rows,
 //! then of the others, until each has been met again. Those that never are met are orphans.
 
+use super::erasure::Erasure;
 use super::page::{NewPage, OpenPage, Tools};
 use super::reader::outside;
 use super::survey::PageAt;
@@ -12,7 +13,7 @@ use crate::parquet_bytes::dictionary::{Dictionary, Shrunk};
 use crate::parquet_bytes::page::PageKind;
 use crate::parquet_bytes::values::{PageValues, Physical};
 
-/// The dictionary of a chunk that loses rows.
+/// The dictionary of a chunk that loses something.
 #[derive(Default)]
 pub(super) struct DictionaryEdit {
     dictionary: Option<Dictionary>,
@@ -21,6 +22,8 @@ pub(super) struct DictionaryEdit {
     cache: Vec<Option<OpenPage>>,
     /// By page: the largest index that stays.
     max_index: Vec<Option<u32>>,
+    /// Entries that nothing refers to any more were found.
+    has_orphans: bool,
     /// Whether a page that uses the dictionary is left.
     is_used: bool,
 }
@@ -36,12 +39,12 @@ pub(super) enum Fate {
 }
 
 impl DictionaryEdit {
-    /// Finds the orphans that are left when the rows in `dropped` go; with `scrub`, every entry that nothing
-    /// refers to.
+    /// Finds the orphans that are left when `erasure` is done; with `scrub`, every entry that nothing refers
+    /// to.
     pub(super) fn new(
         source: &Source<'_>,
         pages: &[PageAt],
-        dropped: &[u32],
+        erasure: &Erasure<'_>,
         scrub: bool,
         tools: &mut Tools,
     ) -> Result<Self> {
@@ -56,8 +59,10 @@ impl DictionaryEdit {
                 .enumerate()
                 .filter(|(_, page)| page.uses_dictionary())
         };
-        edit.is_used = users().any(|(_, page)| page.among(dropped).len() < page.rows.len());
-        let is_touched = |page: &PageAt| !page.among(dropped).is_empty();
+        edit.is_used = users().any(|(_, page)| {
+            !erasure.takes_rows() || page.among(erasure.rows).len() < page.rows.len()
+        });
+        let is_touched = |page: &PageAt| !page.among(erasure.rows).is_empty();
         if !scrub && !users().any(|(_, page)| is_touched(page)) {
             return Ok(edit);
         }
@@ -70,21 +75,25 @@ impl DictionaryEdit {
             left: if scrub { entries } else { 0 },
         };
         for (number, page) in users().filter(|(_, page)| is_touched(page)) {
-            let open = OpenPage::read(source, page, page.among(dropped), tools)?;
+            let open = OpenPage::read(source, page, erasure, edit.dictionary.as_mut(), tools)?;
             orphans.suspect(page, open.gone_indices())?;
             edit.put(source, number, open, tools);
         }
+        // What was added is referred to.
+        let extended = edit.dictionary.as_ref().map_or(entries, Dictionary::len);
+        orphans.is_candidate.resize(extended, false);
         for (number, page) in users().filter(|(_, page)| is_touched(page)) {
-            edit.meet(source, number, page, dropped, &mut orphans, tools)?;
+            edit.meet(source, number, page, erasure, &mut orphans, tools)?;
         }
         for (number, page) in users().filter(|(_, page)| !is_touched(page)) {
             if orphans.left == 0 {
-                return Ok(edit);
+                break;
             }
-            edit.meet(source, number, page, dropped, &mut orphans, tools)?;
+            edit.meet(source, number, page, erasure, &mut orphans, tools)?;
         }
-        if orphans.left > 0
-            && let Some(dictionary) = &edit.dictionary
+        edit.has_orphans = orphans.left > 0;
+        if let Some(dictionary) = &edit.dictionary
+            && (edit.has_orphans || dictionary.is_extended())
         {
             edit.shrunk = Some(dictionary.without(&orphans.is_candidate));
         }
@@ -134,13 +143,13 @@ impl DictionaryEdit {
         source: &Source<'_>,
         number: usize,
         page: &PageAt,
-        dropped: &[u32],
+        erasure: &Erasure<'_>,
         orphans: &mut Orphans,
         tools: &mut Tools,
     ) -> Result<()> {
         let open = match self.take(number) {
             Some(open) => open,
-            None => OpenPage::read(source, page, page.among(dropped), tools)?,
+            None => OpenPage::read(source, page, erasure, self.dictionary.as_mut(), tools)?,
         };
         let largest = orphans.meet(page, open.kept_indices())?;
         if let Some(slot) = self.max_index.get_mut(number) {
@@ -172,8 +181,18 @@ impl DictionaryEdit {
         self.dictionary.as_ref().filter(|_| page.uses_dictionary())
     }
 
+    /// The entries, if they are decoded, to add to them.
+    pub(super) fn entries_mut(&mut self) -> Option<&mut Dictionary> {
+        self.dictionary.as_mut()
+    }
+
     /// Whether entries go.
     pub(super) fn has_orphans(&self) -> bool {
+        self.has_orphans
+    }
+
+    /// Whether entries go or come.
+    pub(super) fn is_changed(&self) -> bool {
         self.shrunk.is_some()
     }
 
@@ -206,8 +225,9 @@ impl DictionaryEdit {
         let mut body = Vec::new();
         let left = dictionary.write(shrunk, &mut body);
         let mut kind = page.header.kind;
-        if let PageKind::Dictionary { values, .. } = &mut kind {
+        if let PageKind::Dictionary { values, sorted, .. } = &mut kind {
             *values = left;
+            *sorted &= dictionary.is_sorted();
         }
         NewPage::pack(source, page, kind, &body, 0, tools, |_| {}).map(Fate::New)
     }

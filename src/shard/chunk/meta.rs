@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use parquet::basic::Encoding;
 
 use super::dictionary::DictionaryEdit;
-use super::page::{Lost, NewPage, OpenPage, Tools};
+use super::erasure::{Change, Erasure};
+use super::page::{NewPage, OpenPage, Tools};
 use super::survey::PageAt;
 use super::{Bloom, NewChunk, Piece, Result, Source};
 use crate::parquet_bytes::bloom::{BloomBuilder, BloomHeader};
@@ -15,7 +16,7 @@ use crate::parquet_bytes::order::{Bound, Extremes};
 use crate::parquet_bytes::page::PageKind;
 use crate::parquet_bytes::page_index::{ColumnIndex, OffsetIndex, PageEntry, PageLocation};
 use crate::parquet_bytes::statistics::{
-    Watched, cut, histogram_without, sizes_without, subtract, subtracted,
+    Watched, change, changed, cut, histogram_changed, sizes_changed,
 };
 use crate::parquet_bytes::thrift::{List, Struct, Value};
 
@@ -44,7 +45,8 @@ pub(super) struct Edit {
     watched: Watched,
     /// By page: the extremes of what is left, where they are known.
     extremes: BTreeMap<usize, Extremes>,
-    lost: Lost,
+    change: Change,
+    values_gone: u64,
     counts_bytes: bool,
 }
 
@@ -61,7 +63,7 @@ struct BloomEdit {
 pub(super) struct PageMend {
     watched: Watched,
     extremes: Extremes,
-    nulls: u64,
+    nulls: i64,
 }
 
 impl Edit {
@@ -115,7 +117,8 @@ impl Edit {
             bloom,
             watched: Watched::new(statistics, source.order),
             extremes: BTreeMap::new(),
-            lost: Lost::default(),
+            change: Change::default(),
+            values_gone: 0,
         })
     }
 
@@ -131,7 +134,7 @@ impl Edit {
         }
     }
 
-    /// Takes off what went from page `number`, whose indices refer to `entries`.
+    /// Takes into account what went from page `number`, whose indices refer to `entries`.
     pub(super) fn lose(
         &mut self,
         source: &Source<'_>,
@@ -143,13 +146,14 @@ impl Edit {
         if self.counts_bytes {
             open.weigh(entries);
         }
-        self.lost.add(&open.lost);
+        self.change.add(open.change());
+        self.values_gone += open.gone_values();
         let order = source.order;
         let statistics = page.statistics().cloned().unwrap_or_default();
         let mut mend = PageMend {
             watched: Watched::new(&statistics, order),
             extremes: Extremes::default(),
-            nulls: open.lost.nulls,
+            nulls: open.change().nulls,
         };
         let entry = self
             .index
@@ -187,7 +191,7 @@ impl Edit {
             .as_mut()
             .and_then(|all| all.get_mut(self.seen))
         {
-            match subtracted(*bytes, open.lost.data_bytes) {
+            match changed(*bytes, open.change().data_bytes) {
                 Some(left) => *bytes = left,
                 None => self.page_bytes = None,
             }
@@ -241,6 +245,13 @@ impl Edit {
         }
     }
 
+    /// Whether every one of `pages` was copied, but for those that hold neither data nor a dictionary.
+    pub(super) fn is_copy(&self, pages: &[PageAt]) -> bool {
+        let is_other = |page: &&PageAt| page.header.kind == PageKind::Other;
+        let others = pages.iter().filter(is_other).count();
+        self.pages_copied == (pages.len() - others) as u64
+    }
+
     /// Goes on to the next data page; of the last one `rows` rows that began in it are left, if any of it is.
     pub(super) fn next_page(&mut self, rows: Option<u64>) {
         if let Some(rows) = rows {
@@ -259,19 +270,19 @@ impl Edit {
         mut self,
         source: &Source<'_>,
         pages: &[PageAt],
-        dropped: &[u32],
+        erasure: &Erasure<'_>,
         dictionary: &mut DictionaryEdit,
         tools: &mut Tools,
     ) -> Result<NewChunk> {
         let mut meta = source.meta.clone();
         if let Some(statistics) = meta.structure_mut(column::STATISTICS) {
             let left = if self.watched.is_open() {
-                self.all_extremes(source, pages, dropped, dictionary, tools)?
+                self.all_extremes(source, pages, erasure, dictionary, tools)?
             } else {
                 Extremes::default()
             };
             self.watched.mend(statistics, source.order, &left);
-            mend_counts(statistics, self.lost.nulls);
+            mend_counts(statistics, self.change.nulls);
         }
         self.describe(source, &mut meta);
         let offset_index = source.chunk.offset_index.as_ref().map(|_| {
@@ -280,7 +291,7 @@ impl Edit {
         });
         let bloom = match self.bloom {
             None => Bloom::None,
-            Some(bloom) if bloom.is_dictionary && !dictionary.has_orphans() => {
+            Some(bloom) if bloom.is_dictionary && !dictionary.is_changed() => {
                 Bloom::Copied(bloom.header.range())
             }
             Some(mut bloom) => {
@@ -301,6 +312,7 @@ impl Edit {
             uncompressed: self.uncompressed,
             pages_rewritten: self.pages_rewritten,
             pages_copied: self.pages_copied,
+            values_gone: self.values_gone,
             zstd_level: tools.zstd_level,
         })
     }
@@ -310,7 +322,7 @@ impl Edit {
         &mut self,
         source: &Source<'_>,
         pages: &[PageAt],
-        dropped: &[u32],
+        erasure: &Erasure<'_>,
         dictionary: &mut DictionaryEdit,
         tools: &mut Tools,
     ) -> Result<Extremes> {
@@ -324,7 +336,7 @@ impl Edit {
                 all.merge(order, known);
                 continue;
             }
-            let open = OpenPage::read(source, page, page.among(dropped), tools)?;
+            let open = OpenPage::read(source, page, erasure, dictionary.entries_mut(), tools)?;
             all.merge(order, &open.extremes(order, dictionary.entries_of(page)));
             tools.recycle(open);
         }
@@ -342,7 +354,10 @@ impl Edit {
             let listed = listed_encodings(&encodings.i32s().collect::<Vec<_>>(), &used);
             meta.set(column::ENCODINGS, Value::List(listed));
         }
-        let values = source.chunk.values.saturating_sub(self.lost.entries);
+        let values = source
+            .chunk
+            .values
+            .saturating_add_signed(self.change.entries);
         meta.set(column::NUM_VALUES, int64(values));
         meta.set(column::TOTAL_UNCOMPRESSED_SIZE, int64(self.uncompressed));
         meta.set(column::TOTAL_COMPRESSED_SIZE, int64(self.at));
@@ -366,13 +381,13 @@ impl Edit {
             meta.set(column::ENCODING_STATS, Value::List(List::of_structs(stats)));
         }
         let sizes = meta.structure(column::SIZE_STATISTICS).and_then(|sizes| {
-            let Lost {
+            let Change {
                 data_bytes,
                 repetition,
                 definition,
                 ..
-            } = &self.lost;
-            sizes_without(sizes, *data_bytes, repetition, definition)
+            } = &self.change;
+            sizes_changed(sizes, *data_bytes, repetition, definition)
         });
         meta.set_or_remove(column::SIZE_STATISTICS, sizes.map(Value::Struct));
         // Neither can be kept right: they are of rows that may be gone, or point at nothing now.
@@ -405,15 +420,15 @@ impl PageMend {
         let mut mended = PageEntry {
             bounds: entry.bounds.clone().filter(|_| !open.is_null()),
             nulls: match entry.nulls {
-                Some(nulls) => Some(subtracted(nulls, self.nulls)?),
+                Some(nulls) => Some(changed(nulls, self.nulls)?),
                 None => None,
             },
             repetition: match &entry.repetition {
-                Some(levels) => Some(histogram_without(levels, &open.lost.repetition)?),
+                Some(levels) => Some(histogram_changed(levels, &open.change().repetition)?),
                 None => None,
             },
             definition: match &entry.definition {
-                Some(levels) => Some(histogram_without(levels, &open.lost.definition)?),
+                Some(levels) => Some(histogram_changed(levels, &open.change().definition)?),
                 None => None,
             },
         };
@@ -433,9 +448,9 @@ impl PageMend {
     }
 }
 
-/// Takes nulls off; how many distinct values are left isn't known.
-fn mend_counts(statistics: &mut Struct, nulls: u64) {
-    subtract(statistics, field::NULL_COUNT, nulls);
+/// There are more or less nulls; how many distinct values are left isn't known.
+fn mend_counts(statistics: &mut Struct, nulls: i64) {
+    change(statistics, field::NULL_COUNT, nulls);
     statistics.remove(field::DISTINCT_COUNT);
 }
 

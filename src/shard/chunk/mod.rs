@@ -1,4 +1,4 @@
-//! A column chunk without some rows, at the cost of the pages that hold them.
+//! A column chunk without some rows or values, at the cost of the pages that hold them.
 //!
 //! ```text
 //!   page headers ──> survey: which rows each page holds
@@ -27,6 +27,7 @@ use std::sync::Arc;
 use parquet::schema::types::ColumnDescPtr;
 
 use self::dictionary::{DictionaryEdit, Fate};
+use self::erasure::Erasure;
 use self::level::ZstdLevel;
 use self::meta::{Edit, PageMend};
 use self::page::OpenPage;
@@ -43,6 +44,8 @@ use crate::parquet_bytes::thrift::{Struct, Value};
 use crate::storage::ReadAt;
 
 mod dictionary;
+pub mod elements;
+pub mod erasure;
 pub mod level;
 mod meta;
 mod page;
@@ -145,6 +148,8 @@ pub struct NewChunk {
     pub pages_rewritten: u64,
     /// Pages that were copied.
     pub pages_copied: u64,
+    /// Values that went, or became others.
+    pub values_gone: u64,
     /// The zstd level that was used, if it was decided here.
     pub zstd_level: ZstdLevel,
 }
@@ -156,13 +161,13 @@ impl NewChunk {
     }
 }
 
-/// Whether the chunk's dictionary has entries that only the rows in `dropped` refer to.
+/// Whether the chunk's dictionary has entries that only what goes refers to.
 ///
 /// # Errors
-/// Those of [`without_rows`].
-pub fn has_orphans(source: &Source<'_>, dropped: &[u32], tools: &mut Tools) -> Result<bool> {
+/// Those of [`without`].
+pub fn has_orphans(source: &Source<'_>, erasure: &Erasure<'_>, tools: &mut Tools) -> Result<bool> {
     let pages = survey(source)?;
-    let dictionary = DictionaryEdit::new(source, &pages, dropped, false, tools)?;
+    let dictionary = DictionaryEdit::new(source, &pages, erasure, false, tools)?;
     Ok(dictionary.has_orphans())
 }
 
@@ -199,29 +204,30 @@ fn copied(source: &Source<'_>) -> Result<NewChunk> {
         uncompressed: u64::try_from(uncompressed).unwrap_or(0),
         pages_rewritten: 0,
         pages_copied: 0,
+        values_gone: 0,
         zstd_level: ZstdLevel::Auto,
     })
 }
 
-/// Makes the chunk anew without the rows in `dropped` (ascending, counted in the row group, not all of them);
-/// with `scrub`, also without the dictionary entries that nothing referred to before.
+/// Makes the chunk anew without what goes (not all of its rows); with `scrub`, also without the dictionary
+/// entries that nothing referred to before.
 ///
 /// # Errors
 /// When a page is damaged, or the pages hold another number of rows or values than the footer claims.
-pub fn without_rows(
+pub fn without(
     source: &Source<'_>,
-    dropped: &[u32],
+    erasure: &Erasure<'_>,
     scrub: bool,
     zstd: ZstdLevel,
     tools: &mut Tools,
 ) -> Result<NewChunk> {
-    if dropped.is_empty() && !scrub {
+    if erasure.rows.is_empty() && !scrub {
         return copied(source);
     }
     let pages = survey(source)?;
     tools.zstd_level = zstd;
     let mut edit = Edit::new(source, &pages)?;
-    let mut dictionary = DictionaryEdit::new(source, &pages, dropped, scrub, tools)?;
+    let mut dictionary = DictionaryEdit::new(source, &pages, erasure, scrub, tools)?;
     for (number, page) in pages.iter().enumerate() {
         match page.header.kind {
             // An index page may hold anything.
@@ -234,24 +240,25 @@ pub fn without_rows(
             PageKind::V1 { .. } | PageKind::V2 { .. } => {
                 let begun = page.rows.len() - usize::from(page.begins_inside);
                 let cached = dictionary.take(number);
-                let remap = dictionary.remap_of(number);
-                let among = page.among(dropped);
-                if among.is_empty() && remap.is_none() && !edit.wants_values_of(page) {
+                let remap = dictionary.remap_of(number).is_some();
+                let is_untouched = page.among(erasure.rows).is_empty();
+                if is_untouched && !remap && !edit.wants_values_of(page) {
                     edit.copy(page);
                     edit.next_page(Some(begun as u64));
                     continue;
                 }
                 let mut open = match cached {
                     Some(open) => open,
-                    None => OpenPage::read(source, page, among, tools)?,
+                    None => OpenPage::read(source, page, erasure, dictionary.entries_mut(), tools)?,
                 };
                 edit.see(page, &open);
-                let mend = if among.is_empty() {
-                    PageMend::default()
-                } else {
+                let mend = if open.is_changed() {
                     edit.lose(source, number, page, &mut open, dictionary.entries_of(page))
+                } else {
+                    PageMend::default()
                 };
-                if among.is_empty() && remap.is_none() {
+                let remap = dictionary.remap_of(number);
+                if !open.is_changed() && remap.is_none() {
                     edit.copy(page);
                 } else if !open.is_empty() {
                     let mend = |statistics: &mut Struct| mend.statistics(source, statistics);
@@ -263,5 +270,29 @@ pub fn without_rows(
             }
         }
     }
-    edit.finish(source, &pages, dropped, &mut dictionary, tools)
+    if edit.is_copy(&pages) {
+        return copied(source);
+    }
+    edit.finish(source, &pages, erasure, &mut dictionary, tools)
+}
+
+/// Whether nothing is left in the chunk of what was to go.
+///
+/// # Errors
+/// Those of [`without`].
+pub fn is_without(source: &Source<'_>, erasure: &Erasure<'_>, tools: &mut Tools) -> Result<bool> {
+    let pages = survey(source)?;
+    let mut dictionary = DictionaryEdit::default();
+    dictionary.load(source, &pages, tools)?;
+    for page in pages.iter().filter(|page| page.is_data()) {
+        if page.among(erasure.rows).is_empty() {
+            continue;
+        }
+        let open = OpenPage::read(source, page, erasure, dictionary.entries_mut(), tools)?;
+        if open.is_changed() {
+            return Ok(false);
+        }
+        tools.recycle(open);
+    }
+    Ok(true)
 }

@@ -1,11 +1,11 @@
-//! One page without some rows.
+//! One page without what goes from it.
 
-use std::iter::once;
 use std::ops::Range;
 
 use parquet::basic::Encoding;
 
 use super::Source;
+use super::erasure::{Change, Erasure, Split};
 use super::level::{self, ZstdLevel};
 use super::survey::PageAt;
 use crate::error::FormatError;
@@ -24,51 +24,9 @@ type Result<T> = std::result::Result<T, FormatError>;
 #[derive(Debug)]
 pub(super) struct OpenPage {
     values: PageValues,
-    /// Values that stay, by their place among the page's values.
-    kept: Vec<Range<usize>>,
-    /// Values that go.
-    gone: Vec<Range<usize>>,
-    /// The levels of the entries that stay.
-    levels: Levels,
-    /// Entries that stay.
-    entries: usize,
+    split: Split,
     /// Rows that begin in the page and stay.
     rows: usize,
-    /// What went.
-    pub(super) lost: Lost,
-}
-
-/// What went from a page, or from a chunk.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Lost {
-    /// Entries: values and nulls.
-    pub(super) entries: u64,
-    /// Entries that are no value.
-    pub(super) nulls: u64,
-    /// Bytes of byte arrays, without lengths.
-    pub(super) data_bytes: u64,
-    /// Entries by repetition level.
-    pub(super) repetition: Vec<u64>,
-    /// Entries by definition level.
-    pub(super) definition: Vec<u64>,
-}
-
-impl Lost {
-    /// Adds what went from one more page.
-    pub(super) fn add(&mut self, other: &Self) {
-        self.entries += other.entries;
-        self.nulls += other.nulls;
-        self.data_bytes += other.data_bytes;
-        for (sums, counts) in [
-            (&mut self.repetition, &other.repetition),
-            (&mut self.definition, &other.definition),
-        ] {
-            sums.resize(sums.len().max(counts.len()), 0);
-            for (sum, count) in sums.iter_mut().zip(counts) {
-                *sum += count;
-            }
-        }
-    }
 }
 
 /// Buffers and codec contexts that are used from page to page and from chunk to chunk, on one thread at a time.
@@ -111,14 +69,16 @@ impl Tools {
 }
 
 impl OpenPage {
-    /// Decodes a page; `dropped` are the rows that go, ascending, counted in the row group.
+    /// Decodes a page and splits it as `erasure` says; `dictionary` is what its indices refer to, which is only
+    /// needed where values are replaced.
     ///
     /// # Errors
     /// When it is damaged.
     pub(super) fn read(
         source: &Source<'_>,
         page: &PageAt,
-        dropped: &[u32],
+        erasure: &Erasure<'_>,
+        dictionary: Option<&mut Dictionary>,
         tools: &mut Tools,
     ) -> Result<Self> {
         let (max_repetition, max_definition) = source.max_levels();
@@ -128,74 +88,78 @@ impl OpenPage {
         let at = body.len() - values.len();
         let entries = page.header.kind.data_values().unwrap_or(0) as usize;
         let max = u32::try_from(max_definition).unwrap_or(0);
-        let present = |range: Range<usize>| {
-            if max == 0 {
-                return range.len();
-            }
-            let levels = levels.definition.get(range).unwrap_or_default();
-            levels.iter().filter(|level| **level == max).count()
-        };
-        let values = PageValues::read(
-            &page.header,
-            Physical::of(source.descriptor),
-            body,
-            at,
-            present(0..entries),
-        )?;
-        let kept_entries = kept_entries(page, &levels, entries, dropped);
-        let (mut kept, mut gone) = (Vec::new(), Vec::new());
-        let (mut lost_entries, mut at, mut value) = (0, 0, 0);
-        let mut left = 0;
-        for range in kept_entries.iter().cloned().chain(once(entries..entries)) {
-            let between = present(at..range.start);
-            if between > 0 {
-                gone.push(value..value + between);
-            }
-            lost_entries += range.start - at;
-            value += between;
-            let inside = present(range.clone());
-            if inside > 0 {
-                kept.push(value..value + inside);
-            }
-            value += inside;
-            left += range.len();
-            at = range.end;
-        }
-        let lost_values: usize = gone.iter().map(Range::len).sum();
-        let lost = Lost {
-            entries: lost_entries as u64,
-            nulls: (lost_entries - lost_values) as u64,
-            data_bytes: 0,
-            repetition: histogram(&levels.repetition, &kept_entries, max_repetition),
-            definition: histogram(&levels.definition, &kept_entries, max_definition),
-        };
-        let levels = Levels {
-            repetition: kept_of(&levels.repetition, &kept_entries),
-            definition: kept_of(&levels.definition, &kept_entries),
-        };
-        let rows = if max_repetition == 0 {
-            left
-        } else {
-            levels
-                .repetition
+        let present = match max {
+            0 => entries,
+            max => levels
+                .definition
                 .iter()
-                .filter(|level| **level == 0)
-                .count()
+                .filter(|level| **level == max)
+                .count(),
+        };
+        let physical = Physical::of(source.descriptor);
+        let mut values = PageValues::read(&page.header, physical, body, at, present)?;
+        let split = Split::of(
+            page,
+            (&levels, entries),
+            source.max_levels(),
+            &erasure.of_page(page),
+            &mut values,
+            dictionary,
+        )?;
+        let begins = |levels: &[u32]| levels.iter().filter(|level| **level == 0).count();
+        let rows = match max_repetition {
+            0 => split.entries,
+            _ => begins(&split.levels.repetition),
         };
         Ok(Self {
             values,
-            kept,
-            gone,
-            levels,
-            entries: left,
+            split,
             rows,
-            lost,
         })
     }
 
-    /// Counts the bytes of the byte arrays that went.
+    /// Counts the bytes of the byte arrays that went and came.
     pub(super) fn weigh(&mut self, dictionary: Option<&Dictionary>) {
-        self.lost.data_bytes = self.values.data_bytes(&self.gone, dictionary);
+        let bytes = |ranges| {
+            let bytes = self.values.data_bytes(ranges, dictionary);
+            i64::try_from(bytes).unwrap_or(i64::MAX)
+        };
+        self.split.change.data_bytes = bytes(&self.split.added) - bytes(&self.split.gone);
+    }
+
+    /// Whether anything goes.
+    pub(super) fn is_changed(&self) -> bool {
+        self.split.is_changed
+    }
+
+    /// How counts change.
+    pub(super) fn change(&self) -> &Change {
+        &self.split.change
+    }
+
+    /// Values that go.
+    pub(super) fn gone_values(&self) -> u64 {
+        self.split.gone.iter().map(|range| range.len() as u64).sum()
+    }
+
+    /// The levels of the entries that stay.
+    pub(super) fn levels(&self) -> &Levels {
+        &self.split.levels
+    }
+
+    /// Entries that stay.
+    pub(super) fn entries(&self) -> usize {
+        self.split.entries
+    }
+
+    /// The value at a place, in a page without a dictionary.
+    pub(super) fn value(&self, at: usize) -> Option<&[u8]> {
+        self.values.get(at)
+    }
+
+    /// The index at a place, in a page with a dictionary.
+    pub(super) fn index(&self, at: usize) -> Option<u32> {
+        self.values.indices()?.get(at).copied()
     }
 
     /// Rows that begin in the page and stay.
@@ -205,28 +169,37 @@ impl OpenPage {
 
     /// Whether nothing of the page is left.
     pub(super) fn is_empty(&self) -> bool {
-        self.entries == 0
+        self.split.entries == 0
     }
 
     /// Whether no value is left, but perhaps nulls.
     pub(super) fn is_null(&self) -> bool {
-        self.kept.is_empty()
+        self.split.kept.is_empty()
     }
 
-    /// Shows `bounds` the values that go, and those that stay as long as a bound is open.
+    /// Shows `bounds` the values that go and come, and those that stay as long as a bound is open.
     pub(super) fn watch(&self, bounds: &mut [&mut Bound], dictionary: Option<&Dictionary>) {
-        self.values.each(&self.gone, dictionary, &mut |value| {
-            for bound in bounds.iter_mut() {
-                bound.suspect(value);
-            }
-            true
-        });
-        if bounds.iter().any(|bound| bound.is_open()) {
-            self.values.each(&self.kept, dictionary, &mut |value| {
-                let open = bounds.iter_mut().filter(|bound| bound.is_open());
-                open.for_each(|bound| bound.attain(value));
-                bounds.iter().any(|bound| bound.is_open())
+        self.values
+            .each(&self.split.gone, dictionary, &mut |value| {
+                for bound in bounds.iter_mut() {
+                    bound.suspect(value);
+                }
+                true
             });
+        self.values
+            .each(&self.split.added, dictionary, &mut |value| {
+                for bound in bounds.iter_mut() {
+                    bound.admit(value);
+                }
+                true
+            });
+        if bounds.iter().any(|bound| bound.is_open()) {
+            self.values
+                .each(&self.split.kept, dictionary, &mut |value| {
+                    let open = bounds.iter_mut().filter(|bound| bound.is_open());
+                    open.for_each(|bound| bound.attain(value));
+                    bounds.iter().any(|bound| bound.is_open())
+                });
         }
     }
 
@@ -239,20 +212,21 @@ impl OpenPage {
 
     /// Shows the values that stay; each entry of the dictionary once.
     pub(super) fn each_kept(&self, dictionary: Option<&Dictionary>, see: &mut dyn FnMut(&[u8])) {
-        self.values.each(&self.kept, dictionary, &mut |value| {
-            see(value);
-            true
-        });
+        self.values
+            .each(&self.split.kept, dictionary, &mut |value| {
+                see(value);
+                true
+            });
     }
 
     /// The dictionary indices of values that go, range by range.
     pub(super) fn gone_indices(&self) -> impl Iterator<Item = &[u32]> {
-        self.indices(&self.gone)
+        self.indices(&self.split.gone)
     }
 
     /// The dictionary indices of values that stay, range by range.
     pub(super) fn kept_indices(&self) -> impl Iterator<Item = &[u32]> {
-        self.indices(&self.kept)
+        self.indices(&self.split.kept)
     }
 
     fn indices<'a>(&'a self, ranges: &'a [Range<usize>]) -> impl Iterator<Item = &'a [u32]> {
@@ -279,7 +253,7 @@ impl OpenPage {
         let mut body = std::mem::take(&mut tools.encoded);
         body.clear();
         let (repetition_len, definition_len) = levels::write(
-            &self.levels,
+            &self.split.levels,
             page.header.kind,
             max_repetition,
             max_definition,
@@ -287,11 +261,12 @@ impl OpenPage {
         );
         let levels_len = repetition_len + definition_len;
         let encoding = page.header.kind.data_encoding().unwrap_or(Encoding::PLAIN);
-        self.values.write(encoding, &self.kept, remap, &mut body);
+        self.values
+            .write(encoding, &self.split.kept, remap, &mut body);
         let mut kind = page.header.kind;
         let narrow = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         match &mut kind {
-            PageKind::V1 { values, .. } => *values = narrow(self.entries),
+            PageKind::V1 { values, .. } => *values = narrow(self.split.entries),
             PageKind::V2 {
                 values,
                 nulls,
@@ -301,8 +276,10 @@ impl OpenPage {
                 compressed,
                 ..
             } => {
-                *values = narrow(self.entries);
-                *nulls = narrow(self.entries - self.kept.iter().map(Range::len).sum::<usize>());
+                *values = narrow(self.split.entries);
+                *nulls = narrow(
+                    self.split.entries - self.split.kept.iter().map(Range::len).sum::<usize>(),
+                );
                 *rows = narrow(self.rows);
                 *definition = narrow(definition_len);
                 *repetition = narrow(repetition_len);
@@ -393,82 +370,4 @@ fn page_len(len: usize) -> Result<u32> {
             expected: "less than 2 GiB",
         }),
     }
-}
-
-/// The entries that stay, as ranges.
-fn kept_entries(
-    page: &PageAt,
-    levels: &Levels,
-    entries: usize,
-    dropped: &[u32],
-) -> Vec<Range<usize>> {
-    let mut kept = Vec::new();
-    let mut push = |range: Range<usize>| {
-        if !range.is_empty() {
-            kept.push(range);
-        }
-    };
-    if levels.repetition.is_empty() {
-        let mut at = 0;
-        for row in dropped {
-            let entry = row.saturating_sub(page.rows.start) as usize;
-            push(at..entry.min(entries));
-            at = entry + 1;
-        }
-        push(at..entries.max(at));
-        return kept;
-    }
-    let mut dropped = dropped;
-    let mut row = page.rows.start;
-    let mut is_first = true;
-    let mut start = None;
-    for (at, level) in levels.repetition.iter().enumerate() {
-        let begins = *level == 0;
-        if !begins && !is_first {
-            continue;
-        }
-        row += u32::from(begins && !is_first);
-        is_first = false;
-        while let [next, rest @ ..] = dropped
-            && *next < row
-        {
-            dropped = rest;
-        }
-        let is_dropped = dropped.first() == Some(&row);
-        match (is_dropped, start) {
-            (true, Some(from)) => {
-                push(from..at);
-                start = None;
-            }
-            (false, None) => start = Some(at),
-            _ => {}
-        }
-    }
-    if let Some(from) = start {
-        push(from..entries);
-    }
-    kept
-}
-
-fn kept_of(levels: &[u32], kept: &[Range<usize>]) -> Vec<u32> {
-    let mut left = Vec::with_capacity(levels.len());
-    for range in kept {
-        left.extend_from_slice(levels.get(range.clone()).unwrap_or_default());
-    }
-    left
-}
-
-/// How many of the entries that go have each level.
-fn histogram(levels: &[u32], kept: &[Range<usize>], max: i16) -> Vec<u64> {
-    let mut counts = vec![0; usize::try_from(max).unwrap_or(0) + 1];
-    let mut at = 0;
-    for range in kept.iter().cloned().chain(once(levels.len()..levels.len())) {
-        for level in levels.get(at..range.start).unwrap_or_default() {
-            if let Some(count) = counts.get_mut(*level as usize) {
-                *count += 1;
-            }
-        }
-        at = range.end;
-    }
-    counts
 }

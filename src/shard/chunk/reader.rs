@@ -1,6 +1,7 @@
 //! Every value of a chunk, and every dictionary entry, also those that no row refers to.
 
 use super::dictionary::DictionaryEdit;
+use super::erasure::Erasure;
 use super::page::{OpenPage, Tools};
 use super::survey::{PageAt, survey};
 use super::{Result, Source};
@@ -33,7 +34,7 @@ pub fn read(source: &Source<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Result<usize>
         if !page.is_data() {
             continue;
         }
-        let open = OpenPage::read(source, page, &[], &mut tools)?;
+        let open = OpenPage::read(source, page, &Erasure::NONE, None, &mut tools)?;
         if page.uses_dictionary() {
             for index in open.kept_indices().flatten() {
                 match counts.get_mut(*index as usize) {
@@ -54,6 +55,30 @@ pub fn read(source: &Source<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Result<usize>
         }
     }
     Ok(pages.iter().filter(|page| page.is_data()).count())
+}
+
+/// The first values of a chunk, `count` at most: those of the first page that has some.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn sample(source: &Source<'_>, count: usize) -> Result<Vec<Vec<u8>>> {
+    let pages = survey(source)?;
+    let mut tools = Tools::default();
+    let mut dictionary = DictionaryEdit::default();
+    dictionary.load(source, &pages, &mut tools)?;
+    for page in pages.iter().filter(|page| page.is_data()) {
+        let open = OpenPage::read(source, page, &Erasure::NONE, None, &mut tools)?;
+        let value = |at| match dictionary.entries_of(page) {
+            Some(entries) => entries.get(open.index(at)?),
+            None => open.value(at),
+        };
+        let values: Vec<Vec<u8>> = (0..count).map_while(value).map(<[u8]>::to_vec).collect();
+        if !values.is_empty() {
+            return Ok(values);
+        }
+        tools.recycle(open);
+    }
+    Ok(Vec::new())
 }
 
 pub(super) fn outside(page: &PageAt, index: u32) -> FormatError {

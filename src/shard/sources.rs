@@ -1,0 +1,148 @@
+//! Which names mean that a column, or a key, says how the data was collected.
+
+/// Names that mean a source when none is configured, with or without a leading `$` or `mp_`; `*` stands
+/// for anything that follows.
+pub const SOURCE_NAMES: [&str; 33] = [
+    "lib",
+    "lib_version",
+    "source",
+    "import",
+    "browser",
+    "browser_version",
+    "os",
+    "os_version",
+    "device",
+    "model",
+    "manufacturer",
+    "brand",
+    "carrier",
+    "radio",
+    "wifi",
+    "app_version",
+    "app_version_string",
+    "app_build_number",
+    "screen_*",
+    "utm_*",
+    "initial_utm_*",
+    "referrer",
+    "referring_domain",
+    "initial_referrer",
+    "initial_referring_domain",
+    "search_engine",
+    "keyword",
+    "current_url",
+    "city",
+    "region",
+    "country_code",
+    "ip",
+    "user_agent",
+];
+
+/// What may stand in front of a usual name.
+const PREFIXES: [&str; 3] = ["", "$", "mp_"];
+
+/// The names that mean a source.
+///
+/// A usual name counts as that of a column, of a field of a column that is a struct, and of a key of a map or of
+/// a JSON object; deeper inside it is taken for something else (`items.brand` does not say how an event was
+/// collected). A configured name is the dotted path of a column, or of a key (`properties.os`), or just a key
+/// (`os`), in whatever map or JSON column.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Empty: the usual ones.
+    configured: Vec<String>,
+}
+
+impl Sources {
+    /// The configured names; none means the usual ones.
+    pub fn new(configured: &[String]) -> Self {
+        Self {
+            configured: configured.to_vec(),
+        }
+    }
+
+    /// The name by which a column is a source, if it is one: its path, its own name, and how many structs stand
+    /// around it (`None` inside of a list or a map, where only configured paths count).
+    pub fn column(&self, path: &str, name: &str, depth: Option<usize>) -> Option<&str> {
+        if self.configured.is_empty() {
+            let is_shallow = depth.is_some_and(|depth| depth <= 1);
+            return (is_shallow && is_usual(name)).then_some("usual");
+        }
+        let mut configured = self.configured.iter().map(String::as_str);
+        configured.find(|known| matches(known, path))
+    }
+
+    /// Whether a key of a map or JSON column is a source.
+    pub fn name_key(&self, column: &str, key: &str) -> bool {
+        if self.configured.is_empty() {
+            return is_usual(key);
+        }
+        self.configured.iter().any(|known| {
+            let inner = known
+                .strip_prefix(column)
+                .and_then(|rest| rest.strip_prefix('.'));
+            matches(known, key) || inner.is_some_and(|known| matches(known, key))
+        })
+    }
+
+    /// The names that were configured.
+    pub fn configured(&self) -> &[String] {
+        &self.configured
+    }
+}
+
+fn is_usual(name: &str) -> bool {
+    PREFIXES.iter().any(|prefix| {
+        let bare = name.strip_prefix(prefix);
+        bare.is_some_and(|bare| SOURCE_NAMES.iter().any(|known| matches(known, bare)))
+    })
+}
+
+fn matches(known: &str, name: &str) -> bool {
+    match known.strip_suffix('*') {
+        Some(front) => name.starts_with(front),
+        None => name == known,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_names_count_with_their_prefixes_and_not_too_deep() {
+        let usual = Sources::default();
+        for name in ["lib", "$lib", "mp_lib", "$screen_width", "utm_source", "ip"] {
+            assert!(usual.column(name, name, Some(0)).is_some(), "{name}");
+            assert!(usual.name_key("properties", name), "{name}");
+        }
+        for name in [
+            "", "library", "$", "Lib", "xlib", "screen", "mp_", "my_utm_x",
+        ] {
+            assert!(usual.column(name, name, Some(0)).is_none(), "{name}");
+            assert!(!usual.name_key("properties", name), "{name}");
+        }
+        assert!(usual.column("properties.os", "os", Some(1)).is_some());
+        assert!(
+            usual
+                .column("properties.item.brand", "brand", Some(2))
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn configured_names_are_paths_of_columns_or_keys() {
+        let names = ["os", "context.page", "props.plan", "x_*"].map(str::to_owned);
+        let sources = Sources::new(&names);
+        assert!(sources.column("os", "os", Some(0)).is_some());
+        assert!(sources.column("lib", "lib", Some(0)).is_none());
+        assert!(sources.column("context.page", "page", Some(1)).is_some());
+        assert!(sources.column("page", "page", Some(0)).is_none());
+        assert!(sources.column("props.os", "os", Some(1)).is_none());
+        assert!(sources.name_key("props", "os"));
+        assert!(sources.name_key("props", "plan"));
+        assert!(!sources.name_key("other", "plan"));
+        assert!(sources.name_key("props", "x_1"));
+        assert!(sources.column("x_1", "x_1", Some(0)).is_some());
+    }
+}
