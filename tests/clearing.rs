@@ -318,7 +318,8 @@ fn batch(events: &[Value]) -> RecordBatch {
         .with_batch_size(events.len())
         .build_decoder()
         .unwrap();
-    let text: String = events.iter().map(|event| format!("{event}\n")).collect();
+    let lines: Vec<String> = events.iter().map(ToString::to_string).collect();
+    let text = lines.join("\n");
     let mut text = text.as_bytes();
     while !text.is_empty() {
         let taken = decoder.decode(text).unwrap();
@@ -391,13 +392,13 @@ fn check(shape: &Shape, disclosure: Disclosure, without: fn(&mut Value)) {
         without(event);
     }
     // Level by level what a writer of those events would have written.
-    let naive = dir.path().join("_naive.parquet");
+    let beside = tempfile::tempdir().unwrap();
+    let naive = beside.path().join("naive.parquet");
     shape.write(&naive, &events);
     let (expected, contents) = (
         Contents::read(&naive).unwrap(),
         Contents::read(&path).unwrap(),
     );
-    fs::remove_file(&naive).unwrap();
     assert_eq!(expected.row_groups.len(), contents.row_groups.len());
     for (expected, left) in expected.row_groups.iter().zip(&contents.row_groups) {
         for (leaf, (expected, left)) in expected.leaves.iter().zip(&left.leaves).enumerate() {
