@@ -16,6 +16,7 @@ use efface::{Config, DeleteOptions, Disk, Engine, EngineOptions, Request};
 use generated::{Shape, SubjectType};
 use oracle::Contents;
 use oracle::bounds::{check_page_index, check_statistics};
+use oracle::split::split_pages;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use proptest::prelude::*;
@@ -92,6 +93,9 @@ proptest! {
     fn a_delete_leaves_what_the_naive_filter_leaves(shape in generated::shape()) {
         let dir = tempfile::tempdir().unwrap();
         let paths = shape.write(dir.path());
+        if let Some(entries) = shape.split() {
+            paths.iter().for_each(|path| split_pages(path, entries));
+        }
         let before: Vec<Contents> = paths.iter().map(|path| Contents::read(path).unwrap()).collect();
         for (path, before) in paths.iter().zip(&before) {
             check_page_index(path, before);

@@ -224,6 +224,11 @@ impl Shape {
             .collect()
     }
 
+    /// Entries of the pages that the files are to have, which begin inside of rows then.
+    pub(crate) fn split(&self) -> Option<usize> {
+        (self.codec == 0 && !self.v2 && self.seed % 3 > 0).then_some(1 + self.page_rows % 7)
+    }
+
     /// Writes the shards into `dir`.
     pub(crate) fn write(&self, dir: &Path) -> Vec<PathBuf> {
         let write = |(number, ids): (usize, Vec<Vec<u8>>)| {
