@@ -94,7 +94,9 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let paths = shape.write(dir.path());
         if let Some(entries) = shape.split() {
-            paths.iter().for_each(|path| split_pages(path, entries));
+            for path in &paths {
+                split_pages(path, entries);
+            }
         }
         let before: Vec<Contents> = paths.iter().map(|path| Contents::read(path).unwrap()).collect();
         for (path, before) in paths.iter().zip(&before) {

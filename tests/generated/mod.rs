@@ -226,7 +226,8 @@ impl Shape {
 
     /// Entries of the pages that the files are to have, which begin inside of rows then.
     pub(crate) fn split(&self) -> Option<usize> {
-        (self.codec == 0 && !self.v2 && self.seed % 3 > 0).then_some(1 + self.page_rows % 7)
+        (self.codec == 0 && !self.v2 && !self.seed.is_multiple_of(3))
+            .then_some(1 + self.page_rows % 7)
     }
 
     /// Writes the shards into `dir`.
