@@ -8,6 +8,8 @@
 //!
 //! Source: `README.md`, "Data Pages", in the `parquet-format` repository.
 
+use std::ops::Range;
+
 use parquet::basic::Encoding;
 
 use super::page::{PageHeader, PageKind};
@@ -16,16 +18,32 @@ use crate::error::FormatError;
 
 type Result<T> = std::result::Result<T, FormatError>;
 
-/// The levels of one page; empty where the maximum is 0. Kept for reuse from page to page.
+/// The levels of one page. Kept for reuse from page to page.
 #[derive(Debug, Default)]
 pub struct Levels {
-    /// One per value or null.
+    /// One per value or null; empty where the maximum is 0.
     pub repetition: Vec<u32>,
-    /// One per value or null.
+    /// One per value or null; empty where all are the maximum, as most are.
     pub definition: Vec<u32>,
 }
 
 impl Levels {
+    /// How many of some entries are values; `max` is the largest definition level.
+    pub fn values(&self, entries: Range<usize>, max: i16) -> usize {
+        if self.definition.is_empty() {
+            return entries.len();
+        }
+        let max = u32::try_from(max).unwrap_or(0);
+        let levels = self.definition.get(entries).unwrap_or_default();
+        levels.iter().filter(|level| **level == max).count()
+    }
+
+    /// The definition level of an entry; `max` is the largest.
+    pub fn definition_of(&self, entry: usize, max: i16) -> u32 {
+        let max = || u32::try_from(max).unwrap_or(0);
+        self.definition.get(entry).copied().unwrap_or_else(max)
+    }
+
     /// Decodes just the repetition levels of a page of version 2.
     ///
     /// # Errors
@@ -57,8 +75,8 @@ impl Levels {
             available: body.len() as u64,
         };
         let levels = [
-            (&mut self.repetition, max_repetition),
-            (&mut self.definition, max_definition),
+            (&mut self.repetition, max_repetition, false),
+            (&mut self.definition, max_definition, true),
         ];
         let mut rest = body;
         match page.kind {
@@ -68,7 +86,9 @@ impl Levels {
                 repetition,
                 ..
             } => {
-                for ((out, max), encoding) in levels.into_iter().zip([repetition, definition]) {
+                for ((out, max, is_definition), encoding) in
+                    levels.into_iter().zip([repetition, definition])
+                {
                     if max == 0 {
                         continue;
                     }
@@ -83,7 +103,8 @@ impl Levels {
                         let (len, after) = rest.split_first_chunk::<4>().ok_or_else(truncated)?;
                         let len = u32::from_le_bytes(*len) as usize;
                         let (bytes, after) = after.split_at_checked(len).ok_or_else(truncated)?;
-                        RleDecoder::new(bytes, width, page.offset)?.read(values as usize, out)?;
+                        let decoder = RleDecoder::new(bytes, width, page.offset)?;
+                        read_runs(decoder, values, (max, is_definition), out)?;
                         rest = after;
                     }
                     check(out, max, page)?;
@@ -95,13 +116,15 @@ impl Levels {
                 repetition_len,
                 ..
             } => {
-                for ((out, max), len) in levels.into_iter().zip([repetition_len, definition_len]) {
+                for ((out, max, is_definition), len) in
+                    levels.into_iter().zip([repetition_len, definition_len])
+                {
                     let (bytes, after) =
                         rest.split_at_checked(len as usize).ok_or_else(truncated)?;
                     rest = after;
                     if max > 0 {
-                        RleDecoder::new(bytes, width(max), page.offset)?
-                            .read(values as usize, out)?;
+                        let decoder = RleDecoder::new(bytes, width(max), page.offset)?;
+                        read_runs(decoder, values, (max, is_definition), out)?;
                         check(out, max, page)?;
                     }
                 }
@@ -112,10 +135,26 @@ impl Levels {
     }
 }
 
-/// Appends the levels of a page in the encodings that its header says; says how many bytes the repetition
-/// and the definition levels took.
+/// Reads the levels of `count` entries, but for definition levels that all are the largest.
+fn read_runs(
+    mut decoder: RleDecoder<'_>,
+    count: u32,
+    (max, is_definition): (i16, bool),
+    out: &mut Vec<u32>,
+) -> Result<()> {
+    let count = count as usize;
+    let is_all = |value: Option<u32>| value.is_some_and(|value| i64::from(value) == i64::from(max));
+    if is_definition && is_all(decoder.repeated(count)?) {
+        return Ok(());
+    }
+    decoder.read(count, out)
+}
+
+/// Appends the levels of a page's `entries` entries in the encodings that its header says; says how many bytes
+/// the repetition and the definition levels took.
 pub fn write(
     levels: &Levels,
+    entries: usize,
     kind: PageKind,
     max_repetition: i16,
     max_definition: i16,
@@ -128,9 +167,9 @@ pub fn write(
     } = kind
     else {
         let start = out.len();
-        rle::encode(&levels.repetition, width(max_repetition), out);
+        write_runs(&levels.repetition, entries, max_repetition, out);
         let middle = out.len();
-        rle::encode(&levels.definition, width(max_definition), out);
+        write_runs(&levels.definition, entries, max_definition, out);
         return (middle - start, out.len() - middle);
     };
     let mut lens = [0; 2];
@@ -145,10 +184,16 @@ pub fn write(
         let start = out.len();
         #[expect(deprecated, reason = "old files hold it")]
         if encoding == Encoding::BIT_PACKED {
-            write_bit_packed(levels, width(max), out);
+            let max_level = u32::try_from(max).unwrap_or(0);
+            let all = vec![max_level; if levels.is_empty() { entries } else { 0 }];
+            write_bit_packed(
+                if levels.is_empty() { &all } else { levels },
+                width(max),
+                out,
+            );
         } else {
             out.extend_from_slice(&[0; 4]);
-            rle::encode(levels, width(max), out);
+            write_runs(levels, entries, max, out);
             // A page's levels take less bytes than the page, which is shorter than 2 GiB.
             let bytes = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
             if let Some(slot) = out.get_mut(start..start + 4) {
@@ -159,6 +204,15 @@ pub fn write(
     }
     let [repetition, definition] = lens;
     (repetition, definition)
+}
+
+fn write_runs(levels: &[u32], entries: usize, max: i16, out: &mut Vec<u8>) {
+    if levels.is_empty() && max > 0 {
+        let max_level = u32::try_from(max).unwrap_or(0);
+        rle::encode_repeated(max_level, entries, width(max), out);
+    } else {
+        rle::encode(levels, width(max), out);
+    }
 }
 
 /// Bits that a level of at most `max` takes.

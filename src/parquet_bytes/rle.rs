@@ -99,6 +99,22 @@ impl<'a> RleDecoder<'a> {
         Ok(())
     }
 
+    /// The value of the next `count` values, if they are one run.
+    ///
+    /// # Errors
+    /// When the bytes end before it.
+    pub fn repeated(&mut self, count: usize) -> Result<Option<u32>> {
+        if count > 0
+            && let Run::Repeated { left: 0, .. } | Run::Packed { left: 0, .. } = self.run
+        {
+            self.next_run(count)?;
+        }
+        Ok(match self.run {
+            Run::Repeated { value, left } if left >= count && count > 0 => Some(value),
+            _ => None,
+        })
+    }
+
     fn next_run(&mut self, needed: usize) -> Result<()> {
         if self.width == 0 {
             // Some writers leave out the runs of values that take no bits.
@@ -170,13 +186,20 @@ pub fn encode(values: &[u32], width: u8, out: &mut Vec<u8>) {
         let run = GROUP + rest.iter().take_while(|value| *value == first).count();
         let (before, after) = packed.split_at(groups * GROUP);
         encode_packed(before, width, out);
-        varint::write(out, (run as u64) << 1);
-        let bytes = first.to_le_bytes();
-        out.extend(bytes.iter().take(usize::from(width).div_ceil(8)));
+        encode_repeated(*first, run, width, out);
         packed = after.get(run..).unwrap_or_default();
         groups = 0;
     }
     encode_packed(packed, width, out);
+}
+
+/// Appends a value `count` times.
+pub fn encode_repeated(value: u32, count: usize, width: u8, out: &mut Vec<u8>) {
+    if count > 0 {
+        varint::write(out, (count as u64) << 1);
+        let bytes = value.to_le_bytes();
+        out.extend(bytes.iter().take(usize::from(width).div_ceil(8)));
+    }
 }
 
 /// Values of a group: the fewest that a packed run holds.
@@ -244,7 +267,9 @@ pub fn unpack(bytes: &[u8], at: usize, count: usize, width: u8, out: &mut Vec<u3
 )]
 fn pack_groups<const WIDTH: usize>(groups: &[[u32; GROUP]], out: &mut Vec<u8>) {
     let mask = u64::from(u32::MAX >> (32 - WIDTH));
-    for group in groups {
+    let first = out.len();
+    out.resize(first + groups.len() * WIDTH, 0);
+    for (group, packed) in groups.iter().zip(out[first..].chunks_exact_mut(WIDTH)) {
         let mut words = [0_u64; 5];
         for (number, value) in group.iter().enumerate() {
             let (value, bit) = (u64::from(*value) & mask, number * WIDTH);
@@ -257,7 +282,7 @@ fn pack_groups<const WIDTH: usize>(groups: &[[u32; GROUP]], out: &mut Vec<u8>) {
         for (slot, word) in bytes.chunks_exact_mut(8).zip(words) {
             slot.copy_from_slice(&word.to_le_bytes());
         }
-        out.extend_from_slice(&bytes[..WIDTH]);
+        packed.copy_from_slice(&bytes[..WIDTH]);
     }
 }
 
@@ -268,16 +293,26 @@ fn pack_groups<const WIDTH: usize>(groups: &[[u32; GROUP]], out: &mut Vec<u8>) {
 )]
 fn unpack_groups<const WIDTH: usize>(bytes: &[u8], out: &mut Vec<u32>) {
     let mask = u64::from(u32::MAX >> (32 - WIDTH));
-    for group in bytes.chunks_exact(WIDTH) {
+    let groups = bytes.len() / WIDTH;
+    let first = out.len();
+    out.resize(first + groups * GROUP, 0);
+    let (values, _) = out[first..].as_chunks_mut::<GROUP>();
+    for (number, values) in values.iter_mut().enumerate() {
+        let start = number * WIDTH;
+        // Values are cut out of words of 8 bytes, for which there must be room behind the last group.
         let mut padded = [0; 40];
-        padded[..WIDTH].copy_from_slice(group);
-        let values: [u32; GROUP] = std::array::from_fn(|number| {
+        let group = if let Some(group) = bytes.get(start..start + WIDTH + 8) {
+            group
+        } else {
+            padded[..WIDTH].copy_from_slice(&bytes[start..start + WIDTH]);
+            &padded[..WIDTH + 8]
+        };
+        for (number, value) in values.iter_mut().enumerate() {
             let bit = number * WIDTH;
             let mut word = [0; 8];
-            word.copy_from_slice(&padded[bit / 8..bit / 8 + 8]);
-            (u64::from_le_bytes(word) >> (bit % 8) & mask) as u32
-        });
-        out.extend_from_slice(&values);
+            word.copy_from_slice(&group[bit / 8..bit / 8 + 8]);
+            *value = (u64::from_le_bytes(word) >> (bit % 8) & mask) as u32;
+        }
     }
 }
 

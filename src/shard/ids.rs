@@ -208,15 +208,7 @@ impl Scan<'_> {
             .levels
             .read(page, bytes, max_repetition, max_definition)?;
         let count = page.kind.data_values().unwrap_or(0);
-        let present = if max_definition == 0 {
-            count as usize
-        } else {
-            self.levels
-                .definition
-                .iter()
-                .filter(|level| is_max(**level, max_definition))
-                .count()
-        };
+        let present = self.levels.values(0..count as usize, max_definition);
         let mut rows = Rows {
             levels: &self.levels,
             has_repetition: max_repetition > 0,
@@ -294,12 +286,8 @@ impl Rows<'_> {
     /// The row of the next value that is not null.
     fn next_value(&mut self) -> Option<u32> {
         while self.at < self.count {
-            let is_value = self.max_definition == 0
-                || self
-                    .levels
-                    .definition
-                    .get(self.at)
-                    .is_some_and(|level| is_max(*level, self.max_definition));
+            let level = self.levels.definition_of(self.at, self.max_definition);
+            let is_value = is_max(level, self.max_definition);
             self.step();
             if is_value {
                 return self.row.checked_sub(1);

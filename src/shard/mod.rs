@@ -21,9 +21,11 @@ use crate::storage::{ReadAt, Storage};
 
 pub mod chunk;
 pub mod clear;
+mod fate;
 pub mod ids;
 pub mod json;
 mod output;
+mod relay;
 pub mod residue;
 pub mod rewrite;
 pub mod roles;

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::Shard;
 use super::chunk::{Bloom, NewChunk, Piece};
-use super::rewrite::{Fate, RECORD_KEYS, RewriteReport, Task};
+use super::fate::Fate;
+use super::rewrite::{RECORD_KEYS, RewriteReport, Task};
 use crate::error::{Error, FormatError, Result};
 use crate::parquet_bytes::bloom::BloomHeader;
 use crate::parquet_bytes::footer::{
@@ -135,22 +136,20 @@ impl<'a> Output<'a> {
         Ok((tree.clone(), chunks))
     }
 
-    /// Writes chunks that were made anew, and the row groups that stand before them.
-    pub(super) fn chunks(&mut self, tasks: &[Task<'_>], made: Vec<NewChunk>) -> Result<()> {
-        for (task, new) in tasks.iter().zip(made) {
-            self.up_to(task.group)?;
-            let mut group = match self.current.take() {
-                Some(group) => group,
-                None => self.begin(task.group)?,
-            };
-            self.chunk(task, &mut group, new)?;
-            if group.written == group.chunks.len() {
-                self.end(task.group, group)?;
-            } else {
-                self.current = Some(group);
-            }
+    /// Writes a chunk that was made anew, and the row groups that stand before it.
+    pub(super) fn chunk(&mut self, task: &Task<'_>, new: NewChunk) -> Result<()> {
+        self.up_to(task.group)?;
+        let mut group = match self.current.take() {
+            Some(group) => group,
+            None => self.begin(task.group)?,
+        };
+        self.put(task, &mut group, new)?;
+        if group.written == group.chunks.len() {
+            self.end(task.group, group)
+        } else {
+            self.current = Some(group);
+            Ok(())
         }
-        Ok(())
     }
 
     /// Copies or leaves out the row groups before `end` that are not done.
@@ -188,7 +187,7 @@ impl<'a> Output<'a> {
         })
     }
 
-    fn chunk(&mut self, task: &Task<'_>, group: &mut Group, new: NewChunk) -> Result<()> {
+    fn put(&mut self, task: &Task<'_>, group: &mut Group, new: NewChunk) -> Result<()> {
         let (at, len) = (self.at, new.bytes());
         for piece in new.pieces {
             match piece {

@@ -7,7 +7,7 @@
 //!   row group with nothing else:   left out (a row group of 0 rows breaks other readers)
 //!   page index, footer:            emitted from the old trees with the offsets moved (shard::output)
 //! ```
-//! While some chunks are written the next ones are made.
+//! While some chunks are written the next ones are made (`shard::relay`).
 //!
 //! # Invariants
 //! * Gaps between chunks are not copied, so nothing is kept that no footer field points to.
@@ -19,7 +19,7 @@
 //! of the shard.
 
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
@@ -30,7 +30,9 @@ use super::chunk::erasure::{Erasure, What};
 use super::chunk::level::ZstdLevel;
 use super::chunk::{NewChunk, Source, Tools, is_without, without};
 use super::clear::{Action, Clearing};
+use super::fate::Fate;
 use super::output::Output;
+use super::relay::relay;
 use super::shared::to_scrub;
 use crate::error::{Error, FormatError, Result};
 use crate::limits;
@@ -102,7 +104,7 @@ pub fn rewrite(
     options: &RewriteOptions,
 ) -> Result<RewriteReport> {
     check_rows(shard, rows)?;
-    remake(shard, &fates(shard, rows), None, sink, options)
+    remake(shard, &Fate::without_rows(shard, rows), None, sink, options)
 }
 
 /// Writes `shard` to `sink` with what `clearing` says gone from `rows` (counted in the shard). The sink is not
@@ -118,7 +120,13 @@ pub fn clear(
     options: &RewriteOptions,
 ) -> Result<RewriteReport> {
     check_rows(shard, rows)?;
-    remake(shard, &touched(shard, rows), Some(clearing), sink, options)
+    remake(
+        shard,
+        &Fate::cleared(shard, rows),
+        Some(clearing),
+        sink,
+        options,
+    )
 }
 
 /// Whether nothing is left in `rows` of what `clearing` says.
@@ -127,7 +135,7 @@ pub fn clear(
 /// When a page is damaged.
 pub fn is_clear(shard: &Shard, rows: &RoaringBitmap, clearing: &Clearing) -> Result<bool> {
     let leaves = 0..shard.footer.schema().num_columns();
-    let chunks: Vec<(usize, usize, Vec<u32>)> = touched(shard, rows)
+    let chunks: Vec<(usize, usize, Vec<u32>)> = Fate::cleared(shard, rows)
         .into_iter()
         .enumerate()
         .filter_map(|(group, fate)| match fate {
@@ -197,35 +205,34 @@ fn remake(
             scrub: scrubbed.contains(&(position, leaf)),
         }));
     }
-    let budget = (options.memory / 4).min(WAVE_BYTES_MAX);
+    let threads = rayon::current_num_threads() as u64;
+    let budget = (options.memory / 4).min(threads.saturating_mul(BYTES_PER_THREAD));
     let mut output = Output::new(shard, sink, work)?;
-    let tools = Mutex::default();
-    let mut levels = vec![options.zstd_level; shard.footer.schema().num_columns()];
-    // The first row group decides the levels, so that the result does not depend on who is faster.
-    let undecided = levels.len().min(tasks.len());
-    let (first, mut later) = tasks.split_at(undecided);
-    let (mut done, mut of_done) = (make(shard, clearing, first, &levels, &tools)?, first);
-    for (level, chunk) in levels.iter_mut().zip(&done) {
-        // A chunk that was copied says nothing.
-        if *level == ZstdLevel::Auto {
-            *level = chunk.zstd_level;
-        }
-    }
-    while !of_done.is_empty() {
-        let (now, rest) = later.split_at(wave(shard, later, budget));
-        let (next, written) = rayon::join(
-            || make(shard, clearing, now, &levels, &tools),
-            || output.chunks(of_done, std::mem::take(&mut done)),
-        );
-        written?;
-        (done, of_done, later) = (next?, now, rest);
-    }
+    let columns = shard.footer.schema().num_columns();
+    let maker = Maker {
+        shard,
+        clearing,
+        first_group: tasks.first().map(|task| task.group),
+        tools: Mutex::default(),
+        levels: match options.zstd_level {
+            ZstdLevel::Auto => Mutex::new(vec![None; columns]),
+            fixed @ ZstdLevel::Fixed(_) => Mutex::new(vec![Some(fixed); columns]),
+        },
+        decided: Condvar::new(),
+    };
+    relay(
+        &tasks,
+        budget,
+        |task| bytes_of(shard, task),
+        |task| maker.make(task),
+        |task, new| output.chunk(task, new),
+    )?;
     output.finish()
 }
 
-/// Bytes of the chunks that are made at a time: enough to keep many threads busy, and little enough to begin
+/// Bytes of chunks that wait to be written for each thread: enough to keep it busy, and little enough to begin
 /// writing soon.
-const WAVE_BYTES_MAX: u64 = 32 << 20;
+const BYTES_PER_THREAD: u64 = 16 << 20;
 
 /// One chunk that is made anew.
 pub(super) struct Task<'a> {
@@ -238,64 +245,79 @@ pub(super) struct Task<'a> {
     scrub: bool,
 }
 
-/// How many chunks are made at a time: as many as fit the budget, but one at least.
-fn wave(shard: &Shard, tasks: &[Task<'_>], mut budget: u64) -> usize {
-    let mut taken = 0;
-    for task in tasks {
-        let bytes = bytes_of(shard, task);
-        if taken > 0 && bytes > budget {
-            break;
-        }
-        budget = budget.saturating_sub(bytes);
-        taken += 1;
-    }
-    taken
+/// Makes chunks anew.
+struct Maker<'a> {
+    shard: &'a Shard,
+    clearing: Option<&'a Clearing>,
+    /// The first row group decides the levels, so that the result does not depend on who is faster.
+    first_group: Option<usize>,
+    /// By column, once they are known.
+    levels: Mutex<Vec<Option<ZstdLevel>>>,
+    decided: Condvar,
+    /// Those that no thread uses.
+    tools: Mutex<Vec<Tools>>,
 }
 
-/// Makes chunks anew, in parallel; `tools` are those that no thread uses.
-fn make(
-    shard: &Shard,
-    clearing: Option<&Clearing>,
-    tasks: &[Task<'_>],
-    levels: &[ZstdLevel],
-    tools: &Mutex<Vec<Tools>>,
-) -> Result<Vec<NewChunk>> {
-    let make_one = |task: &Task<'_>| {
-        let Some(source) = Source::of(shard, task.group, task.leaf) else {
+impl Maker<'_> {
+    fn make(&self, task: &Task<'_>) -> Result<NewChunk> {
+        let Some(source) = Source::of(self.shard, task.group, task.leaf) else {
             return Err(Error::ShardChanged {
-                path: shard.path.clone(),
+                path: self.shard.path.clone(),
             });
         };
-        let level = levels.get(task.leaf).copied().unwrap_or_default();
-        guarded(&source.descriptor.path().string(), || {
-            let idle = tools.lock().ok().and_then(|mut idle| idle.pop());
+        let decides = self.first_group == Some(task.group);
+        let level = self.level(task.leaf, decides);
+        let at = (task.group, task.leaf);
+        let made = guarded(&source.descriptor.path().string(), || {
+            let idle = self.tools.lock().ok().and_then(|mut idle| idle.pop());
             let mut mine = idle.unwrap_or_default();
+            let (rows, clearing) = (task.rows, self.clearing);
             let made = with_erasure(
-                shard,
-                (task.group, task.leaf),
-                task.rows,
+                self.shard,
+                at,
+                rows,
                 clearing,
                 &mut mine,
                 |erasure, tools| without(&source, erasure, task.scrub, level, tools),
             );
-            if let Ok(mut idle) = tools.lock() {
+            if let Ok(mut idle) = self.tools.lock() {
                 idle.push(mine);
             }
             Ok(made)
         })
-        .and_then(|made| made)
-        .map_err(|error| error.in_shard(&shard.path))
-    };
-    // The largest first, so that no thread is left alone with one at the end.
-    let mut order: Vec<usize> = (0..tasks.len()).collect();
-    order.sort_by_key(|at| std::cmp::Reverse(tasks.get(*at).map(|task| bytes_of(shard, task))));
-    let mut made: Vec<(usize, Result<NewChunk>)> = order
-        .into_par_iter()
-        .with_max_len(1)
-        .filter_map(|at| Some((at, make_one(tasks.get(at)?))))
-        .collect();
-    made.sort_by_key(|(at, _)| *at);
-    made.into_iter().map(|(_, made)| made).collect()
+        .and_then(|made| made);
+        if decides {
+            // Nobody may wait for a level that failed to be decided.
+            let found = made.as_ref().map_or(level, |new| new.zstd_level);
+            let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(slot) = levels.get_mut(task.leaf) {
+                slot.get_or_insert(found);
+            }
+            self.decided.notify_all();
+        }
+        made.map_err(|error| error.in_shard(&self.shard.path))
+    }
+
+    /// The level for a column; waits until it is decided, unless that is up to the caller.
+    fn level(&self, leaf: usize, decides: bool) -> ZstdLevel {
+        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match levels.get(leaf).copied() {
+                Some(Some(level)) => return level,
+                Some(None) if !decides => {
+                    let waited = self.decided.wait(levels);
+                    levels = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+                _ => return ZstdLevel::Auto,
+            }
+        }
+    }
+}
+
+fn bytes_of(shard: &Shard, task: &Task<'_>) -> u64 {
+    let group = shard.footer.row_groups().get(task.group);
+    let chunk = group.and_then(|group| group.chunks.get(task.leaf));
+    chunk.map_or(0, |chunk| chunk.range.end - chunk.range.start)
 }
 
 /// Shows `then` what goes from a chunk in the rows `rows` of its row group.
@@ -347,59 +369,4 @@ pub(super) fn with_erasure<T>(
             then(&Erasure { rows, what }, tools)
         }
     }
-}
-
-fn bytes_of(shard: &Shard, task: &Task<'_>) -> u64 {
-    let group = shard.footer.row_groups().get(task.group);
-    let chunk = group.and_then(|group| group.chunks.get(task.leaf));
-    chunk.map_or(0, |chunk| chunk.range.end - chunk.range.start)
-}
-
-/// What becomes of a row group.
-pub(super) enum Fate {
-    /// Nothing, but perhaps entries of its dictionaries go.
-    Kept,
-    /// It loses all its rows.
-    Dropped,
-    /// These rows go, counted in the row group.
-    Without(Vec<u32>),
-    /// Values of these rows go.
-    Cleared(Vec<u32>),
-}
-
-/// What becomes of the row groups of `shard` when `rows` go.
-fn fates(shard: &Shard, rows: &RoaringBitmap) -> Vec<Fate> {
-    let groups = shard.footer.row_groups().iter();
-    groups
-        .zip(touched(shard, rows))
-        .map(|(group, fate)| match fate {
-            Fate::Cleared(rows) if rows.len() as u64 == group.rows => Fate::Dropped,
-            Fate::Cleared(rows) => Fate::Without(rows),
-            fate => fate,
-        })
-        .collect()
-}
-
-/// What becomes of the row groups of `shard` when values of `rows` go.
-pub(super) fn touched(shard: &Shard, rows: &RoaringBitmap) -> Vec<Fate> {
-    let row = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
-    let groups = shard.footer.row_groups().iter();
-    groups
-        .zip(shard.row_bases())
-        .map(|(group, base)| {
-            if group.rows == 0 {
-                return Fate::Kept;
-            }
-            let range = row(base)..=row(base + group.rows - 1);
-            let inside: Vec<u32> = rows
-                .range(range)
-                .map(|at| row(u64::from(at) - base))
-                .collect();
-            if inside.is_empty() {
-                Fate::Kept
-            } else {
-                Fate::Cleared(inside)
-            }
-        })
-        .collect()
 }

@@ -124,7 +124,7 @@ fn split_page(
         *of_page = u32::try_from(to - from).unwrap();
         let encoding = *encoding;
         let mut body = Vec::new();
-        levels::write(&levels, kind, max.0, max.1, &mut body);
+        levels::write(&levels, to - from, kind, max.0, max.1, &mut body);
         let first = count(0..from);
         let range = first..first + count(from..to);
         values.write(encoding, &[range], None, &mut body);

@@ -89,7 +89,7 @@ impl Elements {
             .map_while(|entry| entries.and_then(|entries| entries.get(entry)))
             .map(is_gone)
             .collect();
-        let max = u32::try_from(key.descriptor.max_def_level()).unwrap_or(0);
+        let max = key.descriptor.max_def_level();
         let mut current: (u32, Vec<Element>) = (0, Vec::new());
         for page in &pages {
             let among = page.among(rows);
@@ -105,15 +105,11 @@ impl Elements {
                     elements.resolve(&mut current);
                     current.0 = row;
                 }
-                let count = |entries: std::ops::Range<usize>| {
-                    let levels = levels.definition.get(entries).unwrap_or_default();
-                    levels.iter().filter(|level| **level == max).count()
-                };
-                value += count(at..range.start);
+                value += levels.values(at..range.start, max);
                 at = range.end;
                 for entry in range {
-                    let level = levels.definition.get(entry).copied().unwrap_or(max);
-                    let is_value = level == max;
+                    let level = levels.definition_of(entry, max);
+                    let is_value = i64::from(level) == i64::from(max);
                     if level >= definition {
                         let test = |entries: Option<&Dictionary>| match entries {
                             Some(_) => open
@@ -177,9 +173,10 @@ impl Elements {
                 for (_, entries) in victims(earlier, &levels.repetition, open.entries(), &[row]) {
                     count += entries
                         .filter(|entry| {
-                            let level = |levels: &[u32]| levels.get(*entry).copied().unwrap_or(0);
-                            level(&levels.repetition) <= self.repetition
-                                && level(&levels.definition) >= self.definition
+                            let repetition = levels.repetition.get(*entry).copied().unwrap_or(0);
+                            let max = source.descriptor.max_def_level();
+                            repetition <= self.repetition
+                                && levels.definition_of(*entry, max) >= self.definition
                         })
                         .count();
                 }

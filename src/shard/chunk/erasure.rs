@@ -141,10 +141,9 @@ impl Split {
         mut dictionary: Option<&mut Dictionary>,
     ) -> Result<Self> {
         let of_max = |max: i16| vec![0; usize::try_from(max).unwrap_or(0) + 1];
-        let max_definition_level = u32::try_from(max_definition).unwrap_or(0);
         let mut splitter = Splitter {
             old: levels,
-            max_definition: max_definition_level,
+            max_definition,
             value: 0,
             split: Self {
                 levels: Levels {
@@ -224,40 +223,62 @@ pub(super) fn victims(
 
 struct Splitter<'a> {
     old: &'a Levels,
-    max_definition: u32,
+    max_definition: i16,
     /// Values of the entries so far.
     value: usize,
     split: Split,
 }
 
 impl Splitter<'_> {
-    /// Repetition and definition level of an entry; of a level that isn't stored it is the largest.
+    /// Repetition and definition level of an entry.
     fn levels_of(&self, entry: usize) -> (u32, u32) {
         let repetition = self.old.repetition.get(entry).copied().unwrap_or(0);
-        let definition = self.old.definition.get(entry).copied();
-        (repetition, definition.unwrap_or(self.max_definition))
+        (
+            repetition,
+            self.old.definition_of(entry, self.max_definition),
+        )
+    }
+
+    fn is_value(&self, level: u32) -> bool {
+        i64::from(level) == i64::from(self.max_definition)
     }
 
     /// How many of the entries are values.
     fn present(&self, entries: &Range<usize>) -> usize {
-        if self.max_definition == 0 {
-            return entries.len();
-        }
-        let levels = self.old.definition.get(entries.clone());
-        let is_value = |level: &&u32| **level == self.max_definition;
-        levels.unwrap_or_default().iter().filter(is_value).count()
+        self.old.values(entries.clone(), self.max_definition)
     }
 
     fn keep(&mut self, entries: Range<usize>) {
-        let of = |levels: &'_ [u32]| levels.get(entries.clone()).unwrap_or_default().to_vec();
         let present = self.present(&entries);
         let split = &mut self.split;
         append(&mut split.kept, self.value..self.value + present);
         self.value += present;
         split.entries += entries.len();
-        let levels = &mut split.levels;
-        levels.repetition.extend(of(&self.old.repetition));
-        levels.definition.extend(of(&self.old.definition));
+        self.copy_levels(entries);
+    }
+
+    fn copy_levels(&mut self, entries: Range<usize>) {
+        let new = &mut self.split.levels;
+        let of = |levels: &'_ [u32]| -> Range<usize> {
+            // None are stored where all are alike.
+            if levels.is_empty() {
+                0..0
+            } else {
+                entries.clone()
+            }
+        };
+        let repetition = self.old.repetition.get(of(&self.old.repetition));
+        new.repetition
+            .extend_from_slice(repetition.unwrap_or_default());
+        if !self.old.definition.is_empty() {
+            let definition = self.old.definition.get(entries);
+            new.definition
+                .extend_from_slice(definition.unwrap_or_default());
+        } else if !new.definition.is_empty() {
+            let max = u32::try_from(self.max_definition).unwrap_or(0);
+            new.definition
+                .resize(new.definition.len() + entries.len(), max);
+        }
     }
 
     fn drop(&mut self, entries: Range<usize>) {
@@ -282,8 +303,8 @@ impl Splitter<'_> {
         }
         self.count(old, -1);
         self.count(new, 1);
-        let was_value = old.1 == self.max_definition;
-        let is_value = was_value && new.1 == self.max_definition;
+        let was_value = self.is_value(old.1);
+        let is_value = was_value && self.is_value(new.1);
         let split = &mut self.split;
         split.is_changed = true;
         if was_value {
@@ -296,13 +317,15 @@ impl Splitter<'_> {
             split.change.nulls += i64::from(!is_value);
             self.value += 1;
         }
-        split.entries += 1;
         if !self.old.repetition.is_empty() {
             split.levels.repetition.push(new.0);
         }
-        if !self.old.definition.is_empty() {
-            split.levels.definition.push(new.1);
+        if self.old.definition.is_empty() && split.levels.definition.is_empty() {
+            let max = u32::try_from(self.max_definition).unwrap_or(0);
+            split.levels.definition.resize(split.entries, max);
         }
+        split.levels.definition.push(new.1);
+        split.entries += 1;
     }
 
     fn count(&mut self, (repetition, definition): (u32, u32), by: i64) {
@@ -394,10 +417,7 @@ impl Splitter<'_> {
         append(&mut split.kept, place..place + 1);
         self.value += 1;
         split.entries += 1;
-        let (levels, all) = (&mut split.levels, entry..entry + 1);
-        let same = |levels: &'_ [u32]| levels.get(all.clone()).unwrap_or_default().to_vec();
-        levels.repetition.extend(same(&self.old.repetition));
-        levels.definition.extend(same(&self.old.definition));
+        self.copy_levels(entry..entry + 1);
         Ok(())
     }
 }

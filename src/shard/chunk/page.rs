@@ -87,15 +87,7 @@ impl OpenPage {
         let values = levels.read(&page.header, &body, max_repetition, max_definition)?;
         let at = body.len() - values.len();
         let entries = page.header.kind.data_values().unwrap_or(0) as usize;
-        let max = u32::try_from(max_definition).unwrap_or(0);
-        let present = match max {
-            0 => entries,
-            max => levels
-                .definition
-                .iter()
-                .filter(|level| **level == max)
-                .count(),
-        };
+        let present = levels.values(0..entries, max_definition);
         let physical = Physical::of(source.descriptor);
         let mut values = PageValues::read(&page.header, physical, body, at, present)?;
         let split = Split::of(
@@ -254,6 +246,7 @@ impl OpenPage {
         body.clear();
         let (repetition_len, definition_len) = levels::write(
             &self.split.levels,
+            self.split.entries,
             page.header.kind,
             max_repetition,
             max_definition,
