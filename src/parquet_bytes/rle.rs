@@ -217,6 +217,12 @@ fn encode_packed(values: &[u32], width: u8, out: &mut Vec<u8>) {
     }
 }
 
+/// The largest of some values, 0 if there are none.
+pub fn largest(values: &[u32]) -> u32 {
+    // Written so that many are compared at a time.
+    values.iter().fold(0, |most, value| most.max(*value))
+}
+
 /// Appends values of `width` bits each, lowest bits first, to the next whole byte.
 pub fn pack(values: &[u32], width: u8, out: &mut Vec<u8>) {
     let start = out.len();
@@ -269,7 +275,8 @@ fn pack_groups<const WIDTH: usize>(groups: &[[u32; GROUP]], out: &mut Vec<u8>) {
     let mask = u64::from(u32::MAX >> (32 - WIDTH));
     let first = out.len();
     out.resize(first + groups.len() * WIDTH, 0);
-    for (group, packed) in groups.iter().zip(out[first..].chunks_exact_mut(WIDTH)) {
+    let (packed, _) = out[first..].as_chunks_mut::<WIDTH>();
+    for (group, packed) in groups.iter().zip(packed) {
         let mut words = [0_u64; 5];
         for (number, value) in group.iter().enumerate() {
             let (value, bit) = (u64::from(*value) & mask, number * WIDTH);
@@ -282,7 +289,9 @@ fn pack_groups<const WIDTH: usize>(groups: &[[u32; GROUP]], out: &mut Vec<u8>) {
         for (slot, word) in bytes.chunks_exact_mut(8).zip(words) {
             slot.copy_from_slice(&word.to_le_bytes());
         }
-        packed.copy_from_slice(&bytes[..WIDTH]);
+        for (slot, byte) in packed.iter_mut().zip(bytes) {
+            *slot = byte;
+        }
     }
 }
 

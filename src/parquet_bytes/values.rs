@@ -82,7 +82,8 @@ enum Layout {
 }
 
 impl PageValues {
-    /// Decodes the `count` values in the decompressed `body` of a page, which begin at `at`.
+    /// Decodes the `count` values in the decompressed `body` of a page, which begin at `at`. Dictionary indices
+    /// are put into `indices`, whose memory is used again.
     ///
     /// # Errors
     /// When they are damaged, or in an encoding that the column's type can't have.
@@ -92,6 +93,7 @@ impl PageValues {
         body: Vec<u8>,
         at: usize,
         count: usize,
+        indices: Vec<u32>,
     ) -> Result<Self> {
         let input = Input {
             physical,
@@ -100,7 +102,7 @@ impl PageValues {
         };
         // A dictionary's entries are `PLAIN`, whatever it is called.
         let encoding = page.kind.data_encoding().unwrap_or(Encoding::PLAIN);
-        let (bytes, layout, blocks) = input.decode(encoding, body, at)?;
+        let (bytes, layout, blocks) = input.decode(encoding, body, at, indices)?;
         Ok(Self {
             bytes,
             layout,
@@ -160,8 +162,11 @@ impl PageValues {
     }
 
     /// Gives back the memory, for the next page.
-    pub fn into_buffer(self) -> Vec<u8> {
-        self.bytes
+    pub fn into_buffers(self) -> (Vec<u8>, Vec<u32>) {
+        match self.layout {
+            Layout::Indices { indices, .. } => (self.bytes, indices),
+            _ => (self.bytes, Vec::new()),
+        }
     }
 
     /// The dictionary indices, where the page has some.
@@ -257,7 +262,7 @@ impl PageValues {
                 }
                 let mut width = *width;
                 if self.is_extended {
-                    let most = left.iter().copied().max().unwrap_or(0);
+                    let most = rle::largest(&left);
                     width = width.max(u8::try_from(u32::BITS - most.leading_zeros()).unwrap_or(0));
                 }
                 out.push(width);
@@ -364,6 +369,7 @@ impl Input {
         encoding: Encoding,
         body: Vec<u8>,
         at: usize,
+        indices: Vec<u32>,
     ) -> Result<(Vec<u8>, Layout, Blocks)> {
         let Physical { kind, width } = self.physical;
         let count = self.count;
@@ -376,7 +382,8 @@ impl Input {
         let has_lengths = self.physical.is_byte_array();
         Ok(match encoding {
             Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => {
-                let mut indices = Vec::new();
+                let mut indices = indices;
+                indices.clear();
                 let Some((width, packed)) = values.split_first() else {
                     if count > 0 {
                         return Err(self.truncated(1, 0));

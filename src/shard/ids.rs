@@ -246,7 +246,7 @@ impl Scan<'_> {
             let (kind, scratch) = (self.column.kind, &mut self.scratch);
             let physical = Physical::of(descriptor);
             let at = bytes.len() - values.len();
-            let values = PageValues::read(page, physical, bytes.to_vec(), at, present)?;
+            let values = PageValues::read(page, physical, bytes.to_vec(), at, present, Vec::new())?;
             for raw in (0..present).filter_map(|at| values.get(at)) {
                 let row = rows.next_value();
                 if let (Some(ordinal), Some(row)) = (judge(kind.canonical(raw, scratch)), row) {

@@ -104,7 +104,15 @@ fn split_page(
     };
     let count = |entries: Range<usize>| entries.filter(|entry| is_value(*entry)).count();
     let at = body.len() - values.len();
-    let values = PageValues::read(header, physical, body.to_vec(), at, count(0..entries)).unwrap();
+    let values = PageValues::read(
+        header,
+        physical,
+        body.to_vec(),
+        at,
+        count(0..entries),
+        Vec::new(),
+    )
+    .unwrap();
     for from in (0..entries).step_by(every) {
         let to = entries.min(from + every);
         let part = |levels: &[u32]| levels.get(from..to).unwrap_or_default().to_vec();

@@ -11,6 +11,7 @@ use super::{CACHED_VALUES_MAX, Result, Source};
 use crate::error::FormatError;
 use crate::parquet_bytes::dictionary::{Dictionary, Shrunk};
 use crate::parquet_bytes::page::PageKind;
+use crate::parquet_bytes::rle;
 use crate::parquet_bytes::values::{PageValues, Physical};
 
 /// The dictionary of a chunk that loses something.
@@ -114,7 +115,8 @@ impl DictionaryEdit {
             if let PageKind::Dictionary { values, sorted, .. } = page.header.kind {
                 let body = tools.decompressed(source, page)?;
                 let physical = Physical::of(source.descriptor);
-                let entries = PageValues::read(&page.header, physical, body, 0, values as usize)?;
+                let entries =
+                    PageValues::read(&page.header, physical, body, 0, values as usize, Vec::new())?;
                 self.dictionary = Some(Dictionary::new(entries, sorted));
                 return Ok(());
             }
@@ -262,11 +264,14 @@ impl Orphans {
     ) -> Result<Option<u32>> {
         let mut largest = None;
         for run in indices {
-            let most = run.iter().copied().max();
-            if let Some(most) = most.filter(|most| *most as usize >= self.is_candidate.len()) {
+            if run.is_empty() {
+                continue;
+            }
+            let most = rle::largest(run);
+            if most as usize >= self.is_candidate.len() {
                 return Err(outside(page, most));
             }
-            largest = largest.max(most);
+            largest = largest.max(Some(most));
             if self.left == 0 {
                 continue;
             }

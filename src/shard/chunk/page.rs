@@ -36,10 +36,18 @@ pub struct Tools {
     /// The level of new zstd pages.
     pub(super) zstd_level: ZstdLevel,
     raw: Vec<u8>,
-    body: Vec<u8>,
+    /// Of pages that are done.
+    bodies: Vec<Vec<u8>>,
+    indices: Vec<Vec<u32>>,
+    levels: Levels,
     encoded: Vec<u8>,
     packed: Vec<u8>,
 }
+
+/// Buffers of pages that are kept for the next ones.
+const SPARE_BUFFERS_MAX: usize = 8;
+/// Larger ones are not kept.
+const SPARE_BYTES_MAX: usize = 4 << 20;
 
 impl Tools {
     /// Reads and decompresses a page.
@@ -54,7 +62,7 @@ impl Tools {
             .file
             .read_at(offset, bytes)
             .map_err(|source| FormatError::Read { offset, source })?;
-        let mut body = std::mem::take(&mut self.body);
+        let mut body = self.bodies.pop().unwrap_or_default();
         body.clear();
         page.header
             .decompress(bytes, source.chunk.codec, &mut self.codecs, &mut body)?;
@@ -64,7 +72,14 @@ impl Tools {
 
     /// Takes back the memory of a page that is done.
     pub(super) fn recycle(&mut self, page: OpenPage) {
-        self.body = page.values.into_buffer();
+        let (body, indices) = page.values.into_buffers();
+        if self.bodies.len() < SPARE_BUFFERS_MAX && body.capacity() < SPARE_BYTES_MAX {
+            self.bodies.push(body);
+        }
+        let is_spare = (1..SPARE_BYTES_MAX / 4).contains(&indices.capacity());
+        if self.indices.len() < SPARE_BUFFERS_MAX && is_spare {
+            self.indices.push(indices);
+        }
     }
 }
 
@@ -83,13 +98,14 @@ impl OpenPage {
     ) -> Result<Self> {
         let (max_repetition, max_definition) = source.max_levels();
         let body = tools.decompressed(source, page)?;
-        let mut levels = Levels::default();
+        let mut levels = std::mem::take(&mut tools.levels);
         let values = levels.read(&page.header, &body, max_repetition, max_definition)?;
         let at = body.len() - values.len();
         let entries = page.header.kind.data_values().unwrap_or(0) as usize;
         let present = levels.values(0..entries, max_definition);
         let physical = Physical::of(source.descriptor);
-        let mut values = PageValues::read(&page.header, physical, body, at, present)?;
+        let indices = tools.indices.pop().unwrap_or_default();
+        let mut values = PageValues::read(&page.header, physical, body, at, present, indices)?;
         let split = Split::of(
             page,
             (&levels, entries),
@@ -98,6 +114,7 @@ impl OpenPage {
             &mut values,
             dictionary,
         )?;
+        tools.levels = levels;
         let begins = |levels: &[u32]| levels.iter().filter(|level| **level == 0).count();
         let rows = match max_repetition {
             0 => split.entries,
