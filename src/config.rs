@@ -135,7 +135,13 @@ impl Config {
 
     /// What the index depends on: another one makes it worthless.
     pub(crate) fn index_key(&self) -> String {
-        self.subject.join("\n")
+        let mut key = self.subject.join("\n");
+        // A shard that may no longer lack the subject column must be looked at again.
+        for path in &self.ignore {
+            key.push_str("\n\nignore ");
+            key.push_str(path);
+        }
+        key
     }
 }
 

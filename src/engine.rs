@@ -23,6 +23,7 @@ use crate::delete::{DeleteOptions, DeleteReport, Deleter};
 use crate::error::{ErrorKind, Result};
 use crate::export::{Export, ExportOptions, ShardRows};
 use crate::index::Index;
+use crate::index::compare::Comparison;
 use crate::index::upkeep::Upkeep;
 use crate::limits;
 use crate::observe::{Observer, Silent};
@@ -133,6 +134,17 @@ impl Engine {
         let _lock = self.lock()?;
         let (_, report) = self.upkeep(false).refresh(&self.dataset.list()?)?;
         Ok(report)
+    }
+
+    /// Brings the index up to date and compares it with the shards in full, reading every id of every shard. One
+    /// that differs is made anew; [`IndexReport::rebuilt`] then says so.
+    ///
+    /// # Errors
+    /// Those of [`refresh`](Self::refresh).
+    pub fn verify_index(&self) -> Result<(IndexReport, Comparison)> {
+        self.dataset.list()?;
+        let _lock = self.lock()?;
+        self.upkeep(false).verify(&self.dataset.list()?)
     }
 
     /// Looks at the dataset without changing anything.

@@ -76,6 +76,9 @@ pub struct ShardEntry {
     pub rows: u64,
     /// The segment that holds its postings.
     pub segment: u32,
+    /// Whether it was last changed so long before it was read that any later change shows in `changed_ns`.
+    #[serde(default)]
+    pub settled: bool,
 }
 
 impl ShardEntry {
@@ -84,6 +87,11 @@ impl ShardEntry {
         self.size == file.size
             && self.modified_ns == file.modified_ns
             && self.changed_ns == file.changed_ns
+    }
+
+    /// Whether the file is still as it was, for certain, without reading it.
+    pub fn is_surely_like(&self, file: &FileInfo) -> bool {
+        self.settled && self.is_like(file)
     }
 
     /// One more than the number of its last row group.
@@ -246,6 +254,7 @@ mod tests {
             row_groups,
             rows: 7,
             segment,
+            settled: true,
         };
         let segment = |number| SegmentEntry {
             number,

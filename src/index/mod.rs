@@ -11,6 +11,7 @@
 //! * [`writer`]: writing one
 //! * [`build`]: sorting postings in bounded memory, merging segments
 //! * [`refresh`]: bringing the index up to date with the shards
+//! * [`compare`]: whether it holds just what they do
 //! * [`upkeep`]: the index of a [`Dataset`](crate::dataset::Dataset): roles checked, damage mended
 //!
 //! Everything lies below [`DIRECTORY`] of the dataset's storage. A segment can be made and read
@@ -39,6 +40,7 @@ use crate::storage::Storage;
 use crate::subject::SubjectHash;
 
 pub mod build;
+pub mod compare;
 pub mod format;
 pub mod manifest;
 pub mod refresh;

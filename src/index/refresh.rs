@@ -1,7 +1,8 @@
 //! Bringing the index up to date: only shards that are new or have changed are scanned.
 //!
 //! ```text
-//! shards now ──> footers read ──> compared with the manifest ──> new, changed, vanished
+//! shards now ──> size and times compared with the manifest ──> those that differ, or may: footers read
+//!                                     new, changed, vanished <─────┘
 //!                                                                 │
 //! scan new and changed (in parallel) ──> PostingSorter ──┐        │ dead row groups
 //! segments with dead row groups, and small segments ─────┴─ merge ┴──> one new segment
@@ -18,6 +19,12 @@
 //! A shard that was rewritten counts as changed: it is scanned again under new row-group numbers. To
 //! keep the numbers and only take postings away is the business of a later step; a merge
 //! ([`build::merge`](super::build::merge)) takes any filter of row groups, and the format need not change.
+//!
+//! # Which shards are read
+//! A file's time of change can't be set back, but two changes within a tick of the clock have the same. So a
+//! shard whose size and times are as they were is believed unread only if it had been left alone for
+//! [`SETTLED_NS`] when it was read last, by the clock of the file system that holds the index. Of the others the
+//! footer is read and its hash compared, each time; so it is where there are no times of change.
 //!
 //! # Invariants
 //! A row-group number is given out once. When they run out, the whole index is built anew.
@@ -43,8 +50,12 @@ use super::segment::Segment;
 use super::writer::SegmentWriter;
 use super::{DIRECTORY, Index, open_segment};
 use crate::error::{Error, FormatError, Result};
-use crate::storage::{FileInfo, Storage, TEMPORARY_SUFFIX};
+use crate::storage::{FileInfo, Storage, TEMPORARY_SUFFIX, temporary_name};
 use crate::subject::SubjectHash;
+
+/// How long a shard must have been left alone before it is believed to be as it was by its times: longer
+/// than any tick of a file system's clock.
+pub const SETTLED_NS: i64 = 2_000_000_000;
 
 /// Segments that are live after a refresh that wrote one.
 pub const SEGMENTS_MAX: usize = 8;
@@ -124,7 +135,7 @@ pub fn refresh(
     source: &dyn ShardSource,
 ) -> Result<(Index, RefreshReport)> {
     let existing = existing.filter(|index| index.manifest.configuration == options.configuration);
-    let changes = Changes::find(existing.as_ref(), files, source)?;
+    let changes = Changes::find(storage, existing.as_ref(), files, source)?;
     let report = |index: &Index| -> Result<RefreshReport> {
         Ok(RefreshReport {
             added: changes.added,
@@ -145,7 +156,7 @@ pub fn refresh(
         _ => Vec::new(),
     };
 
-    let sorted = scan(storage, &changes, options.memory, seed, source)?;
+    let sorted = scan(storage, &changes.scans(), options.memory, seed, source)?;
     let mut shards = changes.shards.clone();
     let sources = choose(&mut segments, &changes, &sorted);
     let mut written = None;
@@ -202,23 +213,33 @@ struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
+    fn scans(&self) -> Vec<Scan<'a>> {
+        let first = |position: &usize| {
+            self.shards
+                .get(*position)
+                .map(|shard| shard.first_row_group)
+        };
+        let scanned = self.scanned.iter();
+        scanned
+            .filter_map(|(position, (file, footer))| Some((first(position)?, *file, *footer)))
+            .collect()
+    }
+
     fn find(
+        storage: &dyn Storage,
         existing: Option<&Index>,
         files: &'a [FileInfo],
         source: &dyn ShardSource,
     ) -> Result<Self> {
-        // All footers: a change that leaves size and time as they were shows only there.
-        let footers: Vec<Result<ShardFooter>> =
-            files.par_iter().map(|file| source.footer(file)).collect();
-        let mut now: BTreeMap<&str, (&FileInfo, ShardFooter)> = BTreeMap::new();
-        for (file, footer) in files.iter().zip(footers) {
-            now.insert(&file.path, (file, footer?));
-        }
-        let old: BTreeMap<&str, &ShardEntry> = existing
+        let old: Old<'_> = existing
             .map_or(&[][..], Index::shards)
             .iter()
             .map(|shard| (shard.path.as_str(), shard))
             .collect();
+        let (now, began) = read_footers(storage, &old, files, source)?;
+        let is_settled = |file: &FileInfo| {
+            file.changed_ns != 0 && file.changed_ns.saturating_add(SETTLED_NS) < began
+        };
         let is_same = |shard: &ShardEntry, file: &FileInfo, footer: &ShardFooter| {
             shard.is_like(file) && footer_of(shard) == *footer
         };
@@ -269,7 +290,10 @@ impl<'a> Changes<'a> {
             match known {
                 Some(shard) if is_same(shard, file, &footer) => {
                     if !is_renumbering {
-                        changes.shards.push((*shard).clone());
+                        changes.shards.push(ShardEntry {
+                            settled: shard.settled || is_settled(file),
+                            ..(*shard).clone()
+                        });
                         continue;
                     }
                 }
@@ -287,6 +311,7 @@ impl<'a> Changes<'a> {
                 row_groups: footer.row_groups,
                 rows: footer.rows,
                 segment: 0,
+                settled: is_settled(file),
             });
             changes.next_row_group += footer.row_groups;
         }
@@ -294,46 +319,86 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// Scans the shards that need it, in parallel.
-fn scan<'a>(
+/// What `old` says of a shard by its path.
+type Old<'a> = BTreeMap<&'a str, &'a ShardEntry>;
+/// A shard now, by its path.
+type Now<'a> = BTreeMap<&'a str, (&'a FileInfo, ShardFooter)>;
+
+/// The footers of all shards, read where they may not be as they were; and when reading began.
+fn read_footers<'a>(
+    storage: &dyn Storage,
+    old: &Old<'_>,
+    files: &'a [FileInfo],
+    source: &dyn ShardSource,
+) -> Result<(Now<'a>, i64)> {
+    let known = |file: &FileInfo| {
+        let shard = old.get(file.path.as_str());
+        shard.filter(|shard| shard.is_surely_like(file))
+    };
+    let began = if files.iter().all(|file| known(file).is_some()) {
+        0
+    } else {
+        clock(storage)?
+    };
+    let footers: Vec<Result<ShardFooter>> = files
+        .par_iter()
+        .map(|file| match known(file) {
+            Some(shard) => Ok(footer_of(shard)),
+            None => source.footer(file),
+        })
+        .collect();
+    let mut now = BTreeMap::new();
+    for (file, footer) in files.iter().zip(footers) {
+        now.insert(file.path.as_str(), (file, footer?));
+    }
+    Ok((now, began))
+}
+
+/// What time it is by the clock of the file system; 0 if that can't be told.
+fn clock(storage: &dyn Storage) -> Result<i64> {
+    let path = temporary_name(&format!("{DIRECTORY}/clock"));
+    drop(storage.create(&path, None)?);
+    let now = storage.info(&path)?.map_or(0, |file| file.changed_ns);
+    storage.remove(&path)?;
+    Ok(now)
+}
+
+/// A shard to scan, and the number of its first row group.
+pub(super) type Scan<'a> = (u32, &'a FileInfo, ShardFooter);
+
+/// Scans shards, in parallel.
+pub(super) fn scan<'a>(
     storage: &'a dyn Storage,
-    changes: &Changes<'_>,
+    shards: &[Scan<'_>],
     memory: usize,
     seed: u64,
     source: &dyn ShardSource,
 ) -> Result<SortedPostings<'a>> {
     let sorter = PostingSorter::new(storage, memory);
-    changes
-        .scanned
-        .par_iter()
-        .try_for_each(|(position, (file, footer))| {
-            let first = changes
-                .shards
-                .get(*position)
-                .map_or(0, |shard| shard.first_row_group);
-            let mut buffer = sorter.buffer();
-            let mut pushed = Ok(());
-            let found = source.scan(file, seed, &mut |hash, row_group| {
-                if pushed.is_err() {
-                } else if row_group < footer.row_groups {
-                    pushed = buffer.push(hash, first + row_group);
-                } else {
-                    let contradiction = FormatError::Contradiction {
-                        what: "row groups".to_owned(),
-                        claimed: footer.row_groups.into(),
-                        counted: u64::from(row_group) + 1,
-                    };
-                    pushed = Err(contradiction.in_shard(&file.path));
-                }
-            })?;
-            pushed?;
-            if found != *footer {
-                return Err(Error::ShardChanged {
-                    path: file.path.clone(),
-                });
+    shards.par_iter().try_for_each(|(first, file, footer)| {
+        let mut buffer = sorter.buffer();
+        let mut pushed = Ok(());
+        let found = source.scan(file, seed, &mut |hash, row_group| {
+            if pushed.is_err() {
+            } else if row_group < footer.row_groups {
+                pushed = buffer.push(hash, first + row_group);
+            } else {
+                let contradiction = FormatError::Contradiction {
+                    what: "row groups".to_owned(),
+                    claimed: footer.row_groups.into(),
+                    counted: u64::from(row_group) + 1,
+                };
+                pushed = Err(contradiction.in_shard(&file.path));
             }
-            buffer.finish()
         })?;
+        pushed?;
+        if found != *footer {
+            return Err(Error::ShardChanged {
+                path: file.path.clone(),
+            });
+        }
+        buffer.finish()
+    })?;
     sorter.finish()
 }
 
@@ -431,7 +496,7 @@ fn entry_of(segment: &Segment) -> SegmentEntry {
     }
 }
 
-fn footer_of(shard: &ShardEntry) -> ShardFooter {
+pub(super) fn footer_of(shard: &ShardEntry) -> ShardFooter {
     ShardFooter {
         hash: shard.footer_hash,
         row_groups: shard.row_groups,

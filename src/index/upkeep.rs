@@ -8,6 +8,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::compare::Comparison;
+use super::manifest::manifest_path;
 use super::refresh::{RefreshOptions, RefreshReport, ShardFooter, ShardSource, refresh};
 use super::{DIRECTORY, Index};
 use crate::dataset::{Dataset, Files};
@@ -104,6 +106,35 @@ impl Upkeep<'_> {
         }
     }
 
+    /// Brings the index up to date with `files` and compares it with them in full; it is made anew if it differs.
+    pub(crate) fn verify(&self, files: &Files) -> Result<(IndexReport, Comparison)> {
+        let (index, report) = self.refresh(files)?;
+        let observer = &self.dataset.observer;
+        observer.begin("comparing", files.shards.len() as u64);
+        let configuration = self.configuration();
+        let storage = &*self.dataset.storage;
+        let options = self.options(&configuration);
+        let compared = index.compare(storage, &files.shards, &options, self);
+        observer.end();
+        drop(index);
+        let (comparison, damage) = match compared {
+            Ok(comparison) if comparison.missing + comparison.surplus == 0 => {
+                return Ok((report, comparison));
+            }
+            Ok(comparison) => {
+                let reason = format!(
+                    "{} postings were missing and {} were of no row",
+                    comparison.missing, comparison.surplus
+                );
+                let path = manifest_path();
+                (comparison, Error::State { path, reason })
+            }
+            Err(damage) if is_damage(&damage) => (Comparison::default(), damage),
+            Err(error) => return Err(error),
+        };
+        Ok((self.make_anew(files, &damage)?.1, comparison))
+    }
+
     fn make_anew(&self, files: &Files, damage: &Error) -> Result<(Index, IndexReport)> {
         let (index, report) = self.run(None, files)?;
         let reason = damage.to_string();
@@ -115,17 +146,21 @@ impl Upkeep<'_> {
         let observer = &self.dataset.observer;
         observer.begin("indexing", files.shards.len() as u64);
         let configuration = self.configuration();
-        let options = RefreshOptions {
-            configuration: &configuration,
-            seed_if_new: self.seed_if_new,
-            memory: usize::try_from(self.memory / MEMORY_PART)
-                .unwrap_or(usize::MAX)
-                .min(limits::INDEX_MEMORY_BYTES),
-        };
+        let options = self.options(&configuration);
         let storage = &*self.dataset.storage;
         let result = refresh(storage, existing, &files.shards, &options, self);
         observer.end();
         result
+    }
+
+    fn options<'c>(&self, configuration: &'c str) -> RefreshOptions<'c> {
+        RefreshOptions {
+            configuration,
+            seed_if_new: self.seed_if_new,
+            memory: usize::try_from(self.memory / MEMORY_PART)
+                .unwrap_or(usize::MAX)
+                .min(limits::INDEX_MEMORY_BYTES),
+        }
     }
 
     fn configuration(&self) -> String {
@@ -134,7 +169,7 @@ impl Upkeep<'_> {
 }
 
 impl ShardSource for Upkeep<'_> {
-    /// Every footer is read before anything is written, so a column that can't have its role shows here.
+    /// Every footer that is new is read before anything is written, so a column that can't have its role shows here.
     fn footer(&self, file: &FileInfo) -> Result<ShardFooter> {
         let shard = self.dataset.open(&file.path)?;
         self.dataset.check_roles(&shard, self.needs_time)?;

@@ -75,6 +75,13 @@ pub(crate) fn plan(
         .into_iter()
         .filter(|candidate| !candidate.row_groups.is_empty())
         .collect();
+    // Those with a candidate are looked at below; a dataset without a time column must show without one too.
+    if let (true, Some(first)) = (
+        window.is_some() && candidates.is_empty(),
+        files.shards.first(),
+    ) {
+        dataset.check_roles(&dataset.open(&first.path)?, true)?;
+    }
     dataset.observer.begin("selecting", candidates.len() as u64);
     let selected: Vec<(SelectedShard, Vec<Unknown>)> = candidates
         .into_par_iter()

@@ -431,3 +431,32 @@ fn the_demo_shows_the_whole_and_leaves_nothing_behind() {
     );
     assert!(fs::read_dir(lake.beside("tmp")).unwrap().next().is_none());
 }
+
+#[test]
+fn an_index_is_compared_with_the_shards_and_built_anew_when_it_is_wrong() {
+    let lake = Lake::new();
+    let compared = lake.json("index", &["--verify"]);
+    let postings = compared["postings"].as_u64().unwrap();
+    assert_eq!(compared["compared"]["postings"], postings);
+    assert_eq!(
+        (
+            &compared["compared"]["missing"],
+            &compared["compared"]["surplus"]
+        ),
+        (&0.into(), &0.into())
+    );
+    assert!(compared["rebuilt"].is_null());
+    let segment = lake
+        .state()
+        .into_keys()
+        .find(|path| path.to_string_lossy().contains("segment"));
+    alter(&segment.unwrap(), |bytes| bytes[100] ^= 1);
+    let mended = lake.json("index", &["--verify"]);
+    assert!(mended["rebuilt"].is_string());
+    assert_eq!(mended["postings"], postings);
+    let run = lake.run("index", &["--verify"]);
+    assert!(
+        String::from_utf8_lossy(&run.stdout).contains("holds just what the shards do"),
+        "{run:?}"
+    );
+}

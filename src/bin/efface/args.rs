@@ -62,6 +62,9 @@ pub(crate) enum Command {
     Index {
         #[command(flatten)]
         dataset: Dataset,
+        /// Compare it with every id of every shard as well, and build it anew if it differs
+        #[arg(long)]
+        verify: bool,
     },
     /// Show shards, row groups, rows, roles, and whether the index is fresh
     Inspect {

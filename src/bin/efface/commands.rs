@@ -38,7 +38,7 @@ const RESIDUE_FOUND: u8 = 6;
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let report = match &args.command {
         Command::Init { dataset } => init(args, dataset),
-        Command::Index { dataset } => index(args, dataset),
+        Command::Index { dataset, verify } => index(args, dataset, *verify),
         Command::Inspect { dataset } => inspect(args, dataset),
         Command::Plan {
             dataset,
@@ -90,10 +90,16 @@ fn init(args: &Args, dataset: &Dataset) -> Result<Report> {
     Ok(report::init(&config))
 }
 
-fn index(args: &Args, dataset: &Dataset) -> Result<Report> {
+fn index(args: &Args, dataset: &Dataset, verify: bool) -> Result<Report> {
     let started = Instant::now();
-    let index = open(args, dataset)?.refresh()?;
-    Ok(report::index(&index, started.elapsed()))
+    let engine = open(args, dataset)?;
+    let (index, compared) = if verify {
+        let (index, compared) = engine.verify_index()?;
+        (index, Some(compared))
+    } else {
+        (engine.refresh()?, None)
+    };
+    Ok(report::index(&index, compared.as_ref(), started.elapsed()))
 }
 
 fn inspect(args: &Args, dataset: &Dataset) -> Result<Report> {

@@ -10,6 +10,7 @@ use efface::config::Config;
 use efface::delete::DeleteReport;
 use efface::engine::{IndexReport, IndexState, Inspection};
 use efface::export::sink::Written;
+use efface::index::compare::Comparison;
 use efface::plan::{Plan, SubjectPlan};
 use efface::request::Kind;
 use efface::shard::rewrite::RewriteReport;
@@ -51,7 +52,14 @@ pub(crate) fn init(config: &Config) -> Report {
         .note("next: efface index DATASET")
 }
 
-pub(crate) fn index(index: &IndexReport, took: Duration) -> Report {
+pub(crate) fn index(index: &IndexReport, compared: Option<&Comparison>, took: Duration) -> Report {
+    let compared_json = compared.map(|compared| {
+        json!({
+            "postings": compared.postings,
+            "missing": compared.missing,
+            "surplus": compared.surplus,
+        })
+    });
     let json = json!({
         "rows": index.rows,
         "subjects": index.subjects,
@@ -62,6 +70,7 @@ pub(crate) fn index(index: &IndexReport, took: Duration) -> Report {
         "removed": index.removed,
         "unchanged": index.unchanged,
         "rebuilt": index.rebuilt,
+        "compared": compared_json,
         "seconds": took.as_secs_f64(),
     });
     let rebuilt = index.rebuilt.as_deref();
@@ -80,6 +89,9 @@ pub(crate) fn index(index: &IndexReport, took: Duration) -> Report {
                 grouped(&index.unchanged)
             ),
         )
+        .note_if(compared.is_some() && rebuilt.is_none(), || {
+            "it holds just what the shards do".to_owned()
+        })
         .note_if(rebuilt.is_some(), || {
             format!("built anew: {}", rebuilt.unwrap_or_default())
         })

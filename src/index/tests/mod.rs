@@ -42,6 +42,7 @@ struct Lake {
     shards: BTreeMap<String, FakeShard>,
     changes: u64,
     scanned: Mutex<Vec<String>>,
+    footers_read: Mutex<Vec<String>>,
 }
 
 impl Lake {
@@ -52,7 +53,12 @@ impl Lake {
             footer_hash: self.changes,
             size: 100,
             modified_ns: 7,
-            changed_ns: 8,
+            // Unknown, long ago and different each time, or just now.
+            changed_ns: match self.changes % 3 {
+                0 => 0,
+                1 => i64::try_from(self.changes).unwrap(),
+                _ => i64::MAX - 8,
+            },
         };
         self.shards.insert(path.to_owned(), shard);
     }
@@ -140,6 +146,7 @@ impl Lake {
 
 impl ShardSource for Lake {
     fn footer(&self, file: &FileInfo) -> Result<ShardFooter> {
+        self.footers_read.lock().unwrap().push(file.path.clone());
         let shard = &self.shards[&file.path];
         Ok(ShardFooter {
             hash: shard.footer_hash,
@@ -242,6 +249,49 @@ fn only_what_is_new_or_changed_is_scanned() {
     assert_eq!((report.removed, report.stats.segments), (3, 0));
     lake.check(&disk, &index);
     assert_eq!(disk.list(DIRECTORY).unwrap().len(), 1, "the manifest");
+}
+
+#[test]
+fn a_shard_that_was_left_alone_for_long_is_known_by_its_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    let mut lake = Lake::default();
+    for path in ["a", "b", "c", "d"] {
+        lake.put(path, vec![vec![1]]);
+    }
+    for (path, changed_ns) in [("a", 1), ("b", 2), ("c", 0), ("d", i64::MAX - 8)] {
+        lake.shards.get_mut(path).unwrap().changed_ns = changed_ns;
+    }
+    drop(lake.refresh(&disk, 1 << 20).unwrap());
+    lake.footers_read.lock().unwrap().clear();
+    let (_, report) = lake.refresh(&disk, 1 << 20).unwrap();
+    assert_eq!(report.unchanged, 4);
+    let mut read = lake.footers_read.lock().unwrap().clone();
+    read.sort();
+    assert_eq!(read, ["c", "d"], "those that may have changed unseen");
+}
+
+#[test]
+fn a_comparison_finds_what_is_missing_and_what_is_left_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    let mut lake = Lake::default();
+    lake.put("a", vec![vec![1, 2], vec![3]]);
+    lake.put("b", vec![vec![1]]);
+    let (index, _) = lake.refresh(&disk, 1 << 20).unwrap();
+    let options = RefreshOptions {
+        configuration: "distinct_id",
+        seed_if_new: SEED,
+        memory: 1 << 20,
+    };
+    let compare = |lake: &Lake| {
+        let compared = index.compare(&disk, &lake.files(), &options, lake).unwrap();
+        (compared.postings, compared.missing, compared.surplus)
+    };
+    assert_eq!(compare(&lake), (4, 0, 0));
+    // Behind its back, and the footer as it was.
+    lake.shards.get_mut("a").unwrap().row_groups = vec![vec![2, 4], vec![3]];
+    assert_eq!(compare(&lake), (3, 1, 1));
 }
 
 #[test]
