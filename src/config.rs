@@ -105,6 +105,12 @@ impl Config {
         storage::publish(storage, Self::PATH, text.as_bytes())
     }
 
+    /// The first configured source that can be the name of nothing, if there is one.
+    pub fn empty_source(&self) -> Option<&str> {
+        let is_empty = |name: &&String| name.split('.').any(|part| matches!(part, "" | "*"));
+        self.source.iter().find(is_empty).map(String::as_str)
+    }
+
     /// The columns that have a role.
     pub fn roles(&self) -> Roles {
         Roles {

@@ -143,6 +143,23 @@ impl Dataset {
         graph.expand(&request.subjects, request.identity, request.identity_cap)
     }
 
+    /// What `request` clears, as far as the configuration and its options say.
+    pub fn cleared(&self, request: &Request) -> String {
+        if !request.clears() {
+            return String::new();
+        }
+        let Config {
+            time,
+            source,
+            json_column,
+            ..
+        } = &self.config;
+        format!(
+            "{time:?} {source:?} {json_column:?} {}",
+            request.required_columns
+        )
+    }
+
     /// How the columns of a shard lose what `request` clears.
     ///
     /// # Errors
@@ -177,6 +194,18 @@ impl Dataset {
                 Clearing::of(shard, Cleared::Sources(&sources, &json), &stay)
             }
         };
+        if let Some(column) = clearing.kept().first() {
+            return Err(refuse(
+                column,
+                "it says whose or when a row is, which stays: take it out of the sources",
+            ));
+        }
+        if let Some(column) = clearing.tangled().first() {
+            return Err(refuse(
+                column,
+                "it is JSON inside of a map, of which just the map's keys can be taken out",
+            ));
+        }
         match (clearing.required(), request.required_columns) {
             ([first, ..], RequiredColumns::Refuse) => Err(refuse(
                 first,

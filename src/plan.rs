@@ -101,7 +101,8 @@ pub struct KnownSubject {
 }
 
 impl Plan {
-    /// Makes the plan of `request` from what was selected (in the order of paths).
+    /// Makes the plan of `request` from what was selected (in the order of paths); `cleared` says which columns
+    /// lose values, where rows stay.
     pub fn new(
         request: &Request,
         window: Option<Timestamp>,
@@ -109,6 +110,7 @@ impl Plan {
         selected: Vec<SelectedShard>,
         dataset_rows: u64,
         left_out: u64,
+        cleared: &str,
     ) -> Self {
         let mut plans: Vec<SubjectPlan> = subjects
             .iter()
@@ -143,7 +145,7 @@ impl Plan {
             })
             .collect();
         Self {
-            digest: digest(request, window, &plans, left_out, &shards),
+            digest: digest(request, window, &plans, left_out, &shards, cleared),
             rows: shards.iter().map(|shard| shard.rows.len()).sum(),
             row_groups: shards.iter().map(|shard| shard.row_groups).sum(),
             pages: shards.iter().map(|shard| shard.pages).sum(),
@@ -200,6 +202,7 @@ fn digest(
     subjects: &[SubjectPlan],
     left_out: u64,
     shards: &[ShardPlan],
+    cleared: &str,
 ) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut text = |part: &str| {
@@ -218,6 +221,7 @@ fn digest(
         text(&subject.rows.to_string());
     }
     text(&left_out.to_string());
+    text(cleared);
     for shard in shards {
         text(&shard.path);
         text(&shard.footer_hash.to_string());

@@ -365,7 +365,17 @@ fn without_categories(event: &mut Value) {
 }
 
 fn clear(dir: &Path, shape: &Shape, disclosure: Disclosure) -> efface::Result<DeleteReport> {
+    clear_sources(dir, shape, disclosure, &[])
+}
+
+fn clear_sources(
+    dir: &Path,
+    shape: &Shape,
+    disclosure: Disclosure,
+    sources: &[&str],
+) -> efface::Result<DeleteReport> {
     let config = Config {
+        source: sources.iter().map(|name| (*name).to_owned()).collect(),
         json_column: if shape.seed.is_multiple_of(3) {
             vec!["blob".to_owned()]
         } else {
@@ -473,20 +483,7 @@ fn a_row_group_is_no_longer_sorted_by_what_was_cleared() {
             .cloned()
     };
     let plan_before = chunk(2);
-    let shape = Shape {
-        rows: 3,
-        users: 3,
-        wanted: vec![2],
-        row_group: 3,
-        page_rows: 3,
-        codec: 0,
-        v2: false,
-        dictionary: true,
-        dictionary_limit: 1 << 20,
-        encoding: 0,
-        bloom: false,
-        seed: 1,
-    };
+    let shape = plain(3, 3);
     let report = clear(dir.path(), &shape, Disclosure::Sources).unwrap();
     assert_eq!((report.values_cleared, report.row_groups_rewritten), (1, 1));
     let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
@@ -496,4 +493,77 @@ fn a_row_group_is_no_longer_sorted_by_what_was_cleared() {
     );
     assert_eq!(chunk(2), plan_before);
     assert_eq!(chunk(1).and_then(|found| found.null_count_opt()), Some(1));
+}
+
+/// A shape without oddities, in which user 2 is wanted.
+fn plain(rows: usize, users: u64) -> Shape {
+    Shape {
+        rows,
+        users,
+        wanted: vec![2],
+        row_group: 100,
+        page_rows: 20,
+        codec: 0,
+        v2: true,
+        dictionary: true,
+        dictionary_limit: 1 << 20,
+        encoding: 0,
+        bloom: false,
+        seed: 1,
+    }
+}
+
+#[test]
+fn configured_sources_are_paths_of_columns_also_in_lists_or_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events.parquet");
+    let shape = plain(300, 5);
+    let mut events = shape.events();
+    shape.write(&path, &events);
+    let sources = [
+        "logs.name",
+        "context.page",
+        "props.plan",
+        "x",
+        "logs.seen.o*",
+        "nested",
+    ];
+    let report = clear_sources(dir.path(), &shape, Disclosure::Sources, &sources).unwrap();
+    assert!(report.values_cleared > 0);
+    for event in events.iter_mut().filter(|event| shape.is_wanted(event)) {
+        for log in event["logs"].as_array_mut().into_iter().flatten() {
+            log["name"] = Value::Null;
+            if let Some(seen) = log["seen"].as_object_mut() {
+                seen.retain(|key, _| !key.starts_with('o'));
+            }
+        }
+        if let Some(context) = event["context"].as_object_mut() {
+            context.remove("page");
+        }
+        if let Some(props) = event["props"].as_object_mut() {
+            props.retain(|key, _| key != "plan" && key != "x");
+        }
+        if let Some(blob) = event["blob"].as_str() {
+            let mut object: Value = serde_json::from_str(blob).unwrap();
+            object.as_object_mut().unwrap().remove("nested");
+            event["blob"] = json!(object.to_string());
+        }
+    }
+    let beside = tempfile::tempdir().unwrap();
+    let naive = beside.path().join("naive.parquet");
+    shape.write(&naive, &events);
+    let (expected, left) = (
+        Contents::read(&naive).unwrap(),
+        Contents::read(&path).unwrap(),
+    );
+    for (expected, left) in expected.row_groups.iter().zip(&left.row_groups) {
+        for (leaf, (expected, left)) in expected.leaves.iter().zip(&left.leaves).enumerate() {
+            assert_eq!(expected, left, "leaf {leaf}");
+        }
+    }
+    // What says whose a row is stays; what is the name of nothing is refused.
+    for wrong in ["distinct_id", "time", "", "props."] {
+        let error = clear_sources(dir.path(), &shape, Disclosure::Sources, &[wrong]).unwrap_err();
+        assert!(error.to_string().contains(&format!("{wrong:?}")), "{error}");
+    }
 }

@@ -60,6 +60,12 @@ pub(crate) fn plan(
     files: &Files,
     knowledge: Knowledge<'_>,
 ) -> Result<Plan> {
+    if let Some(name) = dataset.config.empty_source().filter(|_| request.clears()) {
+        return Err(Error::Option {
+            option: "--source",
+            reason: format!("{name:?} is the name of no column and of no key"),
+        });
+    }
     let window = request.window_start()?;
     let wanted = wanted(expansion);
     let nominations = Nominations::of(knowledge, &wanted)?;
@@ -120,6 +126,7 @@ pub(crate) fn plan(
         selected,
         dataset_rows,
         expansion.left_out,
+        &dataset.cleared(request),
     ))
 }
 

@@ -35,13 +35,13 @@ fn shard(path: &str, of_subject: &[u64]) -> SelectedShard {
 }
 
 fn digest_of(request: &Request, positions: &[usize], shards: Vec<SelectedShard>) -> String {
-    Plan::new(request, None, &known(positions), shards, 100, 0).digest
+    Plan::new(request, None, &known(positions), shards, 100, 0, "").digest
 }
 
 #[test]
 fn the_digest_is_the_same_for_the_same_plan_and_outlives_rows_of_others() {
     let shards = || vec![shard("a", &[2, 0])];
-    let plan = |rows| Plan::new(&request(), None, &known(&[1, 2]), shards(), rows, 0);
+    let plan = |rows| Plan::new(&request(), None, &known(&[1, 2]), shards(), rows, 0, "");
     assert_eq!(plan(100).digest, plan(100).digest);
     assert_eq!(plan(100).digest, plan(200).digest);
 }
@@ -70,7 +70,7 @@ fn the_digest_tells_how_ids_were_expanded() {
     };
     let of = |request, left_out| {
         let shards = vec![shard("a", &[1, 1])];
-        Plan::new(request, None, &known(&[1, 2]), shards, 100, left_out).digest
+        Plan::new(request, None, &known(&[1, 2]), shards, 100, left_out, "").digest
     };
     assert_ne!(of(&forward, 0), of(&cluster, 0));
     assert_ne!(of(&forward, 0), of(&forward, 3));

@@ -67,6 +67,10 @@ pub struct Clearing {
     required: Vec<String>,
     /// Configured names that are those of columns here.
     known: BTreeSet<String>,
+    /// Columns that are configured to go but stay.
+    kept: Vec<String>,
+    /// Columns of JSON inside of a map.
+    tangled: Vec<String>,
 }
 
 impl fmt::Debug for Action {
@@ -101,6 +105,16 @@ impl Clearing {
         &self.required
     }
 
+    /// Configured sources that say whose or when a row is.
+    pub fn kept(&self) -> &[String] {
+        &self.kept
+    }
+
+    /// Columns of JSON objects inside of a map that loses keys.
+    pub fn tangled(&self) -> &[String] {
+        &self.tangled
+    }
+
     /// Whether a configured name is that of a column, or may be that of a key.
     pub fn knows(&self, name: &str) -> bool {
         let is_keyed = |action: &Option<Action>| {
@@ -120,6 +134,16 @@ impl Clearing {
     }
 }
 
+/// What the children of a node are: fields, which users name, or nodes that lists and maps are made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Inside {
+    #[default]
+    Fields,
+    /// Up to the elements, whose children are fields again.
+    List,
+    Map,
+}
+
 /// Where a node of the schema stands.
 #[derive(Debug, Clone, Default)]
 struct Place {
@@ -132,8 +156,10 @@ struct Place {
     /// The largest levels outside of it.
     repetition: u32,
     definition: u32,
-    /// Inside of a list, whose inner nodes have names of their own.
-    is_inner: bool,
+    /// What its children are.
+    inside: Inside,
+    /// Somewhere inside of a list or a map.
+    is_nested: bool,
     /// All of it goes, since something around it does.
     is_gone: bool,
     /// The levels at which the highest node around it that holds nothing that stays is null.
@@ -163,14 +189,15 @@ impl Walk<'_> {
             path => format!("{path}.{}", node.name()),
         };
         place.physical = joined(&around.physical);
-        if !around.is_inner {
+        if around.inside == Inside::Fields {
             place.path = joined(&around.path);
         }
         let first = self.done.actions.len();
         let leaves = first..first + leaf_count(node);
         if let Cleared::Sources(sources, _) = self.cleared {
-            let depth = (!around.is_inner).then_some(place.depth);
-            if let Some(known) = sources.column(&place.physical, node.name(), depth) {
+            let depth = (!around.is_nested).then_some(place.depth);
+            let by_path = |path: &str| sources.column(path, node.name(), depth);
+            if let Some(known) = by_path(&place.physical).or_else(|| by_path(&place.path)) {
                 place.is_gone = true;
                 self.done.known.insert(known.to_owned());
             }
@@ -194,8 +221,14 @@ impl Walk<'_> {
         {
             place.map = keys(node, first, &place, sources);
         }
-        place.is_inner |= is_list(node) || is_map(node);
-        place.depth += usize::from(!place.is_inner);
+        place.inside = match around.inside {
+            _ if is_map(node) => Inside::Map,
+            _ if is_list(node) => Inside::List,
+            Inside::List if !is_repeated => Inside::Fields,
+            inside => inside,
+        };
+        place.is_nested |= is_map(node) || is_list(node) || is_repeated;
+        place.depth += usize::from(!place.is_nested);
         for field in node.get_fields() {
             self.node(field, &place);
         }
@@ -204,11 +237,19 @@ impl Walk<'_> {
     fn leaf(&mut self, leaf: usize, is_gone: bool, place: &Place) -> Option<Action> {
         let descriptor = *self.leaves.get(leaf)?;
         if self.stay.contains(&leaf) {
+            if let Cleared::Sources(sources, _) = self.cleared
+                && sources.configured().contains(&place.path)
+            {
+                self.done.kept.push(place.path.clone());
+            }
             return None;
         }
         match (self.cleared, place.null) {
             (Cleared::Sources(sources, json), _) if !is_gone => {
                 if place.map.is_some() {
+                    if json.contains(&leaf) {
+                        self.done.tangled.push(place.physical.clone());
+                    }
                     return place.map.clone();
                 }
                 json.contains(&leaf).then(|| {

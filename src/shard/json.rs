@@ -121,14 +121,46 @@ fn holds_objects(
 }
 
 fn is_object(text: &[u8]) -> bool {
-    text.first() == Some(&b'{') && members(text).is_some()
+    text.first() == Some(&b'{') && members(&lenient(text)).is_some()
+}
+
+/// Text of the same length in which what writers put into JSON although it is none is something that is:
+/// `NaN` and `Infinity`, raw control characters in strings, bytes that are no UTF-8.
+fn lenient(text: &[u8]) -> Cow<'_, str> {
+    let valid = std::str::from_utf8(text);
+    if let Ok(text) = valid
+        && members(text).is_some()
+    {
+        return Cow::Borrowed(text);
+    }
+    let mut masked = Vec::with_capacity(text.len());
+    let (mut is_string, mut is_escaped) = (false, false);
+    while let Some(rest) = text.get(masked.len()..).filter(|rest| !rest.is_empty()) {
+        let token = [("NaN", "0e0"), ("Infinity", "1e000000")];
+        let token = token
+            .iter()
+            .find(|(odd, _)| !is_string && rest.starts_with(odd.as_bytes()));
+        if let Some((_, number)) = token {
+            masked.extend_from_slice(number.as_bytes());
+            continue;
+        }
+        let byte = rest.first().copied().unwrap_or(0);
+        let is_odd = is_string && byte < 0x20 || valid.is_err() && byte >= 0x80;
+        masked.push(if is_odd { b'?' } else { byte });
+        match (is_string, byte) {
+            (_, b'"') if !is_escaped => is_string = !is_string,
+            _ => {}
+        }
+        is_escaped = is_string && byte == b'\\' && !is_escaped;
+    }
+    Cow::Owned(String::from_utf8(masked).unwrap_or_default())
 }
 
 /// A member of an object: its key, and where its value ends in the text.
 type Member<'a> = (Cow<'a, str>, usize);
 
 /// The members of an object in the order of the text; `None` if it is no JSON object.
-fn members(text: &[u8]) -> Option<Vec<Member<'_>>> {
+fn members(text: &str) -> Option<Vec<Member<'_>>> {
     struct Members<'a>(&'a str);
     impl<'a> Visitor<'a> for Members<'a> {
         type Value = Vec<Member<'a>>;
@@ -147,7 +179,6 @@ fn members(text: &[u8]) -> Option<Vec<Member<'_>>> {
             Ok(members)
         }
     }
-    let text = std::str::from_utf8(text).ok()?;
     let mut json = serde_json::Deserializer::from_str(text);
     let members = json.deserialize_map(Members(text)).ok()?;
     json.end().ok()?;
@@ -160,8 +191,20 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The object in `text` without the members whose key `is_gone`; the rest of it stays byte for byte. `None` if
 /// there are none, or it is no JSON object.
+///
+/// Text that begins as an object and can't be taken apart (cut short, say) may hold any member: `{}` takes its
+/// place.
 pub fn without_members(text: &[u8], is_gone: impl Fn(&str) -> bool) -> Option<Vec<u8>> {
-    let members = members(text)?;
+    const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+    if let Some(rest) = text.strip_prefix(BYTE_ORDER_MARK) {
+        let left = without_members(rest, is_gone)?;
+        return Some([BYTE_ORDER_MARK, &left].concat());
+    }
+    let readable = lenient(text);
+    let Some(members) = members(&readable) else {
+        let is_broken = text.trim_ascii_start().first() == Some(&b'{');
+        return is_broken.then(|| b"{}".to_vec());
+    };
     if !members.iter().any(|(key, _)| is_gone(key)) {
         return None;
     }
@@ -221,19 +264,34 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_stays() {
-        for text in [
-            "",
-            "null",
-            "[{\"$a\":1}]",
-            "{\"$a\":1",
-            "{\"$a\":1}x",
-            "$a",
-            "{\"b\":1}",
+    fn members_are_found_in_text_that_is_almost_json() {
+        for (text, left) in [
+            (
+                r#"{"$a":1,"b":NaN,"c":-Infinity,"d":"NaN"}"#,
+                r#"{"b":NaN,"c":-Infinity,"d":"NaN"}"#,
+            ),
+            ("{\"$a\":1,\"b\":\"tab\there\"}", "{\"b\":\"tab\there\"}"),
+            ("\u{feff}{\"$a\":1,\"b\":2}", "\u{feff}{\"b\":2}"),
         ] {
+            assert_eq!(without(text).as_deref(), Some(left), "{text}");
+        }
+        let left = without_members(b"{\"$a\":1,\"b\":\"\xff\"}", |key| key == "$a");
+        assert_eq!(left.as_deref(), Some(&b"{\"b\":\"\xff\"}"[..]));
+    }
+
+    #[test]
+    fn what_begins_as_an_object_and_is_none_goes_as_a_whole() {
+        for text in ["{\"$a\":1", "{\"$a\":1}x", "{\"b\":1,}", " {"] {
+            assert_eq!(without(text).as_deref(), Some("{}"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_stays() {
+        for text in ["", "null", "[{\"$a\":1}]", "$a", "{\"b\":1}"] {
             assert_eq!(without(text), None, "{text}");
         }
-        let deep = format!("{}{}", "{\"$a\":".repeat(100_000), "}");
+        let deep = format!("{{\"b\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(without(&deep), None);
         let deep = format!("{{\"$a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(without(&deep).as_deref(), Some("{}"));

@@ -55,6 +55,8 @@ pub struct Sources {
 
 impl Sources {
     /// The configured names; none means the usual ones.
+    ///
+    /// A name that is empty, or has an empty part, is that of nothing.
     pub fn new(configured: &[String]) -> Self {
         Self {
             configured: configured.to_vec(),

@@ -62,7 +62,17 @@ fn sources_are_cleared_in_columns_and_in_json() {
     let options = ["--id", &person(7), "--disclosure", "sources"];
     let plan = lake.json("plan", &options);
     assert_eq!((&plan["rows"], &plan["pages"]), (&4.into(), &4.into()));
-    let done = lake.json("delete", &options);
+    let digest = plan["digest"].as_str().unwrap();
+    let mut other = options.to_vec();
+    other.extend(["--source", "price", "--plan", digest]);
+    assert_eq!(
+        lake.run("delete", &other).status,
+        3,
+        "what is cleared is part of the plan"
+    );
+    let mut agreed = options.to_vec();
+    agreed.extend(["--plan", digest]);
+    let done = lake.json("delete", &agreed);
     assert_eq!(done["rows_removed"], 0);
     assert_eq!(done["shards_rewritten"], 1);
     assert_eq!(done["values_cleared"], 8);
