@@ -51,13 +51,17 @@ pub struct Files {
 }
 
 impl Dataset {
-    /// Takes the lock of all work that changes the dataset; `holder` is what others are told.
+    /// Takes the lock of all work that changes the dataset; `holder` is what others are told. A directory
+    /// without shards is left as it is, without a lock file.
     ///
     /// # Errors
-    /// [`Locked`](Error::Locked), or what keeps the lock file from being made.
+    /// [`Locked`](Error::Locked), or what keeps the lock file from being made; when there are no shards.
     pub fn lock(&self, holder: &str) -> Result<Box<dyn Lock>> {
-        self.storage
-            .lock(&format!("{STATE_DIRECTORY}/lock"), holder)
+        let path = format!("{STATE_DIRECTORY}/lock");
+        if self.storage.info(&path)?.is_none() {
+            self.list()?;
+        }
+        self.storage.lock(&path, holder)
     }
 
     /// Lists the files.

@@ -104,8 +104,6 @@ impl Deleter<'_> {
                 reason: "an export can't be carried out as a delete".into(),
             });
         }
-        // A directory without shards is left as it is, without a lock file.
-        self.dataset.list()?;
         let _lock = self.dataset.lock(self.holder)?;
         let storage = &*self.dataset.storage;
         let files = self.dataset.list()?;

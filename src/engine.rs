@@ -129,8 +129,6 @@ impl Engine {
     /// # Errors
     /// [`Locked`](crate::Error::Locked), or what is wrong with a shard.
     pub fn refresh(&self) -> Result<IndexReport> {
-        // A directory without shards is left as it is, without a lock file.
-        self.dataset.list()?;
         let _lock = self.lock()?;
         let (_, report) = self.upkeep(false).refresh(&self.dataset.list()?)?;
         Ok(report)
@@ -142,7 +140,6 @@ impl Engine {
     /// # Errors
     /// Those of [`refresh`](Self::refresh).
     pub fn verify_index(&self) -> Result<(IndexReport, Comparison)> {
-        self.dataset.list()?;
         let _lock = self.lock()?;
         self.upkeep(false).verify(&self.dataset.list()?)
     }
@@ -192,20 +189,19 @@ impl Engine {
     pub fn plan(&self, request: &Request) -> Result<Plan> {
         request.check()?;
         let needs_time = request.window_start()?.is_some();
-        let files = self.dataset.list()?;
         let expansion = self.dataset.expand(request)?;
         let plan = |files: &Files, knowledge: Knowledge<'_>| {
             search::plan(&self.dataset, request, &expansion, files, knowledge)
         };
         match self.lock() {
             Ok(_lock) => {
-                // Whoever had the lock until now may have replaced shards.
                 let files = self.dataset.list()?;
                 self.upkeep(needs_time)
                     .with_index(&files, |index| plan(&files, Knowledge::Fresh(index)))
             }
             // Readers run beside a deleter, and on directories that they can't write to.
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Io) => {
+                let files = self.dataset.list()?;
                 let storage = &*self.dataset.storage;
                 let index = Index::open(storage, &self.dataset.config.index_key());
                 plan(&files, Knowledge::AsFound(index.unwrap_or(None).as_ref()))

@@ -105,6 +105,9 @@ pub(crate) fn plan(
             };
             Ok((selected, unknown))
         })
+        // All of them, so that the error is that of the first shard whoever is faster.
+        .collect::<Vec<Result<_>>>()
+        .into_iter()
         .collect::<Result<_>>()?;
     if request.clears() && request.disclosure == Disclosure::Sources {
         refuse_unknown_columns(dataset, &selected)?;

@@ -1,0 +1,234 @@
+//! Building, opening, asking and refreshing the index, each next to its physical limit in the same run.
+//!
+//! ```sh
+//! cargo bench --bench index                                       # on a dataset that it has generated first
+//! EFFACE_BENCH_DATASET=DIR cargo bench --bench index              # on the shards of a directory of your own
+//! EFFACE_BENCH_IDS=100000000 cargo bench --bench index -- ids     # look-ups among so many ids (1.6 GB)
+//! ```
+//!
+//! Generated: seed 1, 4 shards of 250,000 rows (10 row groups each), 100,000 Zipf users, zstd. Synthetic
+//! segments: 1e6 and 1e7 evenly spread hashes, one row group of 1000 for two of three ids, two for the third; look-ups
+//! are of 2000 hashes that are there, spread over the segment. `refresh`: 10,000 links to one small shard in 100
+//! directories and one shard that is new each time. Files are in the page cache.
+//!
+//! | figure | its limit |
+//! |---|---|
+//! | `build` | `copy`: the shards copied; `decode`: every id of the id column decoded by the parquet crate, on all cores |
+//! | `ids/lookup/N` | a probe of two or three cache lines an id |
+//! | `ids/open/N` | the read of one block |
+//! | `refresh` | `stat`: the list of the shards with their sizes and times |
+//!
+//! The size of the index is printed, with the entropy of its postings: what each id's choice of row groups takes at
+//! least, hashes not counted.
+//!
+//! As a test (`cargo test --benches`) everything runs once, on `data-samples/` and a few ids.
+#![allow(
+    missing_docs,
+    reason = "criterion's macros make public functions without docs"
+)]
+
+mod lake;
+
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use efface::index::Index;
+use efface::index::manifest::{Manifest, segment_path};
+use efface::index::segment::Segment;
+use efface::index::writer::SegmentWriter;
+use efface::subject::SubjectHash;
+use efface::{Config, Disk, Engine, EngineOptions, Storage};
+use lake::Lake;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rayon::prelude::*;
+use roaring::RoaringBitmap;
+
+const SEED: u64 = 1;
+const LOOKUPS: u64 = 2000;
+
+fn is_measured() -> bool {
+    std::env::args().any(|argument| argument == "--bench")
+}
+
+fn decode(shard: &Path) -> usize {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(shard).unwrap()).unwrap();
+    let column = ProjectionMask::columns(builder.parquet_schema(), ["distinct_id"]);
+    let batches = builder.with_projection(column).build().unwrap();
+    batches
+        .map(|batch| black_box(batch.unwrap()).num_rows())
+        .sum()
+}
+
+/// Bits that the choice of `chosen` of `all` takes.
+fn choice_bits(chosen: usize, all: u32) -> f64 {
+    let of = |at: usize| {
+        let at = f64::from(u32::try_from(at).unwrap());
+        (f64::from(all) - at) / (f64::from(u32::try_from(chosen).unwrap()) - at)
+    };
+    (0..chosen).map(|at| of(at).log2()).sum()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+fn print_size(storage: &dyn Storage, dataset_bytes: u64) {
+    // The bench that builds it may have been left out.
+    let Some(index) = Index::open(storage, "").unwrap() else {
+        return;
+    };
+    let stats = index.stats().unwrap();
+    let manifest = Manifest::parse(&Manifest::load(storage).unwrap().unwrap()).unwrap();
+    let row_groups = manifest.next_row_group;
+    let mut bits = 0.0;
+    for entry in &manifest.segments {
+        let path = segment_path(entry.number);
+        let segment = Segment::open(storage.map(&path).unwrap(), &path, manifest.seed).unwrap();
+        let mut groups = segment.groups();
+        let mut numbers = Vec::new();
+        while groups.next_group(&mut numbers).unwrap().is_some() {
+            bits += choice_bits(numbers.len(), row_groups);
+        }
+    }
+    println!(
+        "index: {} ids, {} postings, {} bytes = {:.2} bytes a posting ({:.2} % of the dataset); entropy of the postings {:.2} bytes each",
+        stats.subjects,
+        stats.postings,
+        stats.bytes,
+        stats.bytes as f64 / stats.postings.max(1) as f64,
+        stats.bytes as f64 * 100.0 / dataset_bytes as f64,
+        bits / 8.0 / stats.postings.max(1) as f64,
+    );
+}
+
+fn build(criterion: &mut Criterion) {
+    let lake = Lake::new();
+    let engine = lake.engine();
+    let mut group = criterion.benchmark_group("build");
+    group.sample_size(10);
+    group.throughput(Throughput::Bytes(lake.bytes));
+    let to = tempfile::tempdir_in(lake.dir.path()).unwrap();
+    group.bench_function("copy", |bencher| {
+        bencher.iter(|| {
+            for (number, shard) in lake.shards.iter().enumerate() {
+                fs::copy(shard, to.path().join(number.to_string())).unwrap();
+            }
+        });
+    });
+    group.bench_function("decode", |bencher| {
+        bencher.iter(|| {
+            lake.shards
+                .par_iter()
+                .map(|shard| decode(shard))
+                .sum::<usize>()
+        });
+    });
+    group.bench_function("index", |bencher| {
+        let without_index = || drop(fs::remove_dir_all(lake.root().join("_efface")));
+        let build = |()| engine.refresh().unwrap();
+        bencher.iter_batched(without_index, build, BatchSize::PerIteration);
+    });
+    group.finish();
+    print_size(&Disk::new(lake.root()), lake.bytes);
+}
+
+/// The hash of the synthetic id `number` of `ids`.
+fn hash_of(number: u64, ids: u64) -> SubjectHash {
+    SubjectHash(number * (u64::MAX / ids) + number % 7)
+}
+
+fn ids(criterion: &mut Criterion) {
+    let sizes = match std::env::var("EFFACE_BENCH_IDS") {
+        Ok(ids) => vec![ids.parse().unwrap()],
+        Err(_) if is_measured() => vec![1_000_000, 10_000_000],
+        Err(_) => vec![5_000],
+    };
+    let mut group = criterion.benchmark_group("ids");
+    group.sample_size(20);
+    for ids in sizes {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        let mut writer = SegmentWriter::create(&disk, "segment", SEED, 1, ids).unwrap();
+        for number in 0..ids {
+            let first = u32::try_from(number % 1000).unwrap();
+            let numbers = [first, first + 1];
+            let taken = if number % 3 == 0 { 2 } else { 1 };
+            writer
+                .append(hash_of(number, ids), &numbers[..taken])
+                .unwrap();
+        }
+        writer.finish().unwrap();
+        let open = || Segment::open(disk.map("segment").unwrap(), "segment", SEED).unwrap();
+        let segment = open();
+        let asked: Vec<SubjectHash> = (0..LOOKUPS)
+            .map(|number| hash_of(number * (ids / LOOKUPS), ids))
+            .collect();
+        group.throughput(Throughput::Elements(LOOKUPS));
+        group.bench_function(BenchmarkId::new("lookup", ids), |bencher| {
+            bencher.iter(|| {
+                let mut found = RoaringBitmap::new();
+                for hash in &asked {
+                    assert!(segment.lookup(*hash, &mut found).unwrap());
+                }
+                found.len()
+            });
+        });
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(BenchmarkId::new("open", ids), |bencher| {
+            bencher.iter(|| open().tail().hashes);
+        });
+    }
+    group.finish();
+}
+
+fn refresh(criterion: &mut Criterion) {
+    let (directories, of_each) = if is_measured() { (100, 100) } else { (2, 3) };
+    let dir = tempfile::tempdir().unwrap();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("data-samples/events");
+    let sample = fs::read_dir(sample)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|ending| ending == "parquet"))
+        .unwrap();
+    let one = dir.path().join("day=0");
+    fs::create_dir(&one).unwrap();
+    let one = one.join("0.parquet");
+    fs::copy(&sample, &one).unwrap();
+    for directory in 1..=directories {
+        let directory = dir.path().join(format!("day={directory}"));
+        fs::create_dir(&directory).unwrap();
+        for number in 0..of_each {
+            fs::hard_link(&one, directory.join(format!("{number}.parquet"))).unwrap();
+        }
+    }
+    // Until they have settled they are read again each time.
+    thread::sleep(Duration::from_millis(2100));
+    let disk = Arc::new(Disk::new(dir.path()));
+    let storage: Arc<dyn Storage> = disk.clone();
+    let engine = Engine::open(storage, Config::default(), EngineOptions::default()).unwrap();
+    engine.refresh().unwrap();
+    let new = dir.path().join("day=0/new.parquet");
+    let mut group = criterion.benchmark_group("refresh");
+    group.sample_size(10);
+    group.bench_function("stat", |bencher| {
+        bencher.iter(|| disk.list("").unwrap().len());
+    });
+    group.bench_function("one_of_many", |bencher| {
+        bencher.iter_batched(
+            || {
+                disk.remove("day=0/new.parquet").unwrap();
+                engine.refresh().unwrap();
+                fs::copy(&sample, &new).unwrap();
+            },
+            |()| assert_eq!(engine.refresh().unwrap().added, 1),
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, build, ids, refresh);
+criterion_main!(benches);
