@@ -107,7 +107,7 @@ impl Config {
 
     /// The first configured source that can be the name of nothing, if there is one.
     pub fn empty_source(&self) -> Option<&str> {
-        let is_empty = |name: &&String| name.split('.').any(|part| matches!(part, "" | "*"));
+        let is_empty = |name: &&String| name.split('.').any(str::is_empty);
         self.source.iter().find(is_empty).map(String::as_str)
     }
 

@@ -125,7 +125,7 @@ impl Deleter<'_> {
                 found: plan.digest,
             });
         }
-        self.refuse_links(&files, &plan)?;
+        self.refuse_links(request, &files, &plan)?;
         let mut report = DeleteReport {
             left_out: plan.left_out,
             digest: plan.digest.clone(),
@@ -147,14 +147,14 @@ impl Deleter<'_> {
         if !plan.shards.is_empty() {
             self.refresh_after(&report)?;
         }
-        if request.disclosure == Disclosure::Data {
+        if !request.clears() {
             report.alias_rows_removed = self.remove_aliases(&expansion)?;
         }
         Ok(report)
     }
 
     /// What is replaced must be the file itself: behind a link the rows would stay.
-    fn refuse_links(&self, files: &Files, plan: &Plan) -> Result<()> {
+    fn refuse_links(&self, request: &Request, files: &Files, plan: &Plan) -> Result<()> {
         for file in files.shards.iter().filter(|file| file.is_link) {
             if plan.shards.iter().any(|shard| shard.path == file.path) {
                 return Err(Error::LinkedShard {
@@ -162,7 +162,8 @@ impl Deleter<'_> {
                 });
             }
         }
-        if let Some(table) = self.dataset.config.alias_table()
+        if !request.clears()
+            && let Some(table) = self.dataset.config.alias_table()
             && let Some(file) = self.dataset.storage.info(&table.path)?
             && file.is_link
         {

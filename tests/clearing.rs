@@ -17,6 +17,7 @@ use efface::{Config, DeleteOptions, DeleteReport, Disk, Engine, EngineOptions, R
 use oracle::Contents;
 use oracle::bounds::{check_page_index, check_statistics};
 use oracle::bytes::{found, haystacks};
+use oracle::numbers::Numbers;
 use oracle::split::split_pages;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -108,18 +109,7 @@ fn schema() -> Arc<Schema> {
     ]))
 }
 
-/// A small generator of the splitmix family, so that a seed means the same events for ever.
-struct Numbers(u64);
-
 impl Numbers {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % below
-    }
-
     fn text(&mut self, of: &str) -> Value {
         match self.next(6) {
             0 => Value::Null,

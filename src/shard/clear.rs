@@ -127,11 +127,6 @@ impl Clearing {
     pub fn action(&self, leaf: usize) -> Option<&Action> {
         self.actions.get(leaf)?.as_ref()
     }
-
-    /// Whether there is no column that could lose any.
-    pub fn is_empty(&self) -> bool {
-        self.actions.iter().all(Option::is_none)
-    }
 }
 
 /// What the children of a node are: fields, which users name, or nodes that lists and maps are made of.

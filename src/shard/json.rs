@@ -20,8 +20,8 @@ use crate::parquet_bytes::footer::{column, statistics as field};
 /// Values that say whether a column holds JSON objects.
 const SAMPLED_VALUES: usize = 100;
 
-/// The leaves of `shard` that hold JSON objects: the configured ones, or those that say so or whose first 100
-/// values all are (empty ones and `null` don't count, but one must be).
+/// The leaves of `shard` that hold JSON objects: the configured ones, or those that say so or whose first values
+/// all are: up to 100 of the first page that has some (empty ones and `null` don't count, but one must be).
 ///
 /// # Errors
 /// When a configured column holds no text, or a page is damaged.
@@ -121,18 +121,23 @@ fn holds_objects(
 }
 
 fn is_object(text: &[u8]) -> bool {
-    text.first() == Some(&b'{') && members(&lenient(text)).is_some()
+    text.first() == Some(&b'{') && read_members(text, &mut String::new()).is_some()
+}
+
+/// The members of an object that is JSON, or almost; `masked` keeps what they were read from in that case.
+fn read_members<'a>(text: &'a [u8], masked: &'a mut String) -> Option<Vec<Member<'a>>> {
+    let exact = std::str::from_utf8(text).ok().and_then(members);
+    if exact.is_some() {
+        return exact;
+    }
+    *masked = mask(text);
+    members(masked)
 }
 
 /// Text of the same length in which what writers put into JSON although it is none is something that is:
 /// `NaN` and `Infinity`, raw control characters in strings, bytes that are no UTF-8.
-fn lenient(text: &[u8]) -> Cow<'_, str> {
-    let valid = std::str::from_utf8(text);
-    if let Ok(text) = valid
-        && members(text).is_some()
-    {
-        return Cow::Borrowed(text);
-    }
+fn mask(text: &[u8]) -> String {
+    let is_utf8 = std::str::from_utf8(text).is_ok();
     let mut masked = Vec::with_capacity(text.len());
     let (mut is_string, mut is_escaped) = (false, false);
     while let Some(rest) = text.get(masked.len()..).filter(|rest| !rest.is_empty()) {
@@ -145,7 +150,7 @@ fn lenient(text: &[u8]) -> Cow<'_, str> {
             continue;
         }
         let byte = rest.first().copied().unwrap_or(0);
-        let is_odd = is_string && byte < 0x20 || valid.is_err() && byte >= 0x80;
+        let is_odd = is_string && byte < 0x20 || !is_utf8 && byte >= 0x80;
         masked.push(if is_odd { b'?' } else { byte });
         match (is_string, byte) {
             (_, b'"') if !is_escaped => is_string = !is_string,
@@ -153,7 +158,7 @@ fn lenient(text: &[u8]) -> Cow<'_, str> {
         }
         is_escaped = is_string && byte == b'\\' && !is_escaped;
     }
-    Cow::Owned(String::from_utf8(masked).unwrap_or_default())
+    String::from_utf8(masked).unwrap_or_default()
 }
 
 /// A member of an object: its key, and where its value ends in the text.
@@ -200,8 +205,8 @@ pub fn without_members(text: &[u8], is_gone: impl Fn(&str) -> bool) -> Option<Ve
         let left = without_members(rest, is_gone)?;
         return Some([BYTE_ORDER_MARK, &left].concat());
     }
-    let readable = lenient(text);
-    let Some(members) = members(&readable) else {
+    let mut masked = String::new();
+    let Some(members) = read_members(text, &mut masked) else {
         let is_broken = text.trim_ascii_start().first() == Some(&b'{');
         return is_broken.then(|| b"{}".to_vec());
     };

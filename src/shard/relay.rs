@@ -36,7 +36,10 @@ struct Relay<'a, T, R> {
 /// time items are in work, or wait to be taken, that cost `budget` together; but one at least.
 ///
 /// # Errors
-/// The first of the items' order that `work` or `take` gives. `work` must not panic.
+/// The first of the items' order that `work` or `take` gives.
+///
+/// # Panics
+/// When `work` or `take` does.
 pub(super) fn relay<T: Sync, R: Send>(
     items: &[T],
     budget: u64,
@@ -62,11 +65,20 @@ pub(super) fn relay<T: Sync, R: Send>(
         for _ in 0..helpers {
             scope.spawn(|_| relay.help(&cost, &work));
         }
+        let _over = Over(&relay);
         result = relay.lead(&cost, &work, &mut take);
-        relay.lock().is_over = true;
-        relay.changed.notify_all();
     });
     result
+}
+
+/// Ends the relay when it is dropped, so that nobody waits for a thread that panicked.
+struct Over<'a, 'b, T, R>(&'a Relay<'b, T, R>);
+
+impl<T, R> Drop for Over<'_, '_, T, R> {
+    fn drop(&mut self) {
+        self.0.lock().is_over = true;
+        self.0.changed.notify_all();
+    }
 }
 
 impl<T, R> Relay<'_, T, R> {
@@ -102,7 +114,9 @@ impl<T, R> Relay<'_, T, R> {
                 continue;
             };
             drop(state);
+            let over = Over(self);
             let done = work(item);
+            std::mem::forget(over);
             state = self.lock();
             state.ready.insert(number, done);
             self.changed.notify_all();
@@ -130,6 +144,9 @@ impl<T, R> Relay<'_, T, R> {
                 let done = work(item);
                 state = self.lock();
                 state.ready.insert(number, done);
+            } else if state.is_over {
+                // A helper panicked; the scope goes on with that.
+                return Ok(());
             } else {
                 state = self.wait(state);
             }
@@ -205,6 +222,27 @@ mod tests {
             });
             assert!(matches!(result, Err(Error::ShardChanged { path }) if path == "30"));
             assert_eq!(taken, 30);
+        }
+    }
+
+    #[test]
+    fn a_panic_is_passed_on_and_nothing_waits_for_ever() {
+        for threads in [1, 2, 5] {
+            let items: Vec<usize> = (0..50).collect();
+            let run = || {
+                relay(
+                    &items,
+                    8,
+                    |_| 1,
+                    |item| {
+                        assert!(*item != 20, "on purpose");
+                        Ok(())
+                    },
+                    |_, ()| Ok(()),
+                )
+            };
+            let caught = std::panic::catch_unwind(|| in_pool(threads, run));
+            assert!(caught.is_err(), "{threads} threads");
         }
     }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod bounds;
 pub(crate) mod bytes;
+pub(crate) mod numbers;
 pub(crate) mod split;
 
 use std::collections::BTreeMap;
