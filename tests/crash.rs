@@ -9,7 +9,7 @@ use std::sync::Arc;
 use efface::config::{Config, EmptyShards};
 use efface::delete::DeleteOptions;
 use efface::engine::{Engine, EngineOptions, IndexState};
-use efface::request::{Request, Subjects, Unknown};
+use efface::request::{Disclosure, Request, RequiredColumns, Subjects, Unknown};
 use efface::storage::disk::Disk;
 use efface::storage::{Storage, TEMPORARY_SUFFIX};
 use efface::{DeleteReport, ErrorKind, Result};
@@ -44,10 +44,13 @@ fn write_lake(root: &Path, config: &Config) {
 fn delete(
     storage: impl Storage + 'static,
     config: &Config,
+    disclosure: Disclosure,
     unknown: Unknown,
 ) -> Result<DeleteReport> {
     let engine = Engine::open(Arc::new(storage), config.clone(), EngineOptions::default())?;
     let request = Request {
+        disclosure,
+        required_columns: RequiredColumns::Default,
         unknown,
         max_match: 1.0,
         ..Request::delete(
@@ -71,7 +74,7 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-fn run_cut_off_at_every_change(config: &Config, is_indexed: bool) {
+fn run_cut_off_at_every_change(config: &Config, disclosure: Disclosure, is_indexed: bool) {
     let prepare = |root: &Path| {
         write_lake(root, config);
         if is_indexed {
@@ -83,9 +86,14 @@ fn run_cut_off_at_every_change(config: &Config, is_indexed: bool) {
     let whole = tempfile::tempdir().unwrap();
     prepare(whole.path());
     let old = files(whole.path());
-    let undisturbed = delete(Disk::new(whole.path()), config, Unknown::Refuse).unwrap();
-    assert_eq!(undisturbed.rows_removed, 5 + 15 + 3);
-    assert_eq!(undisturbed.alias_rows_removed, 1);
+    let undisturbed = delete(Disk::new(whole.path()), config, disclosure, Unknown::Refuse).unwrap();
+    if disclosure == Disclosure::Data {
+        assert_eq!(undisturbed.rows_removed, 5 + 15 + 3);
+        assert_eq!(undisturbed.alias_rows_removed, 1);
+    } else {
+        assert_eq!(undisturbed.rows_removed, 0);
+        assert!(undisturbed.values_cleared > 0);
+    }
     let new = files(whole.path());
 
     let mut cuts = 0;
@@ -93,7 +101,12 @@ fn run_cut_off_at_every_change(config: &Config, is_indexed: bool) {
     loop {
         let dir = tempfile::tempdir().unwrap();
         prepare(dir.path());
-        let outcome = delete(Failing::new(dir.path(), cuts), config, Unknown::Refuse);
+        let outcome = delete(
+            Failing::new(dir.path(), cuts),
+            config,
+            disclosure,
+            Unknown::Refuse,
+        );
         let found = files(dir.path());
         let temporary = |path: &String| path.ends_with(TEMPORARY_SUFFIX);
         for (path, bytes) in found.iter().filter(|(path, _)| !temporary(path)) {
@@ -117,7 +130,7 @@ fn run_cut_off_at_every_change(config: &Config, is_indexed: bool) {
         }
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Io);
         // Ids whose rows are all gone already are no mistake of the second run.
-        delete(Disk::new(dir.path()), config, Unknown::Report).unwrap();
+        delete(Disk::new(dir.path()), config, disclosure, Unknown::Report).unwrap();
         assert_eq!(files(dir.path()), new, "after cut {cuts} and a second run");
         let listed = Disk::new(dir.path()).list("").unwrap();
         assert!(
@@ -149,7 +162,7 @@ fn config() -> Config {
 
 #[test]
 fn a_rerun_ends_what_a_crash_cut_off() {
-    run_cut_off_at_every_change(&config(), true);
+    run_cut_off_at_every_change(&config(), Disclosure::Data, true);
 }
 
 #[test]
@@ -158,5 +171,10 @@ fn a_rerun_ends_what_a_crash_cut_off_without_an_index_and_with_shards_removed() 
         empty_shards: EmptyShards::Remove,
         ..config()
     };
-    run_cut_off_at_every_change(&config, false);
+    run_cut_off_at_every_change(&config, Disclosure::Data, false);
+}
+
+#[test]
+fn a_rerun_ends_a_clear_that_a_crash_cut_off() {
+    run_cut_off_at_every_change(&config(), Disclosure::Categories, true);
 }
