@@ -59,6 +59,8 @@ pub struct ShardPlan {
     pub bytes: u64,
     /// Rows of the shard.
     pub total_rows: u64,
+    /// Matching rows of each subject that has some here, by its place in [`Plan::subjects`].
+    pub of_subject: Vec<(usize, u64)>,
 }
 
 /// What was found of one subject.
@@ -142,6 +144,13 @@ impl Plan {
                 pages: shard.pages,
                 bytes: shard.bytes,
                 total_rows: shard.total_rows,
+                of_subject: shard
+                    .selection
+                    .of_subject
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(_, rows)| *rows > 0)
+                    .collect(),
             })
             .collect();
         Self {

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "mapping a file; see the reason at the block")]
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -184,6 +185,23 @@ impl Storage for Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(Error::io("remove", path)(error)),
         }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is their one home")]
+    fn remove_all(&self, paths: &[String]) -> Result<()> {
+        let mut directories = BTreeMap::new();
+        for path in paths {
+            match fs::remove_file(self.at(path)) {
+                Ok(()) => {
+                    let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+                    directories.insert(directory, path);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io("remove", path)(error)),
+            }
+        }
+        let mut removed = directories.into_values();
+        removed.try_for_each(|path| self.sync_parent(path))
     }
 
     fn map(&self, path: &str) -> Result<Mapped> {

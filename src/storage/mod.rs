@@ -12,6 +12,7 @@
 //! Paths are relative to the root of the storage, separated by `/`, and UTF-8.
 //!
 //! * [`disk`]: the local file system.
+//! * [`document`]: small sealed JSON documents.
 //!
 //! # Invariants
 //! A published file is never modified, only replaced, so a [`ReadAt`] or a [`Mapped`] keeps its
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use crate::error::Result;
 
 pub mod disk;
+pub mod document;
 
 /// What is known of a file without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +91,15 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// When it can't be removed.
     fn remove(&self, path: &str) -> Result<()>;
+
+    /// Removes files durably, as [`remove`](Self::remove) would one by one. A storage that syncs directories does
+    /// so once for all of them.
+    ///
+    /// # Errors
+    /// When one can't be removed; some of the others may be gone then.
+    fn remove_all(&self, paths: &[String]) -> Result<()> {
+        paths.iter().try_for_each(|path| self.remove(path))
+    }
 
     /// A file that is never modified in place, as bytes.
     ///
