@@ -9,6 +9,7 @@
 //! aliases = "../aliases.parquet"    # relative to the dataset
 //! empty_shards = "keep"             # or "remove": what becomes of a shard that loses all its rows
 //! ignore = ["legacy/"]              # shards that may lack the subject column
+//! key_file = "/etc/efface/key"      # of the hashes in receipts, rather than _efface/key
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,10 @@ pub struct Config {
     /// Paths, or beginnings of paths, of shards that may lack the subject column.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
+    /// Where the secret key of the hashes of ids lies, relative to the dataset or absolute, unless it is
+    /// [`key_file::PATH`](crate::key_file::PATH).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
 }
 
 /// What becomes of a shard that loses all its rows.

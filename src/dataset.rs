@@ -135,15 +135,23 @@ impl Dataset {
         }
     }
 
+    /// The links of the alias table.
+    ///
+    /// # Errors
+    /// When the table can't be read.
+    pub fn identities(&self) -> Result<IdentityGraph> {
+        match self.config.alias_table() {
+            Some(table) => IdentityGraph::load(&*self.storage, &table),
+            None => Ok(IdentityGraph::empty()),
+        }
+    }
+
     /// The ids that a request covers, by the alias table.
     ///
     /// # Errors
     /// When the table can't be read, or an id expands too far.
     pub fn expand(&self, request: &Request) -> Result<Expansion> {
-        let graph = match self.config.alias_table() {
-            Some(table) => IdentityGraph::load(&*self.storage, &table)?,
-            None => IdentityGraph::empty(),
-        };
+        let graph = self.identities()?;
         graph.expand(&request.subjects, request.identity, request.identity_cap)
     }
 
@@ -164,11 +172,16 @@ impl Dataset {
         )
     }
 
-    /// How the columns of a shard lose what `request` clears.
+    /// How the columns of a shard lose what a delete of `disclosure` clears.
     ///
     /// # Errors
     /// [`CannotBeNull`](Error::CannotBeNull), or what is wrong with a column that has a role.
-    pub fn clearing(&self, shard: &Shard, request: &Request) -> Result<Clearing> {
+    pub fn clearing(
+        &self,
+        shard: &Shard,
+        disclosure: Disclosure,
+        required_columns: RequiredColumns,
+    ) -> Result<Clearing> {
         let roles = self.config.roles();
         let subjects = self.subject_columns(shard)?;
         let stay: BTreeSet<usize> = subjects
@@ -190,7 +203,7 @@ impl Dataset {
                 "it is a directory of the shard's path: move its rows to another one",
             ));
         }
-        let clearing = match request.disclosure {
+        let clearing = match disclosure {
             Disclosure::Data => Clearing::default(),
             Disclosure::Categories => Clearing::of(shard, Cleared::All, &stay),
             Disclosure::Sources => {
@@ -210,7 +223,7 @@ impl Dataset {
                 "it is JSON inside of a map, of which just the map's keys can be taken out",
             ));
         }
-        match (clearing.required(), request.required_columns) {
+        match (clearing.required(), required_columns) {
             ([first, ..], RequiredColumns::Refuse) => Err(refuse(
                 first,
                 "its type can't hold null (--required-columns default writes the type's empty value)",

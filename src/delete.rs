@@ -1,50 +1,36 @@
-//! Carrying out a delete: of rows, or of values in them.
+//! Carrying out one delete at once: of rows, or of values in them.
 //!
-//! ```text
-//!   lock ─> leftovers removed ─> index refreshed ─> plan, guards, digest
-//!     ─> per shard: new file beside it, fsync, read back and checked
-//!                   ─> old one unchanged? (else from its new content) ─> rename over, fsync directory
-//!     ─> index refreshed (erased ids' hashes leave it) ─> alias rows removed, if the rows were
-//! ```
-//!
-//! # Crash behaviour
-//! The rename of one shard is the only commit point: a shard has all its rows or none of the victims. A
-//! rerun finds the rows that are left and ends the work; temporary files of the interrupted run are removed.
-//! Alias rows go last, so that a rerun still finds every id that has one. An id without an alias row may
-//! have lost all its rows already: a rerun takes it for an unknown one, and must be told to report those
-//! ([`Unknown::Report`](crate::request::Unknown::Report)) rather than to refuse.
+//! It is a compaction of one request (see [`compaction`](crate::compaction)), which is refused with its own error
+//! rather than written down as failed. After a crash the same delete, asked again, takes up where it was.
 
-use std::collections::BTreeSet;
-use std::io::Write;
-
+use jiff::Timestamp;
 use serde::Serialize;
 
-use self::replace::Replacer;
-use crate::dataset::{Dataset, Files, partition_names};
+use crate::compaction::{CompactOptions, CompactReport, Compaction, Site};
 use crate::error::{Error, Result};
-use crate::identity::{Expansion, TableFormat, removal};
-use crate::index::upkeep::Upkeep;
-use crate::plan::search::{self, Knowledge, wanted};
-use crate::plan::{Plan, SubjectPlan};
-use crate::request::{Disclosure, Kind, Request};
-use crate::shard::Shard;
+use crate::plan::SubjectPlan;
+use crate::queue::{Entry, State, due_after};
+use crate::receipts::Outcome;
+use crate::request::{Kind, Request};
 use crate::shard::chunk::level::ZstdLevel;
-use crate::shard::rewrite::{RewriteOptions, rewrite};
-use crate::shard::select::Wanted;
-use crate::storage::temporary_name;
-
-mod replace;
+use crate::tracking::TrackingId;
 
 /// How to delete.
 #[derive(Debug, Clone, Default)]
 pub struct DeleteOptions {
+    /// What time it is; `None` stands for the time at which the request was asked.
+    pub now: Option<Timestamp>,
+    /// How the delete is to be known; drawn at random if it doesn't matter.
+    pub tracking_id: Option<TrackingId>,
     /// The level at which zstd pages are compressed again.
     pub zstd_level: ZstdLevel,
 }
 
 /// What a delete did.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct DeleteReport {
+    /// How the delete is known: its receipt has it.
+    pub tracking_id: TrackingId,
     /// Rows that are gone.
     pub rows_removed: u64,
     /// Values that were cleared, or that lost JSON members.
@@ -79,211 +65,88 @@ pub struct DeleteReport {
     pub subjects: Vec<SubjectPlan>,
 }
 
-/// Deletes from one dataset.
-pub(crate) struct Deleter<'a> {
-    pub(crate) dataset: &'a Dataset,
-    /// What others are told of who holds the lock.
-    pub(crate) holder: &'a str,
-    pub(crate) seed_if_new: u64,
-    /// Memory that it may use, in bytes.
-    pub(crate) memory: u64,
-    pub(crate) zstd_level: ZstdLevel,
+/// Carries out `request`; see [`Engine::delete`](crate::Engine::delete).
+pub(crate) fn delete(
+    site: Site<'_>,
+    request: &Request,
+    expected_digest: Option<&str>,
+    options: &DeleteOptions,
+    memory: u64,
+) -> Result<DeleteReport> {
+    request.check()?;
+    if request.kind != Kind::Delete {
+        return Err(Error::Option {
+            option: "kind",
+            reason: "an export can't be carried out as a delete".into(),
+        });
+    }
+    let now = options.now.unwrap_or(request.requested_at);
+    let tracking_id = options.tracking_id.unwrap_or_else(|| TrackingId::draw(now));
+    let asked = Entry {
+        tracking_id,
+        submitted_at: now,
+        due: due_after(request.requested_at),
+        request: request.clone(),
+    };
+    let compact = CompactOptions {
+        pass: tracking_id,
+        memory,
+        zstd_level: options.zstd_level,
+        ..CompactOptions::at(now)
+    };
+    if let Some(unfinished) = Compaction::unfinished(site, &compact)? {
+        let same = unfinished.same(&asked);
+        let (report, _) = unfinished.run_to_end()?;
+        if let Some(done) = same.and_then(|id| DeleteReport::of(&report, id)) {
+            return Ok(done);
+        }
+    }
+    // What waits and is the same is carried out now.
+    let entry = site.queue().same(&asked)?.unwrap_or(asked);
+    let id = entry.tracking_id;
+    let (report, failed) =
+        Compaction::of_one(site, compact, entry, expected_digest)?.run_to_end()?;
+    match (DeleteReport::of(&report, id), failed.into_values().next()) {
+        (Some(done), _) => Ok(done),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(Error::CheckFailed {
+            path: site.dataset.storage.root(),
+            reason: "the delete ended without a report".to_owned(),
+        }),
+    }
 }
 
-impl Deleter<'_> {
-    /// Removes every row of the request's subjects; see [`Engine::delete`](crate::Engine::delete).
-    pub(crate) fn delete(
-        &self,
-        request: &Request,
-        expected_digest: Option<&str>,
-    ) -> Result<DeleteReport> {
-        request.check()?;
-        if request.kind != Kind::Delete {
-            return Err(Error::Option {
-                option: "kind",
-                reason: "an export can't be carried out as a delete".into(),
-            });
+impl DeleteReport {
+    /// What a pass did, told of its request `id`; `None` if that failed.
+    fn of(report: &CompactReport, id: TrackingId) -> Option<Self> {
+        let mut requests = report.requests.iter();
+        let status = requests.find(|status| status.tracking_id == id)?;
+        if status.state != State::Success {
+            return None;
         }
-        let _lock = self.dataset.lock(self.holder)?;
-        let storage = &*self.dataset.storage;
-        let files = self.dataset.list()?;
-        if let Some(path) = files.catalog {
-            return Err(Error::ManagedTable { path });
-        }
-        for leftover in &files.leftovers {
-            storage.remove(leftover)?;
-        }
-        let expansion = self.dataset.expand(request)?;
-        let plan = self.upkeep().with_index(&files, |index| {
-            let knowledge = Knowledge::Fresh(index);
-            search::plan(self.dataset, request, &expansion, &files, knowledge)
-        })?;
-        plan.check()?;
-        if let Some(expected) = expected_digest.filter(|expected| *expected != plan.digest) {
-            return Err(Error::PlanChanged {
-                expected: expected.to_owned(),
-                found: plan.digest,
-            });
-        }
-        self.refuse_links(request, &files, &plan)?;
-        let mut report = DeleteReport {
-            left_out: plan.left_out,
-            digest: plan.digest.clone(),
-            subjects: plan.subjects.clone(),
-            ..DeleteReport::default()
-        };
-        if !plan.shards.is_empty() {
-            for summary in files.summaries {
-                storage.remove(&summary)?;
-                report.summaries_removed.push(summary);
-            }
-        }
-        if request.disclosure == Disclosure::Categories {
-            let paths = plan.shards.iter().map(|shard| shard.path.as_str());
-            let names: BTreeSet<&str> = paths.flat_map(partition_names).collect();
-            report.partitions_left = names.into_iter().map(str::to_owned).collect();
-        }
-        self.rewrite_all(request, &plan, &wanted(&expansion), &mut report)?;
-        if !plan.shards.is_empty() {
-            self.refresh_after(&report)?;
-        }
-        if !request.clears() {
-            report.alias_rows_removed = self.remove_aliases(&expansion)?;
-        }
-        Ok(report)
-    }
-
-    /// What is replaced must be the file itself: behind a link the rows would stay.
-    fn refuse_links(&self, request: &Request, files: &Files, plan: &Plan) -> Result<()> {
-        for file in files.shards.iter().filter(|file| file.is_link) {
-            if plan.shards.iter().any(|shard| shard.path == file.path) {
-                return Err(Error::LinkedShard {
-                    path: file.path.clone(),
-                });
-            }
-        }
-        if !request.clears()
-            && let Some(table) = self.dataset.config.alias_table()
-            && let Some(file) = self.dataset.storage.info(&table.path)?
-            && file.is_link
-        {
-            return Err(Error::LinkedShard { path: file.path });
-        }
-        Ok(())
-    }
-
-    fn upkeep(&self) -> Upkeep<'_> {
-        Upkeep {
-            dataset: self.dataset,
-            seed_if_new: self.seed_if_new,
-            memory: self.memory,
-            needs_time: false,
-        }
-    }
-
-    fn rewrite_options(&self) -> RewriteOptions {
-        RewriteOptions {
-            memory: self.memory,
-            zstd_level: self.zstd_level,
-        }
-    }
-
-    fn rewrite_all(
-        &self,
-        request: &Request,
-        plan: &Plan,
-        wanted: &Wanted,
-        report: &mut DeleteReport,
-    ) -> Result<()> {
-        let observer = &self.dataset.observer;
-        observer.begin("rewriting", plan.shards.len() as u64);
-        let replacer = Replacer {
-            dataset: self.dataset,
-            request,
-            wanted,
-            options: self.rewrite_options(),
-        };
-        replacer.replace_all(&plan.shards, &mut |replaced| {
-            let done = replaced.report;
-            report.rows_removed += done.rows_removed;
-            report.values_cleared += done.values_cleared;
-            report.row_groups_rewritten += done.row_groups_rewritten;
-            report.row_groups_dropped += done.row_groups_dropped;
-            report.pages_rewritten += done.pages_rewritten;
-            report.bytes_copied += done.bytes_copied;
-            report.bytes_encoded += done.bytes_encoded;
-            report.dropped_key_values.extend(done.dropped_key_values);
-            report.shards_removed += u64::from(replaced.is_gone);
-            report.shards_rewritten += u64::from(replaced.is_new);
-            observer.advance(1);
-        })?;
-        report.dropped_key_values.sort_unstable();
-        report.dropped_key_values.dedup();
-        observer.end();
-        Ok(())
-    }
-
-    /// Refreshes the index after the swaps, so that hashes of erased ids leave it.
-    fn refresh_after(&self, report: &DeleteReport) -> Result<()> {
-        match self.dataset.list() {
-            Ok(files) => self.upkeep().refresh(&files).map(drop),
-            // Every shard was removed: the index of nothing is no index.
-            Err(Error::NoShards { .. }) => {
-                let stale = self.dataset.storage.list(crate::index::DIRECTORY)?;
-                debug_assert!(
-                    report.shards_removed > 0,
-                    "shards vanish only when they are removed"
-                );
-                stale
-                    .iter()
-                    .try_for_each(|file| self.dataset.storage.remove(&file.path))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Removes the rows of the alias table that name a covered id.
-    fn remove_aliases(&self, expansion: &Expansion) -> Result<u64> {
-        let Some(table) = self.dataset.config.alias_table() else {
-            return Ok(0);
-        };
-        let storage = &*self.dataset.storage;
-        let temporary = temporary_name(&table.path);
-        let before = storage.info(&table.path)?;
-        let write = || -> Result<u64> {
-            let removed = match table.format(storage)? {
-                TableFormat::Parquet => {
-                    let rows = removal::rows_naming(storage, &table, &expansion.ids)?;
-                    if rows.is_empty() {
-                        return Ok(0);
-                    }
-                    let shard = Shard::open(storage, &table.path)?;
-                    let mut sink = storage.create(&temporary, Some(&table.path))?;
-                    let report = rewrite(&shard, &rows, &mut *sink, &self.rewrite_options())?;
-                    sink.sync().map_err(Error::io("sync", &temporary))?;
-                    report.rows_removed
-                }
-                TableFormat::Csv => {
-                    let mut sink = storage.create(&temporary, Some(&table.path))?;
-                    let removed = removal::csv_without(storage, &table, &expansion.ids, &mut sink)?;
-                    sink.flush()
-                        .and_then(|()| sink.sync())
-                        .map_err(Error::io("sync", &temporary))?;
-                    removed
-                }
-            };
-            if storage.info(&table.path)? != before {
-                return Err(Error::ShardChanged {
-                    path: table.path.clone(),
-                });
-            }
-            if removed > 0 {
-                storage.replace(&temporary, &table.path)?;
-            }
-            Ok(removed)
-        };
-        let result = write();
-        storage.remove(&temporary)?;
-        result
+        let subjects = status.outcomes.iter().map(|subject| SubjectPlan {
+            position: subject.position,
+            found: subject.outcome != Outcome::NotFound,
+            rows: subject.rows,
+        });
+        Some(Self {
+            tracking_id: id,
+            rows_removed: report.rows_removed,
+            values_cleared: report.values_cleared,
+            shards_rewritten: report.shards_rewritten,
+            shards_removed: report.shards_removed,
+            row_groups_rewritten: report.row_groups_rewritten,
+            row_groups_dropped: report.row_groups_dropped,
+            pages_rewritten: report.pages_rewritten,
+            bytes_copied: report.bytes_copied,
+            bytes_encoded: report.bytes_encoded,
+            alias_rows_removed: report.alias_rows_removed,
+            left_out: status.left_out,
+            summaries_removed: report.summaries_removed.clone(),
+            dropped_key_values: report.dropped_key_values.clone(),
+            partitions_left: report.partitions_left.clone(),
+            digest: status.digest.clone().unwrap_or_default(),
+            subjects: subjects.collect(),
+        })
     }
 }

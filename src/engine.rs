@@ -14,25 +14,31 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::compaction::{self, CompactOptions, CompactReport, Site};
 use crate::config::Config;
 use crate::dataset::{Dataset, Files};
-use crate::delete::{DeleteOptions, DeleteReport, Deleter};
+use crate::delete::{self, DeleteOptions, DeleteReport};
 use crate::error::{ErrorKind, Result};
 use crate::export::{Export, ExportOptions, ShardRows};
 use crate::index::Index;
 use crate::index::compare::Comparison;
 use crate::index::upkeep::Upkeep;
+use crate::key_file;
 use crate::limits;
 use crate::observe::{Observer, Silent};
 use crate::plan::Plan;
 use crate::plan::search::{self, Knowledge};
+use crate::queue::{Status, Submitted};
+use crate::receipts::{Head, Receipt, Receipts};
 use crate::request::Request;
 use crate::storage::FileInfo;
 use crate::storage::{Lock, Storage};
-use crate::subject::SubjectId;
+use crate::subject::{SubjectId, SubjectKey};
+use crate::tracking::TrackingId;
 use crate::verify::{self, Verification};
 
 pub use crate::index::upkeep::{IndexReport, IndexState};
@@ -46,6 +52,8 @@ pub struct EngineOptions {
     pub observer: Arc<dyn Observer>,
     /// The seed of the index's hashes, if a new index is made: draw it at random.
     pub seed_if_new: u64,
+    /// The key under which receipts hash subject ids, if the dataset has none yet.
+    pub key_if_new: SubjectKey,
     /// What the lock file says of its holder, for the message that another process gets.
     pub holder: String,
 }
@@ -56,6 +64,7 @@ impl Default for EngineOptions {
             memory: limits::MEMORY_BYTES,
             observer: Arc::new(Silent),
             seed_if_new: 0,
+            key_if_new: SubjectKey::random(),
             holder: format!("pid {}", std::process::id()),
         }
     }
@@ -244,14 +253,80 @@ impl Engine {
         expected_digest: Option<&str>,
         options: &DeleteOptions,
     ) -> Result<DeleteReport> {
-        let deleter = Deleter {
-            dataset: &self.dataset,
-            holder: &self.options.holder,
-            seed_if_new: self.options.seed_if_new,
-            memory: self.options.memory,
-            zstd_level: options.zstd_level,
-        };
-        deleter.delete(request, expected_digest)
+        let key = self.key()?;
+        delete::delete(
+            self.site(&key),
+            request,
+            expected_digest,
+            options,
+            self.options.memory,
+        )
+    }
+
+    /// Hands a delete request over, to be carried out by the next [`compact`](Self::compact): it is durable when
+    /// this returns. The same request, asked again while it waits, joins it. `due` is the deadline, 30 days after
+    /// it was asked if it isn't given.
+    ///
+    /// # Errors
+    /// What [`Request::check`] refuses, an export, and failures of the storage.
+    pub fn submit(
+        &self,
+        tracking_id: TrackingId,
+        request: &Request,
+        submitted_at: Timestamp,
+        due: Option<Timestamp>,
+    ) -> Result<Submitted> {
+        self.dataset.list()?;
+        let key = self.key()?;
+        let queue = self.site(&key).queue();
+        queue.submit(tracking_id, request, submitted_at, due)
+    }
+
+    /// How a request stands at the time `now`.
+    ///
+    /// # Errors
+    /// When a file of the queue or of the receipts can't be read.
+    pub fn status(&self, tracking_id: TrackingId, now: Timestamp) -> Result<Status> {
+        let key = &self.options.key_if_new;
+        self.site(key).queue().status(tracking_id, now)
+    }
+
+    /// How all requests stand at the time `now` that have not ended, in the order in which they were handed over.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
+    pub fn waiting(&self, now: Timestamp) -> Result<Vec<Status>> {
+        self.site(&self.options.key_if_new).queue().waiting(now)
+    }
+
+    /// Cancels a request that was not begun.
+    ///
+    /// # Errors
+    /// [`NotCancellable`](crate::Error::NotCancellable) with its state, and failures of the storage.
+    pub fn cancel(&self, tracking_id: TrackingId, now: Timestamp) -> Result<()> {
+        let key = self.key()?;
+        self.site(&key).queue().cancel(tracking_id, now)
+    }
+
+    /// Carries out all requests that wait, each touched shard rewritten once for all of them; before that, what an
+    /// interrupted run left unfinished.
+    ///
+    /// # Errors
+    /// Before anything is touched: [`Locked`](crate::Error::Locked), a table with a catalog of its own, an alias
+    /// table that can't be read. Later: I/O, [`ShardChanged`](crate::Error::ShardChanged) when another process keeps
+    /// replacing a shard, [`Cancelled`](crate::Error::Cancelled): run again then. A request that is refused, and a
+    /// shard that can't be read, are no errors here but fail what they concern.
+    pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
+        let key = self.key()?;
+        compaction::compact(self.site(&key), options)
+    }
+
+    /// Checks the chain of receipts, and shows each of them to `see`.
+    ///
+    /// # Errors
+    /// [`State`](crate::Error::State) that says where the chain is broken.
+    pub fn receipts(&self, see: impl FnMut(Receipt)) -> Result<Head> {
+        Receipts::new(&*self.dataset.storage).check(see)
     }
 
     /// Looks for `ids` in every structure of every shard and in efface's own files. Changes nothing.
@@ -260,6 +335,26 @@ impl Engine {
     /// When there are no shards, one is damaged, or something can't be read.
     pub fn verify(&self, ids: &[SubjectId]) -> Result<Verification> {
         verify::verify(&self.dataset, ids)
+    }
+
+    fn site<'a>(&'a self, key: &'a SubjectKey) -> Site<'a> {
+        Site {
+            dataset: &self.dataset,
+            key,
+            holder: &self.options.holder,
+            seed_if_new: self.options.seed_if_new,
+        }
+    }
+
+    /// The dataset's key, made if need be.
+    fn key(&self) -> Result<SubjectKey> {
+        let (storage, config) = (&*self.dataset.storage, &self.dataset.config);
+        if let Some(key) = key_file::load(storage, config)? {
+            return Ok(key);
+        }
+        self.dataset.list()?;
+        let _lock = self.site(&self.options.key_if_new).queue().lock()?;
+        key_file::load_or_make(storage, config, &self.options.key_if_new)
     }
 
     fn lock(&self) -> Result<Box<dyn Lock>> {

@@ -9,6 +9,7 @@ use std::io;
 use parquet::errors::ParquetError;
 
 use crate::limits;
+use crate::tracking::TrackingId;
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -263,6 +264,17 @@ pub enum Error {
         path: String,
     },
 
+    /// A request that was begun, has ended or never was can't be cancelled.
+    #[error(
+        "request {tracking_id} is {state}: only one that is PENDING or STAGING can be cancelled"
+    )]
+    NotCancellable {
+        /// The request.
+        tracking_id: TrackingId,
+        /// Its state.
+        state: &'static str,
+    },
+
     /// A rewritten shard did not read back as it was meant; the old one is still in place.
     #[error(
         "{path}: the rewritten shard failed its check ({reason}); the old shard was left in place"
@@ -416,6 +428,7 @@ impl Error {
             | Self::OverMatch { .. }
             | Self::PlanChanged { .. }
             | Self::CannotBeNull { .. }
+            | Self::NotCancellable { .. }
             | Self::Cancelled => ErrorKind::Refused,
             Self::Locked { .. } | Self::ShardChanged { .. } => ErrorKind::Conflict,
             Self::SchemaConflict { .. } | Self::ManagedTable { .. } | Self::LinkedShard { .. } => {

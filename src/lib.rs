@@ -99,6 +99,7 @@
     unsafe_code
 )]
 
+pub mod compaction;
 pub mod config;
 mod csv_records;
 pub mod dataset;
@@ -108,14 +109,19 @@ pub mod error;
 pub mod export;
 pub mod identity;
 pub mod index;
+pub mod key_file;
 pub mod limits;
 pub mod observe;
 pub mod parquet_bytes;
+pub mod pass;
 pub mod plan;
+pub mod queue;
+pub mod receipts;
 pub mod request;
 pub mod shard;
 pub mod storage;
 pub mod subject;
+pub mod tracking;
 pub mod verify;
 
 pub use config::Config;

@@ -50,6 +50,12 @@ pub const INDEX_MEMORY_BYTES: usize = 256 << 20;
 /// Bytes of a bloom filter's bitset. The format's own limit.
 pub const BLOOM_BYTES_MAX: u64 = 128 << 20;
 
+/// Bytes of the file of a waiting request: 2000 ids of 64 KiB, escaped.
+pub const QUEUE_ENTRY_BYTES_MAX: u64 = 1 << 30;
+
+/// Bytes of the file of a pass, which names every request and the position of every id of it.
+pub const PASS_BYTES_MAX: u64 = 4 << 30;
+
 /// The part of the dataset's rows that a delete may match, unless raised.
 pub const MAX_MATCH: f64 = 0.5;
 

@@ -188,20 +188,28 @@ impl Plan {
                 });
             }
         }
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a guard that is a fraction needs no more than 52 bits"
-        )]
-        let is_over = self.rows as f64 > self.max_match * self.dataset_rows as f64;
-        if self.kind == Kind::Delete && is_over {
-            return Err(Error::OverMatch {
-                matched: self.rows,
-                rows: self.dataset_rows,
-                max_match: self.max_match,
-            });
+        match self.kind {
+            Kind::Delete => check_match(self.rows, self.dataset_rows, self.max_match),
+            Kind::Export => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// The guard of a delete that matches `matched` of the dataset's `rows`.
+pub(crate) fn check_match(matched: u64, rows: u64, max_match: f64) -> Result<()> {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a guard that is a fraction needs no more than 52 bits"
+    )]
+    let is_over = matched as f64 > max_match * rows as f64;
+    if is_over {
+        return Err(Error::OverMatch {
+            matched,
+            rows,
+            max_match,
+        });
+    }
+    Ok(())
 }
 
 /// What [`Plan::digest`] says, hashed. The rows stand for the ids.

@@ -8,6 +8,7 @@
 
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::limits;
@@ -43,6 +44,15 @@ pub struct Request {
     pub identity_cap: usize,
     /// What becomes of columns that a delete must clear but that can't hold null.
     pub required_columns: RequiredColumns,
+    /// Whether a delete also puts the covered ids on the suppression list.
+    pub suppress: Option<Suppress>,
+}
+
+/// How ids are suppressed: their rows are removed from shards that come in later.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suppress {
+    /// The cut-off: rows of this time or later stay. `None`: no row stays.
+    pub before: Option<Timestamp>,
 }
 
 impl Request {
@@ -69,6 +79,7 @@ impl Request {
             max_match: limits::MAX_MATCH,
             identity_cap: limits::IDENTITY_CAP,
             required_columns: RequiredColumns::default(),
+            suppress: None,
         }
     }
 
@@ -76,7 +87,7 @@ impl Request {
     ///
     /// # Errors
     /// Those of [`window_start`](Self::window_start), and [`Error::Option`] for a `max_match` that
-    /// is no fraction or an `identity_cap` of 0.
+    /// is no fraction, an `identity_cap` of 0, or a `suppress` that isn't with a delete of data.
     pub fn check(&self) -> Result<()> {
         if !(0.0..=1.0).contains(&self.max_match) {
             return Err(option(
@@ -86,6 +97,12 @@ impl Request {
         }
         if self.identity_cap == 0 {
             return Err(option("--identity-cap", "it must be at least 1"));
+        }
+        if self.suppress.is_some() && (self.kind != Kind::Delete || self.clears()) {
+            return Err(option(
+                "--suppress",
+                "only a delete of data keeps rows from coming back",
+            ));
         }
         self.window_start().map(|_| ())
     }

@@ -61,12 +61,12 @@ fn delete(
     engine.delete(&request, None, &DeleteOptions::default())
 }
 
-/// Every file but the index and the lock, with its bytes.
+/// Every file with its bytes, but for efface's own (index, receipts with their times, ..).
 fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let listed = Disk::new(root).list("").unwrap();
     listed
         .into_iter()
-        .filter(|file| !file.path.starts_with("_efface/index/") && file.path != "_efface/lock")
+        .filter(|file| !file.path.starts_with("_efface/") || file.path == Config::PATH)
         .map(|file| {
             let bytes = std::fs::read(root.join(&file.path)).unwrap();
             (file.path, bytes)
@@ -135,6 +135,12 @@ fn run_cut_off_at_every_change(config: &Config, disclosure: Disclosure, is_index
         let listed = Disk::new(dir.path()).list("").unwrap();
         assert!(
             listed.iter().all(|file| !temporary(&file.path)),
+            "cut {cuts}"
+        );
+        let is_pending =
+            |path: &str| path.starts_with("_efface/queue/") || path.starts_with("_efface/pass/");
+        assert!(
+            listed.iter().all(|file| !is_pending(&file.path)),
             "cut {cuts}"
         );
         let disk = Arc::new(Disk::new(dir.path()));

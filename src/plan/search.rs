@@ -95,7 +95,7 @@ pub(crate) fn plan(
             let shard = dataset.open(&candidate.path)?;
             let selection = in_shard(dataset, &shard, candidate.row_groups, &wanted, window)?;
             let clearing = (request.clears() && !selection.rows.is_empty())
-                .then(|| dataset.clearing(&shard, request))
+                .then(|| dataset.clearing(&shard, request.disclosure, request.required_columns))
                 .transpose()?;
             let selected = priced(&shard, selection, clearing.as_ref())?;
             dataset.observer.advance(1);

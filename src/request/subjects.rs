@@ -78,6 +78,22 @@ impl Subjects {
         collector.finish()
     }
 
+    /// The subjects that [`iter`](Self::iter) told, from a file of efface's own; `None` if they are none.
+    pub(crate) fn restore(listed: Vec<(usize, String)>) -> Option<Self> {
+        let subjects = Self::new(listed.iter().map(|(_, id)| id.as_str())).ok()?;
+        let mut last = 0;
+        let ascending = listed.iter().all(|(position, _)| {
+            let is_next = *position > last;
+            last = *position;
+            is_next
+        });
+        let positions = listed.into_iter().map(|(position, _)| position);
+        let listed: Vec<_> = positions
+            .zip(subjects.0.iter().map(|(_, id)| id.clone()))
+            .collect();
+        (ascending && listed.len() == subjects.len()).then_some(Self(listed))
+    }
+
     /// How many there are.
     #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {

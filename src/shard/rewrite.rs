@@ -92,6 +92,21 @@ pub struct RewriteReport {
     pub dropped_key_values: Vec<String>,
 }
 
+impl RewriteReport {
+    /// Adds what another rewrite did. Its new ranges are those of another file, and are left out.
+    pub fn add(&mut self, other: Self) {
+        self.rows_removed += other.rows_removed;
+        self.values_cleared += other.values_cleared;
+        self.row_groups_rewritten += other.row_groups_rewritten;
+        self.row_groups_dropped += other.row_groups_dropped;
+        self.pages_rewritten += other.pages_rewritten;
+        self.pages_copied += other.pages_copied;
+        self.bytes_copied += other.bytes_copied;
+        self.bytes_encoded += other.bytes_encoded;
+        self.dropped_key_values.extend(other.dropped_key_values);
+    }
+}
+
 /// Writes `shard` without `rows` (counted in the shard) to `sink`. The sink is not synced.
 ///
 /// # Errors

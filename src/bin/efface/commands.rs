@@ -19,9 +19,9 @@ use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::rewrite::{RewriteOptions, rewrite};
 use efface::storage::disk::Disk;
 use efface::storage::{Storage, temporary_name};
+use efface::subject::SubjectKey;
 use efface::{Error, Result};
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use crate::args::{Args, Command, Dataset, Guard, Ids, RequestArgs, Rows};
 use crate::output::{Destination, Place, io_error};
@@ -79,6 +79,7 @@ pub(crate) fn engine_options(args: &Args) -> EngineOptions {
         memory: args.memory(),
         observer: progress::observer(),
         seed_if_new: RandomState::new().hash_one(process),
+        key_if_new: SubjectKey::random(),
         holder: format!("pid {process} on {}", host.nodename().to_string_lossy()),
     }
 }
@@ -157,16 +158,14 @@ fn delete(
 ) -> Result<Report> {
     let started = Instant::now();
     let request = asked(Kind::Delete, words, Some(guard))?;
-    let tracking_id = Uuid::now_v7();
-    let options = DeleteOptions { zstd_level };
+    let options = DeleteOptions {
+        now: Some(Timestamp::now()),
+        tracking_id: None,
+        zstd_level,
+    };
     let expected = words.expected_plan.as_deref();
     let done = open(args, dataset)?.delete(&request, expected, &options)?;
-    Ok(report::delete(
-        &done,
-        request.clears(),
-        tracking_id,
-        started.elapsed(),
-    ))
+    Ok(report::delete(&done, request.clears(), started.elapsed()))
 }
 
 fn verify(args: &Args, dataset: &Dataset, ids: &Ids) -> Result<u8> {

@@ -18,7 +18,6 @@ use efface::verify::Verification;
 use efface::{Error, Result};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 mod layout;
 
@@ -283,14 +282,9 @@ pub(crate) fn export(plan: &Plan, written: &Written, output: &Path, took: Durati
         .subjects(&plan.subjects, plan.left_out)
 }
 
-pub(crate) fn delete(
-    done: &DeleteReport,
-    is_clearing: bool,
-    tracking_id: Uuid,
-    took: Duration,
-) -> Report {
+pub(crate) fn delete(done: &DeleteReport, is_clearing: bool, took: Duration) -> Report {
     let json = json!({
-        "tracking_id": tracking_id.to_string(),
+        "tracking_id": done.tracking_id,
         "rows_removed": done.rows_removed,
         "values_cleared": done.values_cleared,
         "shards_rewritten": done.shards_rewritten,
@@ -319,7 +313,7 @@ pub(crate) fn delete(
     };
     let headline = format!("{what} ({})", seconds(took));
     Report::new(headline, json)
-        .fact("tracking id", tracking_id.to_string())
+        .fact("tracking id", done.tracking_id.to_string())
         .fact(
             "shards",
             format!(

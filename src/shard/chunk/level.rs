@@ -10,7 +10,8 @@ use crate::parquet_bytes::codec::{Codec, Codecs};
 type Result<T> = std::result::Result<T, FormatError>;
 
 /// At which level zstd pages are compressed again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ZstdLevel {
     /// As small as they were, as fast as can be.
     #[default]

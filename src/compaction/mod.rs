@@ -1,0 +1,569 @@
+//! Carrying out deletes: one at once, or all that wait, each touched shard rewritten once for all of them.
+//!
+//! ```text
+//!   lock ─> an unfinished pass is ended first ─> pass.json (staging) ─> index refreshed, requests planned, refused
+//!     ─> pass.json (started): from here on nothing can be cancelled
+//!     ─> per shard: task (new shard beside it, fsync, read back) ─> old one unchanged? ─> progress ─> rename over
+//!     ─> index (erased ids' hashes leave it) ─> suppression list ─> alias rows ─> receipts
+//!     ─> waiting requests, and with them the raw ids, removed ─> record of the pass removed
+//! ```
+//!
+//! * `staging`: what is to be done, and what is refused
+//! * [`task`]: one shard's part, which can be run anywhere
+//! * `commit`: checks a new shard and swaps it in; runs tasks here, one shard being synced while the next is written
+//! * `finish`: what follows when all shards are done
+//!
+//! # Crash behaviour
+//! The rename of one shard is the only commit point: a shard has all its rows or none of the victims. What was
+//! started is carried on by whoever opens the dataset for writing next: shards that were swapped have no victims
+//! left, so planning again finds the others; the progress says what was swapped. Alias rows go after all
+//! events, so that every id is still found; receipts come before the requests go, so none is forgotten, and a pass
+//! that has receipts gets no second ones.
+//!
+//! Memory: that of one rewrite and one that is being checked, the covered ids, and a few numbers for each shard.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use self::commit::Committed;
+use self::staging::{Class, Job, Member, Staging};
+use self::task::{Action, ShardTask, Step, TaskResult};
+use crate::dataset::{Dataset, Files, partition_names};
+use crate::error::{Error, Result};
+use crate::index::upkeep::Upkeep;
+use crate::limits;
+use crate::pass::{Pass, Progress, ProgressLog, Stage, Swap};
+use crate::plan::Plan;
+use crate::queue::{Entry, Queue, Status};
+use crate::receipts::Receipts;
+use crate::request::Disclosure;
+use crate::shard::chunk::level::ZstdLevel;
+use crate::storage::Lock;
+use crate::subject::SubjectKey;
+use crate::tracking::TrackingId;
+
+mod commit;
+mod finish;
+mod staging;
+pub mod task;
+#[cfg(test)]
+mod tests;
+
+/// How requests are carried out.
+#[derive(Debug, Clone)]
+pub struct CompactOptions {
+    /// What time it is; the library never reads a clock.
+    pub now: Timestamp,
+    /// How the pass is to be known.
+    pub pass: TrackingId,
+    /// Memory that it may use, in bytes.
+    pub memory: u64,
+    /// The level at which zstd pages are compressed again.
+    pub zstd_level: ZstdLevel,
+    /// The part of the dataset's rows that may go since their ids are suppressed.
+    pub max_match: f64,
+    /// Set to end between two shards: the pass can be carried on later.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+/// What a compaction did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct CompactReport {
+    /// The pass; `None` when there was nothing to do.
+    pub tracking_id: Option<TrackingId>,
+    /// Rows that are gone.
+    pub rows_removed: u64,
+    /// Of those, the ones that went since their ids are suppressed.
+    pub rows_suppressed: u64,
+    /// Values that were cleared, or that lost JSON members.
+    pub values_cleared: u64,
+    /// Shards that were replaced.
+    pub shards_rewritten: u64,
+    /// Shards that were removed since they had no rows left.
+    pub shards_removed: u64,
+    /// Row groups that were made anew.
+    pub row_groups_rewritten: u64,
+    /// Row groups that lost all their rows.
+    pub row_groups_dropped: u64,
+    /// Pages of the chunks that were made anew.
+    pub pages_rewritten: u64,
+    /// Bytes that were copied as they were.
+    pub bytes_copied: u64,
+    /// Bytes that were encoded anew.
+    pub bytes_encoded: u64,
+    /// Rows of the alias table that are gone.
+    pub alias_rows_removed: u64,
+    /// Summaries of footers (`_metadata`) that would have been stale and were removed.
+    pub summaries_removed: Vec<String>,
+    /// Keys of footer key-values that were left out since they held record keys.
+    pub dropped_key_values: Vec<String>,
+    /// Partitions whose directories still say something of rows of which every column was cleared.
+    pub partitions_left: Vec<String>,
+    /// How each request ended.
+    #[serde(skip)]
+    pub requests: Vec<Status>,
+    /// Shards that could not be read or rewritten, with the reason; the requests that it concerns failed.
+    pub shards_failed: Vec<(String, String)>,
+}
+
+/// Where deletes are carried out, and by whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Site<'a> {
+    pub(crate) dataset: &'a Dataset,
+    pub(crate) key: &'a SubjectKey,
+    /// What others are told of who holds the lock.
+    pub(crate) holder: &'a str,
+    pub(crate) seed_if_new: u64,
+}
+
+/// A pass that was started: its tasks are to be run and committed, wherever that is done, and then it is finished.
+///
+/// Dropped before, it is carried on by the next delete or compaction.
+pub struct Compaction<'a> {
+    site: Site<'a>,
+    options: CompactOptions,
+    pass: Pass,
+    files: Files,
+    members: Vec<Member>,
+    classes: Vec<Class>,
+    /// What is to be done, by path.
+    jobs: BTreeMap<String, Job>,
+    /// What was done, also by earlier runs of the pass.
+    swaps: Vec<Swap>,
+    log: Option<ProgressLog>,
+    /// How often a shard was tried that other processes replaced.
+    attempts: BTreeMap<String, u32>,
+    alias_rows: u64,
+    /// Shards that could not be read or rewritten.
+    failed: BTreeMap<String, Error>,
+    summaries_removed: Vec<String>,
+    _lock: Box<dyn Lock>,
+}
+
+/// Ends what an interrupted run left, then carries out all that waits.
+pub(crate) fn compact(site: Site<'_>, options: &CompactOptions) -> Result<CompactReport> {
+    let mut report = CompactReport::default();
+    if let Some(unfinished) = Compaction::unfinished(site, options)? {
+        report = unfinished.run_to_end()?.0;
+    }
+    if let Some(pending) = Compaction::of_pending(site, options.clone())? {
+        let (pending, _) = pending.run_to_end()?;
+        report.add(pending);
+    }
+    Ok(report)
+}
+
+impl CompactReport {
+    /// Adds what a later pass did.
+    fn add(&mut self, later: Self) {
+        self.tracking_id = later.tracking_id.or(self.tracking_id);
+        self.rows_removed += later.rows_removed;
+        self.rows_suppressed += later.rows_suppressed;
+        self.values_cleared += later.values_cleared;
+        self.shards_rewritten += later.shards_rewritten;
+        self.shards_removed += later.shards_removed;
+        self.row_groups_rewritten += later.row_groups_rewritten;
+        self.row_groups_dropped += later.row_groups_dropped;
+        self.pages_rewritten += later.pages_rewritten;
+        self.bytes_copied += later.bytes_copied;
+        self.bytes_encoded += later.bytes_encoded;
+        self.alias_rows_removed += later.alias_rows_removed;
+        self.summaries_removed.extend(later.summaries_removed);
+        self.dropped_key_values.extend(later.dropped_key_values);
+        self.partitions_left.extend(later.partitions_left);
+        self.requests.extend(later.requests);
+        self.shards_failed.extend(later.shards_failed);
+    }
+}
+
+impl CompactOptions {
+    /// The defaults, at the time `now`.
+    pub fn at(now: Timestamp) -> Self {
+        Self {
+            now,
+            pass: TrackingId::draw(now),
+            memory: limits::MEMORY_BYTES,
+            zstd_level: ZstdLevel::default(),
+            max_match: limits::MAX_MATCH,
+            cancel: None,
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        let cancel = self.cancel.as_ref();
+        cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed))
+    }
+}
+
+impl<'a> Site<'a> {
+    pub(crate) fn queue(&self) -> Queue<'a> {
+        Queue::new(&*self.dataset.storage, self.key, self.holder)
+    }
+
+    fn upkeep(&self, memory: u64) -> Upkeep<'a> {
+        Upkeep {
+            dataset: self.dataset,
+            seed_if_new: self.seed_if_new,
+            memory,
+            needs_time: false,
+        }
+    }
+
+    /// Takes the lock of the dataset and lists its files; those that an interrupted run left behind go.
+    fn open(&self) -> Result<(Box<dyn Lock>, Files)> {
+        let lock = self.dataset.lock(self.holder)?;
+        let mut files = self.dataset.list()?;
+        if let Some(path) = files.catalog {
+            return Err(Error::ManagedTable { path });
+        }
+        let leftovers = std::mem::take(&mut files.leftovers);
+        self.dataset.storage.remove_all(&leftovers)?;
+        Ok((lock, files))
+    }
+}
+
+impl<'a> Compaction<'a> {
+    /// The pass that was started and not finished, if there is one. One that was not started is dropped.
+    pub(crate) fn unfinished(site: Site<'a>, options: &CompactOptions) -> Result<Option<Self>> {
+        let storage = &*site.dataset.storage;
+        if Pass::load(storage)?.is_none() {
+            return Ok(None);
+        }
+        let (lock, files) = site.open()?;
+        // The lock is held now: it is as whoever had it before left it.
+        let Some(mut pass) = Pass::load(storage)? else {
+            return Ok(None);
+        };
+        let queue = site.queue();
+        let is_ended = Receipts::new(storage).has_pass(pass.id)?;
+        if pass.stage == Stage::Staging || is_ended {
+            let _queue_lock = queue.lock()?;
+            if is_ended {
+                let entries = pass.requests.iter().map(|id| queue.entry(*id));
+                let entries: Vec<Option<Entry>> = entries.collect::<Result<_>>()?;
+                queue.leave(&entries.into_iter().flatten().collect::<Vec<_>>())?;
+            }
+            Pass::remove(storage)?;
+            return Ok(None);
+        }
+        let mut members = Vec::new();
+        let mut kept = Vec::new();
+        for (id, planned) in pass.requests.iter().zip(pass.planned) {
+            // A request that isn't there was not yet durable when the pass was cut off: nothing was done.
+            if let Some(entry) = queue.entry(*id)? {
+                members.push(Member {
+                    planned,
+                    ..Member::new(entry)
+                });
+                kept.push(*id);
+            }
+        }
+        pass.requests = kept;
+        pass.planned = Vec::new();
+        if members.is_empty() {
+            Pass::remove(storage)?;
+            return Ok(None);
+        }
+        tracing::info!(pass = %pass.id, "an unfinished pass is carried on");
+        let mut this = Self::new(site, options.clone(), pass, files, members, lock);
+        this.take_up()?;
+        this.plan(&mut |_| Ok(()), false, true)?;
+        this.remove_summaries()?;
+        Ok(Some(this))
+    }
+
+    /// Everything that waits, planned and started; `None` when nothing does.
+    pub(crate) fn of_pending(site: Site<'a>, options: CompactOptions) -> Result<Option<Self>> {
+        let storage = &*site.dataset.storage;
+        let (lock, files) = site.open()?;
+        let queue = site.queue();
+        let (pass, entries) = {
+            let _queue_lock = queue.lock()?;
+            let entries = queue.entries()?;
+            let requests = entries.iter().map(|entry| entry.tracking_id).collect();
+            let pass = Pass::staging(options.pass, requests, options.now);
+            if entries.is_empty() {
+                return Ok(None);
+            }
+            pass.store(storage)?;
+            (pass, entries)
+        };
+        let members = entries.into_iter().map(Member::new).collect();
+        let mut this = Self::new(site, options, pass, files, members, lock);
+        loop {
+            if let Err(error) = this.plan(&mut |_| Ok(()), false, false) {
+                // What is told is why; a record that stays is dropped by the next run.
+                let _ignored = Pass::remove(storage);
+                return Err(error);
+            }
+            let _queue_lock = queue.lock()?;
+            let waiting = queue.waiting_ids()?;
+            let before = this.members.len();
+            this.members
+                .retain(|member| waiting.contains(&member.entry.tracking_id));
+            if this.members.is_empty() {
+                Pass::remove(storage)?;
+                return Ok(None);
+            }
+            if this.members.len() == before {
+                this.start()?;
+                this.remove_summaries()?;
+                return Ok(Some(this));
+            }
+            // Some were cancelled meanwhile: planned again without them.
+            this.members = this
+                .members
+                .drain(..)
+                .map(|member| Member::new(member.entry))
+                .collect();
+        }
+    }
+
+    /// One request, planned and started; `expected_digest` is what the caller agreed to.
+    pub(crate) fn of_one(
+        site: Site<'a>,
+        options: CompactOptions,
+        entry: Entry,
+        expected_digest: Option<&str>,
+    ) -> Result<Self> {
+        let (lock, files) = site.open()?;
+        let requests = vec![entry.tracking_id];
+        let pass = Pass::staging(entry.tracking_id, requests, options.now);
+        let members = vec![Member::new(entry)];
+        let mut this = Self::new(site, options, pass, files, members, lock);
+        let mut agreed = |plan: &Plan| match expected_digest {
+            Some(expected) if expected != plan.digest => Err(Error::PlanChanged {
+                expected: expected.to_owned(),
+                found: plan.digest.clone(),
+            }),
+            _ => Ok(()),
+        };
+        this.plan(&mut agreed, true, false)?;
+        this.start()?;
+        // Nothing of the dataset is touched before the request, too, is durable.
+        for member in &this.members {
+            this.site.queue().enter(&member.entry)?;
+        }
+        this.remove_summaries()?;
+        Ok(this)
+    }
+
+    fn new(
+        site: Site<'a>,
+        options: CompactOptions,
+        pass: Pass,
+        files: Files,
+        members: Vec<Member>,
+        lock: Box<dyn Lock>,
+    ) -> Self {
+        Self {
+            site,
+            options,
+            pass,
+            files,
+            members,
+            classes: Vec::new(),
+            jobs: BTreeMap::new(),
+            swaps: Vec::new(),
+            alias_rows: 0,
+            failed: BTreeMap::new(),
+            summaries_removed: Vec::new(),
+            log: None,
+            attempts: BTreeMap::new(),
+            _lock: lock,
+        }
+    }
+
+    /// Writes a step down, durably.
+    fn log(&mut self, step: &Progress) -> Result<()> {
+        let log = match &mut self.log {
+            Some(log) => log,
+            none => {
+                let storage = &*self.site.dataset.storage;
+                none.insert(ProgressLog::begin(storage, self.pass.id)?)
+            }
+        };
+        log.append(step)
+    }
+
+    /// Takes over what earlier runs of the pass did, as far as the shards show it.
+    fn take_up(&mut self) -> Result<()> {
+        let storage = &*self.site.dataset.storage;
+        let mut swaps: BTreeMap<String, Vec<Swap>> = BTreeMap::new();
+        for step in ProgressLog::read(storage, self.pass.id)? {
+            match step {
+                Progress::Swap(swap) => swaps.entry(swap.path.clone()).or_default().push(swap),
+                Progress::AliasRows(rows) => self.alias_rows = self.alias_rows.max(rows),
+            }
+        }
+        for (path, announced) in swaps {
+            let now = match storage.info(&path)? {
+                Some(_) => {
+                    let file = storage.open(&path)?;
+                    Some(task::hash_file(&*file).map_err(Error::io("read", &path))?)
+                }
+                None => None,
+            };
+            // A later one can only have been announced after an earlier one was given up.
+            self.swaps
+                .extend(announced.into_iter().rev().find(|swap| swap.after == now));
+        }
+        Ok(())
+    }
+
+    /// Finds out what is to be done.
+    fn plan(
+        &mut self,
+        agreed: &mut dyn FnMut(&Plan) -> Result<()>,
+        is_strict: bool,
+        is_resumed: bool,
+    ) -> Result<()> {
+        let aliases = self.site.dataset.config.alias_table();
+        let removes = |member: &Member| member.action() == Action::Remove;
+        if let Some(table) = aliases.filter(|_| self.members.iter().any(removes))
+            && let Some(file) = self.site.dataset.storage.info(&table.path)?
+            && file.is_link
+        {
+            return Err(Error::LinkedShard { path: file.path });
+        }
+        let mut staging = Staging {
+            dataset: self.site.dataset,
+            upkeep: self.site.upkeep(self.options.memory),
+            is_strict,
+            is_resumed,
+            files: &mut self.files,
+            unreadable: BTreeMap::new(),
+        };
+        let staged = staging.stage(&mut self.members, agreed);
+        let unreadable = std::mem::take(&mut staging.unreadable);
+        (self.classes, self.jobs) = staged?;
+        self.failed.extend(unreadable);
+        Ok(())
+    }
+
+    /// The point of no return: what is planned is written down.
+    fn start(&mut self) -> Result<()> {
+        let storage = &*self.site.dataset.storage;
+        self.pass.requests = self
+            .members
+            .iter()
+            .map(|member| member.entry.tracking_id)
+            .collect();
+        self.pass.planned = self
+            .members
+            .iter()
+            .map(|member| member.planned.clone())
+            .collect();
+        self.pass.stage = Stage::Started;
+        self.pass.store(storage)
+    }
+
+    /// Removes summaries of footers before the first of them is stale.
+    fn remove_summaries(&mut self) -> Result<()> {
+        if !self.jobs.is_empty() {
+            let storage = &*self.site.dataset.storage;
+            storage.remove_all(&self.files.summaries)?;
+            self.summaries_removed = std::mem::take(&mut self.files.summaries);
+        }
+        Ok(())
+    }
+
+    /// What is to be done, shard by shard, in the order of their paths.
+    pub fn tasks(&self) -> Vec<ShardTask> {
+        let jobs = self.jobs.iter();
+        jobs.map(|(path, job)| self.task(path, job, 0)).collect()
+    }
+
+    fn task(&self, path: &str, job: &Job, attempt: u32) -> ShardTask {
+        let steps = job.rows.iter().filter(|(_, rows)| !rows.is_empty());
+        ShardTask {
+            path: path.to_owned(),
+            footer_hash: job.footer_hash,
+            steps: steps
+                .map(|(action, rows)| Step {
+                    action: *action,
+                    rows: rows.clone(),
+                })
+                .collect(),
+            attempt,
+            memory: self.options.memory,
+            zstd_level: self.options.zstd_level,
+        }
+    }
+
+    /// Checks what came of a task and swaps the new shard in. When another process has replaced the old one
+    /// meanwhile, the task is to be done again, from the new content: that is what it gives then.
+    ///
+    /// # Errors
+    /// Failures of the storage. What is wrong with the shard itself fails the requests that have rows in it.
+    pub fn commit(&mut self, result: TaskResult) -> Result<Option<ShardTask>> {
+        let path = result.path.clone();
+        match self.commit_shard(result) {
+            Ok(Committed::Done) => Ok(None),
+            Ok(Committed::Again(task)) => Ok(Some(*task)),
+            Err(error) => self.fail(&path, error).map(|()| None),
+        }
+    }
+
+    /// A task could not be carried out: the requests that have rows in the shard fail.
+    ///
+    /// # Errors
+    /// The same error, if it says nothing of the shard but of the storage, say: the pass is to be carried on later.
+    pub fn fail(&mut self, path: &str, error: Error) -> Result<()> {
+        if !commit::is_of_shard(&error) {
+            return Err(error);
+        }
+        tracing::warn!(path, %error, "a shard could not be rewritten");
+        let job = self.jobs.get(path).cloned().unwrap_or_default();
+        for (place, _) in &job.of_request {
+            if let Some(member) = self.members.get_mut(*place) {
+                member
+                    .planned
+                    .refused
+                    .get_or_insert_with(|| error.to_string());
+            }
+        }
+        self.failed.insert(path.to_owned(), error);
+        Ok(())
+    }
+
+    /// Runs all tasks here and ends the pass; gives also what was wrong with shards.
+    pub(crate) fn run_to_end(mut self) -> Result<(CompactReport, BTreeMap<String, Error>)> {
+        self.run_all()?;
+        self.end()
+    }
+
+    /// The request that asks the same as `entry`.
+    pub(crate) fn same(&self, entry: &Entry) -> Option<TrackingId> {
+        let asked = entry.fingerprint(self.site.key);
+        let mut entries = self.members.iter().map(|member| &member.entry);
+        let same = entries.find(|entry| entry.fingerprint(self.site.key) == asked)?;
+        Some(same.tracking_id)
+    }
+
+    /// Names of partitions whose directories say something of rows of which every column is cleared.
+    fn partitions_left(&self) -> Vec<String> {
+        let is_all = |member: &&Member| member.entry.request.disclosure == Disclosure::Categories;
+        let places = (0..).zip(&self.members);
+        let clearing: BTreeSet<usize> = places
+            .filter(|(_, member)| is_all(member))
+            .map(|(place, _)| place)
+            .collect();
+        let swaps = self.swaps.iter();
+        let swapped = swaps.map(|swap| (&swap.path, &swap.of_request));
+        // A shard of which nothing was left to clear is not swapped.
+        let planned = self.jobs.iter().map(|(path, job)| (path, &job.of_request));
+        let touched = swapped.chain(planned).filter(|(_, of_request)| {
+            let mut requests = of_request.iter();
+            requests.any(|(place, _)| clearing.contains(place))
+        });
+        let names: BTreeSet<&str> = touched
+            .flat_map(|(path, _)| partition_names(path))
+            .collect();
+        names.into_iter().map(str::to_owned).collect()
+    }
+}

@@ -1,0 +1,514 @@
+//! Finding out what a pass has to do: which requests can be carried out, and which rows of which shards are theirs.
+//!
+//! ```text
+//!   requests ── identity graph ──> classes (all that do the same to their rows are one) ── plan::search ──> jobs
+//!        ^                                                                                     │
+//!        └── again without those that are refused: unknown ids, too many rows, a damaged shard ┘
+//! ```
+//!
+//! # Invariants
+//! A request is refused whole, and before anything is touched. A shard that can't be read refuses the requests
+//! that have rows in it, or could have: all but those of which the index, made while the shard was as it is
+//! now, nominates no row group of it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use roaring::RoaringBitmap;
+
+use super::task::Action;
+use crate::dataset::{Dataset, Files};
+use crate::error::{Error, ErrorKind, Result};
+use crate::identity::{Cover, Expansion};
+use crate::index::Index;
+use crate::index::upkeep::Upkeep;
+use crate::pass::{Planned, PlannedSubject};
+use crate::plan::search::{self, Knowledge, wanted};
+use crate::plan::{Plan, check_match};
+use crate::queue::Entry;
+use crate::request::{Request, Unknown};
+use crate::shard::select::Wanted;
+use crate::subject::{Form, SubjectHash, SubjectId};
+use crate::tracking::TrackingId;
+
+/// A request of a pass.
+pub(super) struct Member {
+    pub(super) entry: Entry,
+    pub(super) planned: Planned,
+    pub(super) expansion: Expansion,
+}
+
+/// Requests that do the same to their rows.
+pub(super) struct Class {
+    pub(super) action: Action,
+    /// Their places in the pass.
+    pub(super) members: Vec<usize>,
+    pub(super) wanted: Wanted,
+    /// Stands for all of them.
+    request: Request,
+    expansion: Expansion,
+    /// What each cover of the expansion stands for.
+    counts: Vec<Count>,
+}
+
+/// What rows are counted for.
+#[derive(Clone, Copy)]
+pub(super) enum Count {
+    /// A subject, by the places of its request and of itself there.
+    Subject(usize, usize),
+    /// A whole request: a row of two of its subjects counts once.
+    Request(usize),
+}
+
+/// The rows of one shard.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Job {
+    pub(super) footer_hash: u64,
+    pub(super) rows: BTreeMap<Action, RoaringBitmap>,
+    pub(super) of_request: Vec<(usize, u64)>,
+    pub(super) of_subject: Vec<(usize, usize, u64)>,
+    /// Rows that go since their ids are suppressed.
+    pub(super) suppressed: u64,
+}
+
+/// Finds out what a pass has to do.
+pub(super) struct Staging<'a> {
+    pub(super) dataset: &'a Dataset,
+    pub(super) upkeep: Upkeep<'a>,
+    /// The first thing that is wrong is an error: the pass is that of one request.
+    pub(super) is_strict: bool,
+    /// The pass was started before: its requests were checked then.
+    pub(super) is_resumed: bool,
+    pub(super) files: &'a mut Files,
+    /// Shards that can't be read, with the reason.
+    pub(super) unreadable: BTreeMap<String, Error>,
+}
+
+impl Member {
+    /// A request of which nothing is known yet.
+    pub(super) fn new(entry: Entry) -> Self {
+        let subjects = entry.request.subjects.iter();
+        let subjects = subjects.map(|(position, _)| PlannedSubject {
+            position,
+            found: false,
+            merged_into: None,
+        });
+        Self {
+            planned: Planned {
+                refused: None,
+                left_out: 0,
+                digest: None,
+                subjects: subjects.collect(),
+            },
+            entry,
+            expansion: Expansion {
+                ids: Vec::new(),
+                covers: Vec::new(),
+                left_out: 0,
+            },
+        }
+    }
+
+    /// What is done to its rows.
+    pub(super) fn action(&self) -> Action {
+        let request = &self.entry.request;
+        if request.clears() {
+            Action::Clear(request.disclosure, request.required_columns)
+        } else {
+            Action::Remove
+        }
+    }
+
+    fn refuse(&mut self, error: &Error) {
+        self.planned
+            .refused
+            .get_or_insert_with(|| error.to_string());
+    }
+}
+
+impl Staging<'_> {
+    /// Plans `members`: says of each what was found, or why it is refused, and gives the classes and jobs of the
+    /// others.
+    ///
+    /// # Errors
+    /// What is wrong with all of it; if it is strict, with any of it.
+    pub(super) fn stage(
+        &mut self,
+        members: &mut [Member],
+        mut agreed: impl FnMut(&Plan) -> Result<()>,
+    ) -> Result<(Vec<Class>, BTreeMap<String, Job>)> {
+        let graph = self.dataset.identities()?;
+        for member in members.iter_mut() {
+            let request = &member.entry.request;
+            match graph.expand(&request.subjects, request.identity, request.identity_cap) {
+                Ok(expansion) => {
+                    if !self.is_resumed {
+                        member.planned.left_out = expansion.left_out;
+                    }
+                    member.expansion = expansion;
+                }
+                Err(error) if self.is_strict => return Err(error),
+                Err(error) => member.refuse(&error),
+            }
+        }
+        drop(graph);
+        // As it was before a refresh forgets the shards that can't be read.
+        let storage = &*self.dataset.storage;
+        let before = Index::open(storage, &self.dataset.config.index_key()).unwrap_or(None);
+        loop {
+            if !self.is_resumed {
+                merge(members);
+            }
+            let classes = classes(members);
+            let plans = self.upkeep.with_index(self.files, |index| {
+                let plan = |class: &Class| self.plan(&class.request, &class.expansion, index);
+                Ok(classes.iter().map(plan).collect::<Vec<Result<Plan>>>())
+            });
+            let plans = match plans {
+                Ok(plans) => plans,
+                Err(error) => {
+                    self.exclude(error, members, before.as_ref())?;
+                    continue;
+                }
+            };
+            let mut planned = Vec::new();
+            let mut is_settled = true;
+            for (class, plan) in classes.iter().zip(plans) {
+                match plan {
+                    Ok(plan) => {
+                        is_settled &= self.judge(class, &plan, members)?;
+                        planned.push(plan);
+                    }
+                    Err(error) if !self.is_strict && error.kind() == ErrorKind::Refused => {
+                        self.refuse_some(class, members, error)?;
+                        is_settled = false;
+                    }
+                    Err(error) => {
+                        self.exclude(error, members, before.as_ref())?;
+                        is_settled = false;
+                    }
+                }
+                if !is_settled {
+                    break;
+                }
+            }
+            if !is_settled {
+                continue;
+            }
+            planned.iter().try_for_each(&mut agreed)?;
+            let mut jobs = BTreeMap::new();
+            for (class, plan) in classes.iter().zip(planned) {
+                class.add_jobs(plan, &mut jobs);
+            }
+            return Ok((classes, jobs));
+        }
+    }
+
+    fn plan(&self, request: &Request, expansion: &Expansion, index: &Index) -> Result<Plan> {
+        let knowledge = Knowledge::Fresh(index);
+        search::plan(self.dataset, request, expansion, self.files, knowledge)
+    }
+
+    /// Writes down what was found, and refuses the requests that the guards forbid; whether there were none.
+    fn judge(&self, class: &Class, plan: &Plan, members: &mut [Member]) -> Result<bool> {
+        if self.is_resumed {
+            return Ok(true);
+        }
+        let mut rows: BTreeMap<usize, u64> = BTreeMap::new();
+        for (count, found) in class.counts.iter().zip(&plan.subjects) {
+            match *count {
+                Count::Subject(member, subject) => {
+                    let planned = members.get_mut(member).map(|member| &mut member.planned);
+                    let subject = planned.and_then(|planned| planned.subjects.get_mut(subject));
+                    if let Some(subject) = subject {
+                        subject.found = found.found;
+                    }
+                }
+                Count::Request(member) => drop(rows.insert(member, found.rows)),
+            }
+        }
+        if let [only] = class.members.as_slice() {
+            rows.insert(*only, plan.rows);
+        }
+        share_found(class, members);
+        let mut is_settled = true;
+        for place in &class.members {
+            let Some(member) = members.get_mut(*place) else {
+                continue;
+            };
+            let rows = rows.get(place).copied().unwrap_or(0);
+            let links = self.files.shards.iter().filter(|file| file.is_link);
+            let linked = links.map(|file| &file.path).find(|path| {
+                let hit = plan.shards.iter().find(|shard| shard.path == **path);
+                hit.is_some_and(|hit| class.rows_of(*place, hit) > 0)
+            });
+            let verdict = check(member, rows, plan.dataset_rows).and_then(|()| match linked {
+                Some(path) => Err(Error::LinkedShard { path: path.clone() }),
+                None => Ok(()),
+            });
+            match verdict {
+                Ok(()) => {}
+                Err(error) if self.is_strict => return Err(error),
+                Err(error) => {
+                    member.refuse(&error);
+                    is_settled = false;
+                }
+            }
+            if class.members.len() == 1 {
+                member.planned.digest = Some(plan.digest.clone());
+            }
+        }
+        Ok(is_settled)
+    }
+
+    /// The plan of a class fails: finds the requests whose own plan does.
+    fn refuse_some(&self, class: &Class, members: &mut [Member], error: Error) -> Result<()> {
+        let mut refused = Vec::new();
+        for place in &class.members {
+            let Some(member) = members.get(*place) else {
+                continue;
+            };
+            let request = &member.entry.request;
+            let plan = |index: &Index| self.plan(request, &member.expansion, index);
+            match self.upkeep.with_index(self.files, plan) {
+                Err(error) if error.kind() == ErrorKind::Refused => refused.push((*place, error)),
+                result => drop(result?),
+            }
+        }
+        if refused.is_empty() {
+            return Err(error);
+        }
+        for (place, error) in refused {
+            if let Some(member) = members.get_mut(place) {
+                member.refuse(&error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on without the shard that `error` is about, and without the requests that could have rows in it.
+    fn exclude(
+        &mut self,
+        error: Error,
+        members: &mut [Member],
+        before: Option<&Index>,
+    ) -> Result<()> {
+        let path = unreadable(&error).map(str::to_owned);
+        let Some(path) = path.filter(|_| !self.is_strict) else {
+            return Err(error);
+        };
+        let shards = &mut self.files.shards;
+        let Some(at) = shards.iter().position(|file| file.path == path) else {
+            return Err(error);
+        };
+        let file = shards.remove(at);
+        let known = before.and_then(|index| {
+            let shards = index.shards().iter();
+            let mut places = (0..).zip(shards);
+            let (place, _) =
+                places.find(|(_, shard)| shard.path == path && shard.is_like(&file))?;
+            Some((index, place))
+        });
+        for member in members.iter_mut() {
+            let could = match known {
+                Some((index, shard)) => nominates(index, shard, &member.expansion.ids)?,
+                None => true,
+            };
+            if could {
+                member.refuse(&error);
+            }
+        }
+        self.unreadable.insert(path, error);
+        Ok(())
+    }
+}
+
+impl Class {
+    fn add_jobs(&self, plan: Plan, jobs: &mut BTreeMap<String, Job>) {
+        for shard in plan.shards {
+            let job = jobs.entry(shard.path.clone()).or_default();
+            job.footer_hash = shard.footer_hash;
+            self.add_to(job, shard.rows, &shard.of_subject);
+        }
+    }
+
+    /// Adds rows that were found for this class; `found` counts them by cover.
+    pub(super) fn add_to(&self, job: &mut Job, rows: RoaringBitmap, found: &[(usize, u64)]) {
+        if let [only] = self.members.as_slice() {
+            job.of_request.push((*only, rows.len()));
+        }
+        for (cover, rows) in found {
+            match self.counts.get(*cover) {
+                Some(Count::Subject(member, subject)) => {
+                    job.of_subject.push((*member, *subject, *rows));
+                }
+                Some(Count::Request(member)) => job.of_request.push((*member, *rows)),
+                None => {}
+            }
+        }
+        *job.rows.entry(self.action).or_default() |= rows;
+    }
+
+    fn rows_of(&self, place: usize, shard: &crate::plan::ShardPlan) -> u64 {
+        if self.members.len() == 1 {
+            return shard.rows.len();
+        }
+        let mut counted = shard.of_subject.iter().filter(|(cover, _)| {
+            matches!(self.counts.get(*cover), Some(Count::Request(member)) if *member == place)
+        });
+        counted.next().map_or(0, |(_, rows)| *rows)
+    }
+}
+
+/// The guards of one request, by what was planned for it.
+fn check(member: &Member, rows: u64, dataset_rows: u64) -> Result<()> {
+    let request = &member.entry.request;
+    let subjects = &member.planned.subjects;
+    let unknown = subjects.iter().filter(|subject| !subject.found);
+    let positions: Vec<usize> = unknown.map(|subject| subject.position).collect();
+    if request.unknown == Unknown::Refuse && !positions.is_empty() {
+        return Err(Error::UnknownSubjects {
+            positions,
+            of: subjects.len(),
+        });
+    }
+    check_match(rows, dataset_rows, request.max_match)
+}
+
+/// Ids that an earlier request of the same class names are counted there.
+fn merge(members: &mut [Member]) {
+    let mut first: HashMap<(Action, SubjectId), TrackingId> = HashMap::new();
+    for member in members.iter_mut() {
+        if member.planned.refused.is_some() {
+            continue;
+        }
+        let (action, id) = (member.action(), member.entry.tracking_id);
+        let ids = member.entry.request.subjects.iter();
+        for ((_, subject), planned) in ids.zip(&mut member.planned.subjects) {
+            let counted = *first.entry((action, subject.clone())).or_insert(id);
+            planned.merged_into = (counted != id).then_some(counted);
+        }
+    }
+}
+
+/// A merged id is found if the one is that counts its rows.
+fn share_found(class: &Class, members: &mut [Member]) {
+    let mut found: HashMap<SubjectId, bool> = HashMap::new();
+    for place in &class.members {
+        let Some(member) = members.get_mut(*place) else {
+            continue;
+        };
+        let ids = member.entry.request.subjects.iter();
+        for ((_, id), planned) in ids.zip(&mut member.planned.subjects) {
+            match planned.merged_into {
+                None => drop(found.insert(id.clone(), planned.found)),
+                Some(_) => planned.found = found.get(id).copied().unwrap_or(false),
+            }
+        }
+    }
+}
+
+/// The requests that are not refused, by what they do.
+fn classes(members: &[Member]) -> Vec<Class> {
+    let mut by_action: BTreeMap<Action, Vec<usize>> = BTreeMap::new();
+    for (place, member) in members.iter().enumerate() {
+        if member.planned.refused.is_none() {
+            by_action.entry(member.action()).or_default().push(place);
+        }
+    }
+    let class = |(action, places): (Action, Vec<usize>)| {
+        let mut all = Expansion {
+            ids: Vec::new(),
+            covers: Vec::new(),
+            left_out: 0,
+        };
+        let mut counts = Vec::new();
+        let mut known: HashMap<SubjectId, u32> = HashMap::new();
+        for place in &places {
+            let Some(member) = members.get(*place) else {
+                continue;
+            };
+            let expansion = &member.expansion;
+            all.left_out += expansion.left_out;
+            let mut number = |id: &SubjectId| {
+                *known.entry(id.clone()).or_insert_with(|| {
+                    all.ids.push(id.clone());
+                    u32::try_from(all.ids.len() - 1).unwrap_or(u32::MAX)
+                })
+            };
+            let numbers: Vec<u32> = expansion.ids.iter().map(&mut number).collect();
+            let translated = |cover: &Cover| -> Vec<u32> {
+                let ids = cover.ids.iter();
+                ids.filter_map(|id| numbers.get(*id as usize).copied())
+                    .collect()
+            };
+            let mut whole = Vec::new();
+            let subjects = expansion.covers.iter().zip(&member.planned.subjects);
+            for (subject, (cover, planned)) in subjects.enumerate() {
+                if planned.merged_into.is_some() {
+                    continue;
+                }
+                let ids = translated(cover);
+                whole.extend_from_slice(&ids);
+                all.covers.push(Cover {
+                    ids,
+                    ..cover.clone()
+                });
+                counts.push(Count::Subject(*place, subject));
+            }
+            if places.len() > 1 && !whole.is_empty() {
+                whole.sort_unstable();
+                whole.dedup();
+                all.covers.push(Cover {
+                    position: 0,
+                    ids: whole,
+                    linked: false,
+                });
+                counts.push(Count::Request(*place));
+            }
+        }
+        let first = members.get(*places.first()?)?;
+        Some(Class {
+            action,
+            wanted: wanted(&all),
+            request: first.entry.request.clone(),
+            members: places,
+            expansion: all,
+            counts,
+        })
+    };
+    by_action.into_iter().filter_map(class).collect()
+}
+
+/// Whether the index nominates a row group of a shard, by its place there, for one of `ids`.
+fn nominates(index: &Index, shard: usize, ids: &[SubjectId]) -> Result<bool> {
+    let forms = ids
+        .iter()
+        .flat_map(|id| Form::ALL.into_iter().filter_map(|form| id.canonical(form)));
+    let hashes: Vec<SubjectHash> = forms
+        .map(|form| SubjectHash::of(&form, index.seed()))
+        .collect();
+    match index.candidates(&hashes) {
+        Ok(candidates) => Ok(candidates.contains_key(&shard)),
+        // An index that is damaged says nothing.
+        Err(Error::State { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// The shard that can't be read, if that is what is wrong.
+pub(super) fn unreadable(error: &Error) -> Option<&str> {
+    let is_lasting = matches!(
+        error.kind(),
+        ErrorKind::Damaged | ErrorKind::Unsupported | ErrorKind::Usage
+    );
+    match error {
+        Error::Shard { path, .. }
+        | Error::MissingColumn { path, .. }
+        | Error::ColumnType { path, .. }
+            if is_lasting =>
+        {
+            Some(path)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,171 @@
+//! What the file of a waiting request holds.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::receipts::{Ended, Outcome, Receipt, SubjectEvidence};
+use crate::request::{
+    Disclosure, Identity, Kind, Regulation, Request, RequiredColumns, Subjects, Suppress, Unknown,
+};
+use crate::subject::{Form, KeyedHash, SubjectKey};
+use crate::tracking::TrackingId;
+
+/// The version of the file, and the only one that is read.
+const FORMAT: u32 = 1;
+
+/// A delete request that waits. `Debug` prints no id.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// How it is known.
+    pub tracking_id: TrackingId,
+    /// When it was handed over.
+    pub submitted_at: Timestamp,
+    /// Its deadline.
+    pub due: Timestamp,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// An entry as JSON. It holds raw ids, so it isn't `Debug`.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    format: u32,
+    tracking_id: TrackingId,
+    submitted_at: Timestamp,
+    due: Timestamp,
+    requested_at: Timestamp,
+    #[serde(flatten)]
+    asked: Asked,
+}
+
+/// What makes two requests the same.
+#[derive(Serialize, Deserialize)]
+struct Asked {
+    regulation: Regulation,
+    disclosure: Disclosure,
+    identity: Identity,
+    identity_cap: usize,
+    unknown: Unknown,
+    max_match: f64,
+    required_columns: RequiredColumns,
+    suppress: Option<Suppress>,
+    /// Each with its position.
+    subjects: Vec<(usize, String)>,
+}
+
+impl Entry {
+    /// Stands for what is asked, whenever it is asked and in whatever order the ids come.
+    pub(crate) fn fingerprint(&self, key: &SubjectKey) -> KeyedHash {
+        let mut asked = Asked::of(&self.request);
+        asked.subjects.sort_by(|left, right| left.1.cmp(&right.1));
+        asked.subjects.iter_mut().for_each(|subject| subject.0 = 0);
+        // What was made of plain values can be made into JSON.
+        let json = serde_json::to_vec(&asked).unwrap_or_default();
+        key.hash(Form::Text, &json)
+    }
+
+    /// Its receipt, as far as it is known without carrying it out.
+    pub(crate) fn receipt(&self, key: &SubjectKey, state: Ended, ended_at: Timestamp) -> Receipt {
+        let request = &self.request;
+        let subjects = request
+            .subjects
+            .iter()
+            .map(|(position, id)| SubjectEvidence {
+                position,
+                id: key.hash_of(id),
+                outcome: Outcome::Untouched,
+                rows: 0,
+                merged_into: None,
+            });
+        Receipt {
+            number: 0,
+            previous: String::new(),
+            tracking_id: self.tracking_id,
+            pass: None,
+            state,
+            reason: None,
+            regulation: request.regulation,
+            disclosure: request.disclosure,
+            identity: request.identity,
+            requested_at: request.requested_at,
+            submitted_at: self.submitted_at,
+            started_at: None,
+            ended_at,
+            due: self.due,
+            rows_removed: 0,
+            rows_cleared: 0,
+            alias_rows_removed: 0,
+            left_out: 0,
+            suppressed: false,
+            digest: None,
+            shards: Vec::new(),
+            subjects: subjects.collect(),
+            engine: concat!("efface ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+impl Asked {
+    fn of(request: &Request) -> Self {
+        let subjects = request.subjects.iter();
+        Self {
+            regulation: request.regulation,
+            disclosure: request.disclosure,
+            identity: request.identity,
+            identity_cap: request.identity_cap,
+            unknown: request.unknown,
+            max_match: request.max_match,
+            required_columns: request.required_columns,
+            suppress: request.suppress,
+            subjects: subjects
+                .map(|(position, id)| (position, id.reveal().to_owned()))
+                .collect(),
+        }
+    }
+}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let stored = Stored {
+            format: FORMAT,
+            tracking_id: self.tracking_id,
+            submitted_at: self.submitted_at,
+            due: self.due,
+            requested_at: self.request.requested_at,
+            asked: Asked::of(&self.request),
+        };
+        stored.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let stored = Stored::deserialize(deserializer)?;
+        if stored.format != FORMAT {
+            return Err(D::Error::custom("another version of efface wrote it"));
+        }
+        let asked = stored.asked;
+        let subjects = Subjects::restore(asked.subjects)
+            .ok_or_else(|| D::Error::custom("its ids are no request's"))?;
+        Ok(Self {
+            tracking_id: stored.tracking_id,
+            submitted_at: stored.submitted_at,
+            due: stored.due,
+            request: Request {
+                kind: Kind::Delete,
+                regulation: asked.regulation,
+                disclosure: asked.disclosure,
+                identity: asked.identity,
+                unknown: asked.unknown,
+                subjects,
+                requested_at: stored.requested_at,
+                since: None,
+                max_match: asked.max_match,
+                identity_cap: asked.identity_cap,
+                required_columns: asked.required_columns,
+                suppress: asked.suppress,
+            },
+        })
+    }
+}
