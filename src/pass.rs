@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::shard::rewrite::RewriteReport;
-use crate::storage::{self, Sink, Storage, document};
+use crate::storage::{self, Sink, Storage, document, temporary_name};
 use crate::tracking::TrackingId;
 
 /// Where the record of a pass lies, relative to the dataset.
@@ -87,7 +87,7 @@ pub struct PlannedSubject {
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
     /// A shard is about to be swapped.
-    Swap(Swap),
+    Swap(Box<Swap>),
     /// The alias table is about to lose so many rows.
     AliasRows(u64),
 }
@@ -182,7 +182,11 @@ impl ProgressLog {
     pub fn begin(storage: &dyn Storage, id: TrackingId) -> Result<Self> {
         let number = log_paths(storage, id)?.len() + 1;
         let path = format!("{DIRECTORY}/{id}-{number:04}.jsonl");
-        let sink = storage.create(&path, None)?;
+        // It gets its name while it is empty, so that the name is durable before the first line.
+        let temporary = temporary_name(&path);
+        let mut sink = storage.create(&temporary, None)?;
+        sink.sync().map_err(Error::io("sync", &temporary))?;
+        storage.replace(&temporary, &path)?;
         Ok(Self { path, sink })
     }
 
@@ -225,9 +229,7 @@ fn log_paths(storage: &dyn Storage, id: TrackingId) -> Result<Vec<String>> {
     let front = format!("{DIRECTORY}/{id}-");
     let files = storage.list(DIRECTORY)?;
     let paths = files.into_iter().map(|file| file.path);
-    Ok(paths
-        .filter(|path| path.starts_with(&front) && path.ends_with(".jsonl"))
-        .collect())
+    Ok(paths.filter(|path| path.starts_with(&front)).collect())
 }
 
 #[cfg(test)]

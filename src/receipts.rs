@@ -224,7 +224,7 @@ impl<'a> Receipts<'a> {
                 let found = head.receipts;
                 return Err(broken(
                     &path,
-                    format!("receipts are missing or moved: {found} lead up to this file"),
+                    &format!("receipts are missing or moved: {found} lead up to this file"),
                 ));
             }
             self.follow(&path, &mut head, &mut |receipt, head| {
@@ -235,7 +235,7 @@ impl<'a> Receipts<'a> {
         if !is_head_met {
             return Err(broken(
                 &head_path(),
-                format!(
+                &format!(
                     "it stands for {} receipts, but the chain has {} or other ones",
                     stored.receipts, head.receipts
                 ),
@@ -310,7 +310,7 @@ impl<'a> Receipts<'a> {
     ) -> Result<()> {
         let bytes = storage::read_all(self.storage, path, FILE_BYTES_MAX)?;
         let Some(bytes) = bytes.strip_suffix(b"\n") else {
-            return Err(broken(path, "it does not end with a line".to_owned()));
+            return Err(broken(path, "it does not end with a line"));
         };
         for line in bytes.split(|byte| *byte == b'\n') {
             let number = head.receipts + 1;
@@ -318,7 +318,7 @@ impl<'a> Receipts<'a> {
             if receipt.number != number || receipt.previous != head.hash {
                 return Err(broken(
                     path,
-                    format!("receipt {number} does not follow the one before it"),
+                    &format!("receipt {number} does not follow the one before it"),
                 ));
             }
             *head = Head {
@@ -343,7 +343,7 @@ impl<'a> Receipts<'a> {
 }
 
 fn parse(path: &str, line: &[u8]) -> Result<(Receipt, String)> {
-    let fault = |reason: String| broken(path, format!("a receipt {reason}"));
+    let fault = |reason: String| broken(path, &format!("a receipt {reason}"));
     let Line { receipt, hash } = document::parse(line).map_err(fault)?;
     if hash_of(&receipt) != hash {
         return Err(fault("has not the hash of its bytes".to_owned()));
@@ -356,7 +356,7 @@ fn hash_of(receipt: &RawValue) -> String {
     blake3::hash(receipt.get().as_bytes()).to_hex().to_string()
 }
 
-fn broken(path: &str, reason: String) -> Error {
+fn broken(path: &str, reason: &str) -> Error {
     Error::State {
         path: path.to_owned(),
         reason: format!("the chain of receipts is broken: {reason}"),

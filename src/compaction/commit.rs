@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::Compaction;
 use super::staging::{Job, unreadable};
-use super::task::{self, Action, NewShard, Settled, ShardTask, TaskResult, fresh_groups};
+use super::task::{self, Action, NewShard, Settled, ShardTask, TaskResult, doubted, fresh_groups};
 use crate::config::EmptyShards;
 use crate::error::{Error, Result};
 use crate::parquet_bytes::footer::Footer;
@@ -139,33 +139,26 @@ impl Compaction<'_> {
         let dataset = self.site.dataset;
         let storage = &*dataset.storage;
         self.check(path, new)?;
-        let Some(info) = storage.info(path)? else {
-            return Ok(false);
-        };
-        let before = &new.before;
-        let is_alike = !info.is_link
-            && info.size == before.size
-            && info.modified_ns == before.modified_ns
-            && info.changed_ns == before.changed_ns;
-        if !is_alike
-            || !Footer::read_hash(&*storage.open(path)?)
-                .is_ok_and(|hash| hash == before.footer_hash)
-        {
-            return Ok(false);
-        }
         let is_gone = new.report.rows_removed == new.rows_before
             && dataset.config.empty_shards == EmptyShards::Remove;
         let job = self.jobs.get(path).cloned().unwrap_or_default();
         let swap = Swap {
             path: path.to_owned(),
-            before: before.hash.clone(),
+            before: new.before.hash.clone(),
             after: (!is_gone).then(|| new.after.hash.clone()),
             of_request: job.of_request,
             of_subject: job.of_subject,
             suppressed: job.suppressed,
             report: new.report.clone(),
         };
-        self.log(&Progress::Swap(swap.clone()))?;
+        self.log(&Progress::Swap(Box::new(swap.clone())))?;
+        let hash = storage.open(path).map(|file| Footer::read_hash(&*file));
+        let is_same = matches!(hash, Ok(Ok(hash)) if hash == new.before.footer_hash);
+        // Last, so that next to nothing can happen between this and the swap.
+        let info = storage.info(path)?;
+        if !(is_same && info.is_some_and(|info| new.before.is_of(&info))) {
+            return Ok(false);
+        }
         if is_gone {
             storage.remove(path)?;
             storage.remove(&new.temporary)?;
@@ -185,7 +178,7 @@ impl Compaction<'_> {
         };
         let dataset = self.site.dataset;
         let file = dataset.storage.open(&new.temporary)?;
-        let shard = Shard::new(path, file).map_err(|error| failed(error.to_string()))?;
+        let shard = Shard::new(path, file).map_err(doubted(path))?;
         if shard.footer.hash != new.after.footer_hash {
             return Err(failed("it is not the file that was written".to_owned()));
         }

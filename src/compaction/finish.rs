@@ -36,8 +36,8 @@ impl Compaction<'_> {
         self.remove_alias_rows()?;
         let receipts = self.receipts();
         let requests = receipts.iter().map(Status::ended).collect();
-        let members = std::mem::take(&mut self.members);
-        let entries: Vec<Entry> = members.into_iter().map(|member| member.entry).collect();
+        let entries = self.members.iter().map(|member| member.entry.clone());
+        let entries: Vec<Entry> = entries.collect();
         {
             let queue = self.site.queue();
             let _lock = queue.lock()?;

@@ -396,7 +396,7 @@ impl<'a> Compaction<'a> {
         let mut swaps: BTreeMap<String, Vec<Swap>> = BTreeMap::new();
         for step in ProgressLog::read(storage, self.pass.id)? {
             match step {
-                Progress::Swap(swap) => swaps.entry(swap.path.clone()).or_default().push(swap),
+                Progress::Swap(swap) => swaps.entry(swap.path.clone()).or_default().push(*swap),
                 Progress::AliasRows(rows) => self.alias_rows = self.alias_rows.max(rows),
             }
         }

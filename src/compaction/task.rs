@@ -17,7 +17,7 @@ use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Dataset;
-use crate::error::{Error, FormatError, Result};
+use crate::error::{Error, ErrorKind, FormatError, Result};
 use crate::limits;
 use crate::parquet_bytes::codec::Codecs;
 use crate::parquet_bytes::footer::Chunk;
@@ -262,6 +262,16 @@ pub(super) fn settle(dataset: &Dataset, mut written: Written) -> Result<Settled>
     }
 }
 
+impl Content {
+    /// Whether the file is still as it was, as far as can be told without reading it.
+    pub(super) fn is_of(&self, info: &FileInfo) -> bool {
+        !info.is_link
+            && self.size == info.size
+            && self.modified_ns == info.modified_ns
+            && self.changed_ns == info.changed_ns
+    }
+}
+
 impl Settled {
     /// Reads the new shard back and checks it.
     pub(super) fn checked(self, dataset: &Dataset) -> Result<NewShard> {
@@ -327,7 +337,18 @@ fn check(written: &Written, new: &Shard) -> Result<()> {
     chunks
         .into_par_iter()
         .try_for_each(|chunk| check_pages(new, chunk, fresh))
-        .map_err(|error| failed(error.to_string()))
+        .map_err(|error| doubted(&new.path)(error.in_shard(&new.path)))
+}
+
+/// What is wrong with a new shard is a failed check, but one that can't be read says nothing of what was written.
+pub(super) fn doubted(path: &str) -> impl FnOnce(Error) -> Error {
+    move |error| match error.kind() {
+        ErrorKind::Io => error,
+        _ => Error::CheckFailed {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        },
+    }
 }
 
 /// The row groups of `shard` with a chunk that overlaps `fresh`.
