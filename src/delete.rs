@@ -94,7 +94,7 @@ pub(crate) fn delete(
         zstd_level: options.zstd_level,
         ..CompactOptions::at(now)
     };
-    if let Some(unfinished) = Compaction::unfinished(site, &compact)? {
+    if let Some(unfinished) = Compaction::unfinished(site.clone(), &compact)? {
         let same = unfinished.same(&asked);
         let (report, _) = unfinished.run_to_end()?;
         if let Some(done) = same.and_then(|id| DeleteReport::of(&report, id)) {
@@ -104,13 +104,14 @@ pub(crate) fn delete(
     // What waits and is the same is carried out now.
     let entry = site.queue().same(&asked)?.unwrap_or(asked);
     let id = entry.tracking_id;
+    let root = site.dataset.storage.root();
     let (report, failed) =
         Compaction::of_one(site, compact, entry, expected_digest)?.run_to_end()?;
     match (DeleteReport::of(&report, id), failed.into_values().next()) {
         (Some(done), _) => Ok(done),
         (None, Some(error)) => Err(error),
         (None, None) => Err(Error::CheckFailed {
-            path: site.dataset.storage.root(),
+            path: root,
             reason: "the delete ended without a report".to_owned(),
         }),
     }

@@ -18,7 +18,8 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::compaction::{self, CompactOptions, CompactReport, Site};
+use crate::compaction::task::{self, ShardTask, TaskResult};
+use crate::compaction::{self, CompactOptions, CompactReport, Compaction, Site};
 use crate::config::Config;
 use crate::dataset::{Dataset, Files};
 use crate::delete::{self, DeleteOptions, DeleteReport};
@@ -32,12 +33,13 @@ use crate::limits;
 use crate::observe::{Observer, Silent};
 use crate::plan::Plan;
 use crate::plan::search::{self, Knowledge};
-use crate::queue::{Status, Submitted};
+use crate::queue::{Queue, Status, Submitted};
 use crate::receipts::{Head, Receipt, Receipts};
-use crate::request::Request;
+use crate::request::{Request, Suppress};
 use crate::storage::FileInfo;
 use crate::storage::{Lock, Storage};
 use crate::subject::{SubjectId, SubjectKey};
+use crate::suppression::Suppression;
 use crate::tracking::TrackingId;
 use crate::verify::{self, Verification};
 
@@ -253,14 +255,8 @@ impl Engine {
         expected_digest: Option<&str>,
         options: &DeleteOptions,
     ) -> Result<DeleteReport> {
-        let key = self.key()?;
-        delete::delete(
-            self.site(&key),
-            request,
-            expected_digest,
-            options,
-            self.options.memory,
-        )
+        let site = self.site(self.key()?);
+        delete::delete(site, request, expected_digest, options, self.options.memory)
     }
 
     /// Hands a delete request over, to be carried out by the next [`compact`](Self::compact): it is durable when
@@ -277,8 +273,7 @@ impl Engine {
         due: Option<Timestamp>,
     ) -> Result<Submitted> {
         self.dataset.list()?;
-        let key = self.key()?;
-        let queue = self.site(&key).queue();
+        let queue = self.site(self.key()?).queue();
         queue.submit(tracking_id, request, submitted_at, due)
     }
 
@@ -287,8 +282,7 @@ impl Engine {
     /// # Errors
     /// When a file of the queue or of the receipts can't be read.
     pub fn status(&self, tracking_id: TrackingId, now: Timestamp) -> Result<Status> {
-        let key = &self.options.key_if_new;
-        self.site(key).queue().status(tracking_id, now)
+        self.reader().status(tracking_id, now)
     }
 
     /// How all requests stand at the time `now` that have not ended, in the order in which they were handed over.
@@ -296,7 +290,7 @@ impl Engine {
     /// # Errors
     /// As [`status`](Self::status).
     pub fn waiting(&self, now: Timestamp) -> Result<Vec<Status>> {
-        self.site(&self.options.key_if_new).queue().waiting(now)
+        self.reader().waiting(now)
     }
 
     /// Cancels a request that was not begun.
@@ -304,8 +298,7 @@ impl Engine {
     /// # Errors
     /// [`NotCancellable`](crate::Error::NotCancellable) with its state, and failures of the storage.
     pub fn cancel(&self, tracking_id: TrackingId, now: Timestamp) -> Result<()> {
-        let key = self.key()?;
-        self.site(&key).queue().cancel(tracking_id, now)
+        self.site(self.key()?).queue().cancel(tracking_id, now)
     }
 
     /// Carries out all requests that wait, each touched shard rewritten once for all of them; before that, what an
@@ -317,8 +310,77 @@ impl Engine {
     /// replacing a shard, [`Cancelled`](crate::Error::Cancelled): run again then. A request that is refused, and a
     /// shard that can't be read, are no errors here but fail what they concern.
     pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
+        compaction::compact(self.site(self.key()?), options)
+    }
+
+    /// Plans and starts a compaction whose tasks are run elsewhere: first of what an interrupted run left
+    /// unfinished, if there is that (call it again then), else of all requests that wait; `None` when none do.
+    ///
+    /// ```text
+    ///   begin ─> tasks ─> run_task, in whatever process ─> commit (which may give a task again) ─> finish
+    /// ```
+    ///
+    /// # Errors
+    /// As [`compact`](Self::compact), before anything is touched.
+    pub fn begin(&self, options: &CompactOptions) -> Result<Option<Compaction<'_>>> {
+        let site = self.site(self.key()?);
+        match Compaction::unfinished(site.clone(), options)? {
+            Some(unfinished) => Ok(Some(unfinished)),
+            None => Compaction::of_pending(site, options.clone()),
+        }
+    }
+
+    /// Runs a task of a compaction that was begun here or elsewhere: the new shard then lies beside the old one.
+    ///
+    /// # Errors
+    /// Those of [`task::run`].
+    pub fn run_task(&self, task: &ShardTask) -> Result<TaskResult> {
+        task::run(&self.dataset, task)
+    }
+
+    /// Puts the subjects, and the ids that they cover by `identity`, on the suppression list: the next compaction
+    /// removes their rows, also those that come in later; with a cut-off only those of a time before it. Gives how
+    /// many ids were new there.
+    ///
+    /// # Errors
+    /// When the alias table or the list can't be read, an id expands too far, or the list can't be written.
+    pub fn suppress(&self, request: &Request, suppress: Suppress, now: Timestamp) -> Result<u64> {
+        self.change_suppression(request, |list, key, ids| {
+            list.add(key, ids, suppress.before, now)
+        })
+    }
+
+    /// Takes the subjects, and the ids that they cover, off the suppression list. Gives how many were on it.
+    ///
+    /// # Errors
+    /// As [`suppress`](Self::suppress).
+    pub fn unsuppress(&self, request: &Request) -> Result<u64> {
+        self.change_suppression(request, |list, key, ids| list.remove(key, ids))
+    }
+
+    /// The suppression list.
+    ///
+    /// # Errors
+    /// When it is damaged or can't be read.
+    pub fn suppression(&self) -> Result<Suppression> {
+        Suppression::load(&*self.dataset.storage)
+    }
+
+    fn change_suppression(
+        &self,
+        request: &Request,
+        change: impl FnOnce(&mut Suppression, &SubjectKey, &[SubjectId]) -> u64,
+    ) -> Result<u64> {
+        request.check()?;
+        self.dataset.list()?;
+        let expansion = self.dataset.expand(request)?;
         let key = self.key()?;
-        compaction::compact(self.site(&key), options)
+        let _lock = self.site(key.clone()).queue().lock()?;
+        let storage = &*self.dataset.storage;
+        let mut list = Suppression::load(storage)?;
+        let changed = change(&mut list, &key, &expansion.ids);
+        list.store(storage)?;
+        Ok(changed)
     }
 
     /// Checks the chain of receipts, and shows each of them to `see`.
@@ -337,13 +399,18 @@ impl Engine {
         verify::verify(&self.dataset, ids)
     }
 
-    fn site<'a>(&'a self, key: &'a SubjectKey) -> Site<'a> {
+    fn site(&self, key: SubjectKey) -> Site<'_> {
         Site {
             dataset: &self.dataset,
             key,
             holder: &self.options.holder,
             seed_if_new: self.options.seed_if_new,
         }
+    }
+
+    /// The queue for what needs no key.
+    fn reader(&self) -> Queue<'_> {
+        self.site(self.options.key_if_new.clone()).queue()
     }
 
     /// The dataset's key, made if need be.
@@ -353,7 +420,7 @@ impl Engine {
             return Ok(key);
         }
         self.dataset.list()?;
-        let _lock = self.site(&self.options.key_if_new).queue().lock()?;
+        let _lock = self.reader().lock()?;
         key_file::load_or_make(storage, config, &self.options.key_if_new)
     }
 

@@ -121,6 +121,7 @@ pub mod request;
 pub mod shard;
 pub mod storage;
 pub mod subject;
+pub mod suppression;
 pub mod tracking;
 pub mod verify;
 

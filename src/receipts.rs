@@ -33,6 +33,9 @@ use crate::tracking::TrackingId;
 /// Where receipts lie, relative to the dataset.
 pub const DIRECTORY: &str = "_efface/receipts";
 
+/// The program and its version, as receipts name it.
+pub(crate) const ENGINE: &str = concat!("efface ", env!("CARGO_PKG_VERSION"));
+
 /// Bytes of one file of receipts.
 const FILE_BYTES_MAX: u64 = 4 << 30;
 const HEAD_BYTES_MAX: u64 = 1 << 12;
@@ -49,6 +52,16 @@ pub enum Ended {
     Failure,
     /// It was cancelled before anything was touched.
     Revoked,
+}
+
+/// Why rows were removed or cleared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A request asked for it.
+    Delete,
+    /// They are of ids on the suppression list, and came in later.
+    Suppression,
 }
 
 /// What became of one submitted id.
@@ -103,8 +116,10 @@ pub struct Receipt {
     /// The hash of the receipt before it.
     #[serde(default)]
     pub previous: String,
-    /// The request.
+    /// The request; of suppressed rows the pass.
     pub tracking_id: TrackingId,
+    /// Why it was done.
+    pub cause: Cause,
     /// The pass that it was carried out in, together with others.
     pub pass: Option<TrackingId>,
     /// How it ended.

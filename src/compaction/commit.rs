@@ -165,6 +165,10 @@ impl Compaction<'_> {
         } else {
             storage.replace(&new.temporary, path)?;
         }
+        if self.checked.shards.contains_key(path) {
+            let footer_hash = new.after.footer_hash;
+            self.checked.shards.insert(path.to_owned(), footer_hash);
+        }
         self.swaps.push(swap);
         Ok(true)
     }
@@ -231,6 +235,7 @@ impl Compaction<'_> {
                 class.add_to(&mut job, found.rows, &counts);
             }
         }
+        self.suppress_in(&shard, &mut job)?;
         if job.rows.is_empty() {
             self.jobs.remove(path);
             return Ok(Committed::Done);

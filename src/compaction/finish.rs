@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::identity::{AliasTable, TableFormat, removal};
 use crate::pass::{Pass, Progress};
 use crate::queue::{Entry, Status};
-use crate::receipts::{Ended, Outcome, Receipt, Receipts, ShardEvidence};
+use crate::receipts::{Cause, Ended, Outcome, Receipt, Receipts, ShardEvidence};
 use crate::shard::Shard;
 use crate::shard::rewrite::{RewriteOptions, RewriteReport, rewrite};
 use crate::storage::temporary_name;
@@ -33,9 +33,14 @@ impl Compaction<'_> {
         if !self.swaps.is_empty() {
             self.refresh_index()?;
         }
+        self.suppress()?;
         self.remove_alias_rows()?;
+        self.store_checked()?;
         let receipts = self.receipts();
-        let requests = receipts.iter().map(Status::ended).collect();
+        let of_requests = receipts
+            .iter()
+            .filter(|receipt| receipt.cause == Cause::Delete);
+        let requests = of_requests.map(Status::ended).collect();
         let entries = self.members.iter().map(|member| member.entry.clone());
         let entries: Vec<Entry> = entries.collect();
         {
@@ -166,7 +171,9 @@ impl Compaction<'_> {
                 Some(_) => Ended::Failure,
                 None => Ended::Success,
             };
-            let base = member.entry.receipt(self.site.key, state, self.options.now);
+            let base = member
+                .entry
+                .receipt(&self.site.key, state, self.options.now);
             let shards = shards.remove(&place).unwrap_or_default();
             let rows: u64 = shards.iter().map(|shard| shard.rows).sum();
             let is_removal = member.action() == Action::Remove;
@@ -178,6 +185,7 @@ impl Compaction<'_> {
                 rows_removed: if is_removal { rows } else { 0 },
                 rows_cleared: if is_removal { 0 } else { rows },
                 alias_rows_removed: if is_removal { self.alias_rows } else { 0 },
+                suppressed: state == Ended::Success && member.entry.request.suppress.is_some(),
                 left_out: planned.left_out,
                 digest: planned.digest.clone(),
                 subjects: subjects
@@ -201,7 +209,9 @@ impl Compaction<'_> {
                 ..base
             }
         };
-        self.members.iter().enumerate().map(receipt).collect()
+        let mut receipts: Vec<Receipt> = self.members.iter().enumerate().map(receipt).collect();
+        receipts.extend(self.suppression_receipt());
+        receipts
     }
 
     fn report(self, requests: Vec<Status>) -> (CompactReport, BTreeMap<String, Error>) {

@@ -9,6 +9,7 @@
 //! ```
 //!
 //! * `staging`: what is to be done, and what is refused
+//! * `suppressing`: rows of suppressed ids that came in meanwhile
 //! * [`task`]: one shard's part, which can be run anywhere
 //! * `commit`: checks a new shard and swaps it in; runs tasks here, one shard being synced while the next is written
 //! * `finish`: what follows when all shards are done
@@ -44,11 +45,13 @@ use crate::request::Disclosure;
 use crate::shard::chunk::level::ZstdLevel;
 use crate::storage::Lock;
 use crate::subject::SubjectKey;
+use crate::suppression::{Checked, Suppression};
 use crate::tracking::TrackingId;
 
 mod commit;
 mod finish;
 mod staging;
+mod suppressing;
 pub mod task;
 #[cfg(test)]
 mod tests;
@@ -111,10 +114,10 @@ pub struct CompactReport {
 }
 
 /// Where deletes are carried out, and by whom.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Site<'a> {
     pub(crate) dataset: &'a Dataset,
-    pub(crate) key: &'a SubjectKey,
+    pub(crate) key: SubjectKey,
     /// What others are told of who holds the lock.
     pub(crate) holder: &'a str,
     pub(crate) seed_if_new: u64,
@@ -140,6 +143,9 @@ pub struct Compaction<'a> {
     alias_rows: u64,
     /// Shards that could not be read or rewritten.
     failed: BTreeMap<String, Error>,
+    suppression: Suppression,
+    /// Shards in which no suppressed row is left.
+    checked: Checked,
     summaries_removed: Vec<String>,
     _lock: Box<dyn Lock>,
 }
@@ -147,7 +153,7 @@ pub struct Compaction<'a> {
 /// Ends what an interrupted run left, then carries out all that waits.
 pub(crate) fn compact(site: Site<'_>, options: &CompactOptions) -> Result<CompactReport> {
     let mut report = CompactReport::default();
-    if let Some(unfinished) = Compaction::unfinished(site, options)? {
+    if let Some(unfinished) = Compaction::unfinished(site.clone(), options)? {
         report = unfinished.run_to_end()?.0;
     }
     if let Some(pending) = Compaction::of_pending(site, options.clone())? {
@@ -201,7 +207,7 @@ impl CompactOptions {
 
 impl<'a> Site<'a> {
     pub(crate) fn queue(&self) -> Queue<'a> {
-        Queue::new(&*self.dataset.storage, self.key, self.holder)
+        Queue::new(&*self.dataset.storage, self.key.clone(), self.holder)
     }
 
     fn upkeep(&self, memory: u64) -> Upkeep<'a> {
@@ -262,14 +268,14 @@ impl<'a> Compaction<'a> {
                 kept.push(*id);
             }
         }
-        pass.requests = kept;
         pass.planned = Vec::new();
-        if members.is_empty() {
+        if members.is_empty() && !pass.requests.is_empty() {
             Pass::remove(storage)?;
             return Ok(None);
         }
+        pass.requests = kept;
         tracing::info!(pass = %pass.id, "an unfinished pass is carried on");
-        let mut this = Self::new(site, options.clone(), pass, files, members, lock);
+        let mut this = Self::new(site, options.clone(), pass, files, members, lock)?;
         this.take_up()?;
         this.plan(&mut |_| Ok(()), false, true)?;
         this.remove_summaries()?;
@@ -286,14 +292,14 @@ impl<'a> Compaction<'a> {
             let entries = queue.entries()?;
             let requests = entries.iter().map(|entry| entry.tracking_id).collect();
             let pass = Pass::staging(options.pass, requests, options.now);
-            if entries.is_empty() {
+            if entries.is_empty() && Suppression::load(storage)?.is_empty() {
                 return Ok(None);
             }
             pass.store(storage)?;
             (pass, entries)
         };
         let members = entries.into_iter().map(Member::new).collect();
-        let mut this = Self::new(site, options, pass, files, members, lock);
+        let mut this = Self::new(site, options, pass, files, members, lock)?;
         loop {
             if let Err(error) = this.plan(&mut |_| Ok(()), false, false) {
                 // What is told is why; a record that stays is dropped by the next run.
@@ -305,8 +311,9 @@ impl<'a> Compaction<'a> {
             let before = this.members.len();
             this.members
                 .retain(|member| waiting.contains(&member.entry.tracking_id));
-            if this.members.is_empty() {
+            if this.members.is_empty() && this.jobs.is_empty() {
                 Pass::remove(storage)?;
+                this.store_checked()?;
                 return Ok(None);
             }
             if this.members.len() == before {
@@ -334,7 +341,9 @@ impl<'a> Compaction<'a> {
         let requests = vec![entry.tracking_id];
         let pass = Pass::staging(entry.tracking_id, requests, options.now);
         let members = vec![Member::new(entry)];
-        let mut this = Self::new(site, options, pass, files, members, lock);
+        let mut this = Self::new(site, options, pass, files, members, lock)?;
+        // Rows of suppressed ids are left to a compaction.
+        this.suppression = Suppression::default();
         let mut agreed = |plan: &Plan| match expected_digest {
             Some(expected) if expected != plan.digest => Err(Error::PlanChanged {
                 expected: expected.to_owned(),
@@ -359,8 +368,12 @@ impl<'a> Compaction<'a> {
         files: Files,
         members: Vec<Member>,
         lock: Box<dyn Lock>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        let storage = &*site.dataset.storage;
+        let suppression = Suppression::load(storage)?;
+        Ok(Self {
+            checked: Checked::load(storage, &suppression)?,
+            suppression,
             site,
             options,
             pass,
@@ -375,7 +388,7 @@ impl<'a> Compaction<'a> {
             log: None,
             attempts: BTreeMap::new(),
             _lock: lock,
-        }
+        })
     }
 
     /// Writes a step down, durably.
@@ -442,7 +455,7 @@ impl<'a> Compaction<'a> {
         let unreadable = std::mem::take(&mut staging.unreadable);
         (self.classes, self.jobs) = staged?;
         self.failed.extend(unreadable);
-        Ok(())
+        self.plan_suppression(is_resumed)
     }
 
     /// The point of no return: what is planned is written down.
@@ -539,9 +552,10 @@ impl<'a> Compaction<'a> {
 
     /// The request that asks the same as `entry`.
     pub(crate) fn same(&self, entry: &Entry) -> Option<TrackingId> {
-        let asked = entry.fingerprint(self.site.key);
+        let key = &self.site.key;
+        let asked = entry.fingerprint(key);
         let mut entries = self.members.iter().map(|member| &member.entry);
-        let same = entries.find(|entry| entry.fingerprint(self.site.key) == asked)?;
+        let same = entries.find(|entry| entry.fingerprint(key) == asked)?;
         Some(same.tracking_id)
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::receipts::{Ended, Outcome, Receipt, SubjectEvidence};
+use crate::receipts::{Cause, ENGINE, Ended, Outcome, Receipt, SubjectEvidence};
 use crate::request::{
     Disclosure, Identity, Kind, Regulation, Request, RequiredColumns, Subjects, Suppress, Unknown,
 };
@@ -81,6 +81,7 @@ impl Entry {
             number: 0,
             previous: String::new(),
             tracking_id: self.tracking_id,
+            cause: Cause::Delete,
             pass: None,
             state,
             reason: None,
@@ -100,7 +101,7 @@ impl Entry {
             digest: None,
             shards: Vec::new(),
             subjects: subjects.collect(),
-            engine: concat!("efface ", env!("CARGO_PKG_VERSION")).to_owned(),
+            engine: ENGINE.to_owned(),
         }
     }
 }

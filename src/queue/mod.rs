@@ -141,14 +141,14 @@ pub struct SubjectOutcome {
 /// The queue of a dataset.
 pub struct Queue<'a> {
     storage: &'a dyn Storage,
-    key: &'a SubjectKey,
+    key: SubjectKey,
     holder: &'a str,
 }
 
 impl<'a> Queue<'a> {
     /// The queue that lies in `storage`; `key` is the dataset's, `holder` is what others are told of who has the
     /// lock. Reads nothing yet.
-    pub fn new(storage: &'a dyn Storage, key: &'a SubjectKey, holder: &'a str) -> Self {
+    pub fn new(storage: &'a dyn Storage, key: SubjectKey, holder: &'a str) -> Self {
         Self {
             storage,
             key,
@@ -293,7 +293,7 @@ impl<'a> Queue<'a> {
                 state: status.state.as_str(),
             });
         };
-        let receipt = entry.receipt(self.key, Ended::Revoked, now);
+        let receipt = entry.receipt(&self.key, Ended::Revoked, now);
         Receipts::new(self.storage).append(vec![receipt])?;
         self.leave(&[entry])
     }
@@ -345,7 +345,7 @@ impl<'a> Queue<'a> {
     }
 
     fn hint_path(&self, entry: &Entry) -> String {
-        format!("{DIRECTORY}/same/{}", entry.fingerprint(self.key))
+        format!("{DIRECTORY}/same/{}", entry.fingerprint(&self.key))
     }
 }
 

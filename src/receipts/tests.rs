@@ -10,6 +10,7 @@ fn receipt(number: u8) -> Receipt {
         number: 0,
         previous: String::new(),
         tracking_id: TrackingId::new(time, [number; 10]),
+        cause: Cause::Delete,
         pass: Some(TrackingId::new(time, [number / 2; 10])),
         state: Ended::Success,
         reason: None,

@@ -69,6 +69,19 @@ impl Wanted {
         }
     }
 
+    /// Values in their canonical bytes, of no subject.
+    pub(crate) fn of_values(values: impl IntoIterator<Item = (Form, Vec<u8>)>) -> Self {
+        let mut ordinals: HashMap<Form, HashMap<Vec<u8>, u32>> = HashMap::new();
+        for (form, canonical) in values {
+            ordinals.entry(form).or_default().insert(canonical, 0);
+        }
+        Self {
+            ordinals,
+            subjects: Vec::new(),
+            subject_count: 0,
+        }
+    }
+
     /// Every canonical form of every id.
     pub fn forms(&self) -> impl Iterator<Item = &[u8]> {
         let all = self.ordinals.values().flat_map(HashMap::keys);

@@ -16,9 +16,10 @@ use clap::{ArgGroup, Parser, Subcommand};
 use efface::config::{Config, EmptyShards};
 use efface::export::sink::Format;
 use efface::limits;
-use efface::request::{Disclosure, Identity, Kind, Regulation, RequiredColumns, Unknown};
+use efface::request::{Disclosure, Identity, Kind, Regulation, RequiredColumns, Suppress, Unknown};
 use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::time::UnitName;
+use efface::tracking::TrackingId;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -104,6 +105,8 @@ pub(crate) enum Command {
         request: RequestArgs,
         #[command(flatten)]
         guard: Guard,
+        #[command(flatten)]
+        suppression: SuppressionArgs,
         /// The level at which zstd pages are compressed again, or auto
         #[arg(
             long,
@@ -113,6 +116,75 @@ pub(crate) enum Command {
             allow_hyphen_values = true
         )]
         zstd_level: ZstdLevel,
+    },
+    /// Hand a delete over to the next compaction; says its tracking id
+    Submit {
+        #[command(flatten)]
+        dataset: Dataset,
+        #[command(flatten)]
+        request: RequestArgs,
+        #[command(flatten)]
+        guard: Guard,
+        #[command(flatten)]
+        suppression: SuppressionArgs,
+        /// The deadline: a date (UTC) or an RFC 3339 time [default: 30 days after it was asked]
+        #[arg(long, value_name = "DATE", value_parser = date_or_time)]
+        due: Option<Timestamp>,
+    },
+    /// Say how a request stands, or all that have not ended
+    Status {
+        #[command(flatten)]
+        dataset: Dataset,
+        /// What `submit` or `delete` said
+        #[arg(value_name = "TRACKING_ID")]
+        tracking_id: Option<TrackingId>,
+    },
+    /// Cancel a request that was not begun
+    Cancel {
+        #[command(flatten)]
+        dataset: Dataset,
+        /// What `submit` said
+        #[arg(value_name = "TRACKING_ID")]
+        tracking_id: TrackingId,
+    },
+    /// Carry out every delete that waits, and what an interrupted run left, each touched shard rewritten once
+    Compact {
+        #[command(flatten)]
+        dataset: Dataset,
+        /// The part of the dataset's rows, from 0 to 1, that may go since their ids are suppressed
+        #[arg(long, value_name = "FRACTION", default_value_t = limits::MAX_MATCH)]
+        max_match: f64,
+        /// The level at which zstd pages are compressed again, or auto
+        #[arg(
+            long,
+            value_name = "N|auto",
+            default_value = "auto",
+            value_parser = zstd_level,
+            allow_hyphen_values = true
+        )]
+        zstd_level: ZstdLevel,
+    },
+    /// List the receipts of ended requests, and check that none was changed, removed or moved
+    Receipts {
+        #[command(flatten)]
+        dataset: Dataset,
+        /// Only check them
+        #[arg(long)]
+        check: bool,
+    },
+    /// Keep rows of opted-out or erased ids from coming back
+    Suppress {
+        #[command(subcommand)]
+        what: Suppression,
+    },
+    /// Run one task of a compaction that another process began, and print what came of it
+    #[command(hide = true)]
+    Task {
+        #[command(flatten)]
+        dataset: Dataset,
+        /// The task, as JSON
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
     /// Look for any trace of the ids in every structure of every shard; exit status 6 when there is one
     Verify {
@@ -268,6 +340,67 @@ pub(crate) struct Guard {
     /// type's empty value (default)
     #[arg(long, value_name = "CHOICE", default_value_t)]
     pub(crate) required_columns: RequiredColumns,
+}
+
+/// Whether the ids are suppressed as well.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Request")]
+pub(crate) struct SuppressionArgs {
+    /// Also put the covered ids on the suppression list, so that their rows can't come back
+    #[arg(long)]
+    suppress: bool,
+
+    /// With --suppress: rows of this time or later may come in again: a date (UTC) or an RFC 3339 time
+    #[arg(long, value_name = "DATE", value_parser = date_or_time, requires = "suppress")]
+    suppress_before: Option<Timestamp>,
+}
+
+/// What is done with the suppression list.
+#[derive(Subcommand)]
+pub(crate) enum Suppression {
+    /// Put ids on the list; the next compaction removes their rows, also those that come in later
+    Add {
+        #[command(flatten)]
+        dataset: Dataset,
+        #[command(flatten)]
+        ids: SuppressedIds,
+        /// The cut-off: rows of this time or later stay: a date (UTC) or an RFC 3339 time
+        #[arg(long, value_name = "DATE", value_parser = date_or_time)]
+        before: Option<Timestamp>,
+    },
+    /// Take ids off the list
+    Remove {
+        #[command(flatten)]
+        dataset: Dataset,
+        #[command(flatten)]
+        ids: SuppressedIds,
+    },
+    /// Show the list: hashes of ids, and cut-offs
+    List {
+        #[command(flatten)]
+        dataset: Dataset,
+    },
+}
+
+/// Whose ids are suppressed.
+#[derive(clap::Args)]
+#[command(group = ArgGroup::new("who").args(["id", "ids"]).required(true).multiple(true))]
+pub(crate) struct SuppressedIds {
+    #[command(flatten)]
+    pub(crate) ids: Ids,
+
+    /// Which ids a submitted id covers: forward (what it maps to), cluster (all that is linked) or exact
+    #[arg(long, default_value_t)]
+    pub(crate) identity: Identity,
+}
+
+impl SuppressionArgs {
+    /// What they ask for.
+    pub(crate) fn suppress(&self) -> Option<Suppress> {
+        self.suppress.then_some(Suppress {
+            before: self.suppress_before,
+        })
+    }
 }
 
 /// Numbers of rows, counted from 0.

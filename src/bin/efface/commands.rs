@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use crate::args::{Args, Command, Dataset, Guard, Ids, RequestArgs, Rows};
 use crate::output::{Destination, Place, io_error};
 use crate::report::{self, Report};
-use crate::{demo, ids, progress};
+use crate::{demo, ids, pending, progress};
 
 /// The exit status of `verify` when something of the ids is left.
 const RESIDUE_FOUND: u8 = 6;
@@ -56,8 +56,40 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             dataset,
             request,
             guard,
+            suppression,
             zstd_level,
-        } => delete(args, dataset, request, guard, *zstd_level),
+        } => {
+            let mut asked = asked(Kind::Delete, request, Some(guard))?;
+            asked.suppress = suppression.suppress();
+            delete(args, dataset, &asked, request, *zstd_level)
+        }
+        Command::Submit {
+            dataset,
+            request,
+            guard,
+            suppression,
+            due,
+        } => {
+            let mut asked = asked(Kind::Delete, request, Some(guard))?;
+            asked.suppress = suppression.suppress();
+            pending::submit(&open(args, dataset)?, &asked, request, *due)
+        }
+        Command::Status {
+            dataset,
+            tracking_id,
+        } => pending::status(&open(args, dataset)?, *tracking_id),
+        Command::Cancel {
+            dataset,
+            tracking_id,
+        } => pending::cancel(&open(args, dataset)?, *tracking_id),
+        Command::Compact {
+            dataset,
+            max_match,
+            zstd_level,
+        } => return pending::compact(args, &open(args, dataset)?, *max_match, *zstd_level),
+        Command::Receipts { dataset, check } => pending::receipts(&open(args, dataset)?, *check),
+        Command::Suppress { what } => pending::suppress(args, what),
+        Command::Task { dataset, file } => return pending::task(&open(args, dataset)?, file),
         Command::Rewrite {
             input,
             output,
@@ -104,7 +136,8 @@ fn index(args: &Args, dataset: &Dataset, verify: bool) -> Result<Report> {
 }
 
 fn inspect(args: &Args, dataset: &Dataset) -> Result<Report> {
-    report::inspect(&open(args, dataset)?.inspect()?)
+    let engine = open(args, dataset)?;
+    report::inspect(&engine.inspect()?, &engine.waiting(Timestamp::now())?)
 }
 
 fn plan(args: &Args, dataset: &Dataset, request: &Request, words: &RequestArgs) -> Result<Report> {
@@ -152,19 +185,18 @@ fn export(
 fn delete(
     args: &Args,
     dataset: &Dataset,
+    request: &Request,
     words: &RequestArgs,
-    guard: &Guard,
     zstd_level: ZstdLevel,
 ) -> Result<Report> {
     let started = Instant::now();
-    let request = asked(Kind::Delete, words, Some(guard))?;
     let options = DeleteOptions {
         now: Some(Timestamp::now()),
         tracking_id: None,
         zstd_level,
     };
     let expected = words.expected_plan.as_deref();
-    let done = open(args, dataset)?.delete(&request, expected, &options)?;
+    let done = open(args, dataset)?.delete(request, expected, &options)?;
     Ok(report::delete(&done, request.clears(), started.elapsed()))
 }
 
@@ -221,7 +253,7 @@ fn check_rows(place: &Place, before: u64, removed: u64) -> Result<()> {
     })
 }
 
-fn open(args: &Args, dataset: &Dataset) -> Result<Engine> {
+pub(crate) fn open(args: &Args, dataset: &Dataset) -> Result<Engine> {
     let (storage, config) = configured(dataset)?;
     Engine::open(storage, config, engine_options(args))
 }
@@ -324,7 +356,7 @@ fn refuse_shard(root: &Path, place: &Place) -> Result<()> {
     Ok(())
 }
 
-fn wrong(option: &'static str, reason: String) -> Error {
+pub(crate) fn wrong(option: &'static str, reason: String) -> Error {
     Error::Option { option, reason }
 }
 

@@ -24,6 +24,7 @@ mod commands;
 mod demo;
 mod ids;
 mod output;
+mod pending;
 mod progress;
 mod report;
 

@@ -1,6 +1,7 @@
 //! What a command says when it is done: a few aligned lines for people, or one JSON document.
 //!
 //! * `layout`: how it is laid out
+//! * `pending`: the reports around requests that wait
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,6 +13,7 @@ use efface::engine::{IndexReport, IndexState, Inspection};
 use efface::export::sink::Written;
 use efface::index::compare::Comparison;
 use efface::plan::{Plan, SubjectPlan};
+use efface::queue::Status;
 use efface::request::Kind;
 use efface::shard::rewrite::RewriteReport;
 use efface::verify::Verification;
@@ -20,6 +22,7 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 mod layout;
+pub(crate) mod pending;
 
 use layout::{LISTED_MAX, table};
 pub(crate) use layout::{Report, bytes, counted, grouped, seconds};
@@ -134,7 +137,7 @@ fn to_json(found: &impl serde::Serialize) -> Result<Value> {
 
 /// # Errors
 /// None that a report of the library can cause.
-pub(crate) fn inspect(found: &Inspection) -> Result<Report> {
+pub(crate) fn inspect(found: &Inspection, waiting: &[Status]) -> Result<Report> {
     let mut json = to_json(found)?;
     let rows: u64 = found.shards.iter().map(|shard| shard.rows).sum();
     let row_groups: u64 = found.shards.iter().map(|shard| shard.row_groups).sum();
@@ -143,6 +146,7 @@ pub(crate) fn inspect(found: &Inspection) -> Result<Report> {
         json.insert("rows".to_owned(), rows.into());
         json.insert("row_groups".to_owned(), row_groups.into());
         json.insert("bytes".to_owned(), bytes.into());
+        json.insert("pending".to_owned(), to_json(&waiting)?);
     }
     let index = match &found.index {
         IndexState::Missing => "none yet".to_owned(),
@@ -153,6 +157,12 @@ pub(crate) fn inspect(found: &Inspection) -> Result<Report> {
             removed,
         } => format!("stale: shards {added} added, {changed} changed, {removed} removed"),
         IndexState::Damaged(reason) => format!("damaged: {reason}"),
+    };
+    let overdue = waiting.iter().filter(|status| status.overdue).count();
+    let pending = match (waiting.len(), overdue) {
+        (0, _) => "none".to_owned(),
+        (pending, 0) => grouped(&pending),
+        (pending, overdue) => format!("{}, {} overdue", grouped(&pending), grouped(&overdue)),
     };
     let headline = format!(
         "{}, {}, {}",
@@ -165,6 +175,7 @@ pub(crate) fn inspect(found: &Inspection) -> Result<Report> {
         .fact("time", found.time.as_deref().unwrap_or("no such column"))
         .fact("row groups", grouped(&row_groups))
         .fact("index", index)
+        .fact("pending requests", pending)
         .note_if(!matches!(found.index, IndexState::Fresh), || {
             "next: efface index DATASET (export and delete would do it as well)".to_owned()
         });

@@ -1,0 +1,133 @@
+//! The commands around requests that wait: submit, status, cancel, compact, receipts, suppress.
+
+use std::path::Path;
+use std::time::Instant;
+
+use efface::Result;
+use efface::compaction::CompactOptions;
+use efface::compaction::task::ShardTask;
+use efface::engine::Engine;
+use efface::receipts::Receipt;
+use efface::request::{Request, Suppress};
+use efface::shard::chunk::level::ZstdLevel;
+use efface::tracking::TrackingId;
+use jiff::Timestamp;
+
+use crate::args::{Args, RequestArgs, SuppressedIds, Suppression};
+use crate::commands::{open, wrong};
+use crate::ids;
+use crate::output::{self, io_error};
+use crate::report::Report;
+use crate::report::pending as report;
+
+/// The exit status of a compaction that met damaged or unsupported shards. A request that was refused is no
+/// failure of the compaction: its status says so.
+const SHARD_FAILED: u8 = 5;
+
+pub(crate) fn submit(
+    engine: &Engine,
+    request: &Request,
+    words: &RequestArgs,
+    due: Option<Timestamp>,
+) -> Result<Report> {
+    if words.expected_plan.is_some() {
+        return Err(wrong(
+            "--plan",
+            "what waits is planned when it is carried out: use delete".to_owned(),
+        ));
+    }
+    let now = Timestamp::now();
+    let submitted = engine.submit(TrackingId::draw(now), request, now, due)?;
+    Ok(report::submitted(&submitted))
+}
+
+pub(crate) fn status(engine: &Engine, tracking_id: Option<TrackingId>) -> Result<Report> {
+    let now = Timestamp::now();
+    match tracking_id {
+        Some(id) => report::status(&engine.status(id, now)?),
+        None => report::waiting(&engine.waiting(now)?),
+    }
+}
+
+pub(crate) fn cancel(engine: &Engine, tracking_id: TrackingId) -> Result<Report> {
+    let now = Timestamp::now();
+    engine.cancel(tracking_id, now)?;
+    report::status(&engine.status(tracking_id, now)?)
+}
+
+pub(crate) fn compact(
+    args: &Args,
+    engine: &Engine,
+    max_match: f64,
+    zstd_level: ZstdLevel,
+) -> Result<u8> {
+    let started = Instant::now();
+    if !(0.0..=1.0).contains(&max_match) {
+        return Err(wrong(
+            "--max-match",
+            format!("{max_match} is not between 0 and 1"),
+        ));
+    }
+    let options = CompactOptions {
+        memory: args.memory(),
+        zstd_level,
+        max_match,
+        ..CompactOptions::at(Timestamp::now())
+    };
+    let done = engine.compact(&options)?;
+    report::compacted(&done, started.elapsed())?.print(args.json)?;
+    Ok(if done.shards_failed.is_empty() {
+        0
+    } else {
+        SHARD_FAILED
+    })
+}
+
+pub(crate) fn receipts(engine: &Engine, check: bool) -> Result<Report> {
+    let mut listed: Vec<Receipt> = Vec::new();
+    let head = engine.receipts(|receipt| {
+        if !check {
+            listed.push(receipt);
+        }
+    })?;
+    report::receipts(&head, &listed)
+}
+
+pub(crate) fn suppress(args: &Args, what: &Suppression) -> Result<Report> {
+    let now = Timestamp::now();
+    let request = |whose: &SuppressedIds| -> Result<Request> {
+        Ok(Request {
+            identity: whose.identity,
+            ..Request::delete(ids::subjects(&whose.ids)?, now)
+        })
+    };
+    match what {
+        Suppression::Add {
+            dataset,
+            ids,
+            before,
+        } => {
+            let suppress = Suppress { before: *before };
+            let engine = open(args, dataset)?;
+            let added = engine.suppress(&request(ids)?, suppress, now)?;
+            report::suppressed("added", added, engine.suppression()?.iter().len())
+        }
+        Suppression::Remove { dataset, ids } => {
+            let engine = open(args, dataset)?;
+            let removed = engine.unsuppress(&request(ids)?)?;
+            report::suppressed("removed", removed, engine.suppression()?.iter().len())
+        }
+        Suppression::List { dataset } => report::suppression(&open(args, dataset)?.suppression()?),
+    }
+}
+
+/// Runs a task for the process that began the compaction; what came of it is one JSON document on standard output.
+pub(crate) fn task(engine: &Engine, file: &Path) -> Result<u8> {
+    let task: ShardTask = serde_json::from_reader(output::open(file)?)
+        .map_err(|error| wrong("FILE", format!("{} is no task: {error}", file.display())))?;
+    let result = engine.run_task(&task)?;
+    let text =
+        serde_json::to_string(&result).map_err(|error| io_error("write", file)(error.into()))?;
+    output::print(&text)?;
+    Ok(0)
+}

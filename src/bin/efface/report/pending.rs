@@ -1,0 +1,260 @@
+//! What the commands around requests that wait say.
+
+use std::time::Duration;
+
+use efface::Result;
+use efface::compaction::CompactReport;
+use efface::queue::{State, Status, Submitted};
+use efface::receipts::{Cause, Head, Receipt};
+use efface::suppression::Suppression;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::layout::{Report, bytes, counted, grouped, seconds, table};
+use super::to_json;
+
+pub(crate) fn submitted(submitted: &Submitted) -> Report {
+    let id = submitted.tracking_id;
+    let json = json!({
+        "tracking_id": id,
+        "state": State::Pending,
+        "joined": submitted.joined,
+        "due": submitted.due,
+    });
+    let headline = if submitted.joined {
+        format!("The same was asked before and waits: request {id}")
+    } else {
+        format!("Request {id} waits for the next compaction")
+    };
+    Report::new(headline, json)
+        .fact("due", day(submitted.due))
+        .note(format!(
+            "next: efface compact DATASET; efface status DATASET {id}"
+        ))
+}
+
+/// # Errors
+/// None that a report of the library can cause.
+pub(crate) fn status(status: &Status) -> Result<Report> {
+    let json = to_json(status)?;
+    let headline = format!(
+        "Request {} is {}",
+        status.tracking_id,
+        status.state.as_str()
+    );
+    let mut report = Report::new(headline, json);
+    if status.state == State::NotFound {
+        return Ok(report);
+    }
+    report = report.fact("subject ids", grouped(&status.subjects));
+    for (label, time) in [
+        ("requested", status.requested_at),
+        ("submitted", status.submitted_at),
+        ("due", status.due),
+        ("ended", status.ended_at),
+    ] {
+        if let Some(time) = time {
+            report = report.fact(label, time.to_string());
+        }
+    }
+    if status.ended_at.is_some() {
+        report = report
+            .fact("rows removed", grouped(&status.rows_removed))
+            .fact("rows cleared", grouped(&status.rows_cleared));
+    }
+    Ok(report
+        .note_if(status.overdue, || "it is overdue".to_owned())
+        .note_if(status.reason.is_some(), || {
+            status.reason.clone().unwrap_or_default()
+        }))
+}
+
+/// # Errors
+/// None that a report of the library can cause.
+pub(crate) fn waiting(waiting: &[Status]) -> Result<Report> {
+    let overdue = waiting.iter().filter(|status| status.overdue).count() as u64;
+    let json = json!({
+        "requests": to_json(&waiting)?,
+        "pending": waiting.len(),
+        "overdue": overdue,
+    });
+    let headline = match (waiting.len() as u64, overdue) {
+        (0, _) => "No request waits".to_owned(),
+        (all, 0) => format!("{} not ended", counted(all, "request has", "requests have")),
+        (all, overdue) => format!(
+            "{} not ended, {} overdue",
+            counted(all, "request has", "requests have"),
+            grouped(&overdue)
+        ),
+    };
+    let mut report = Report::new(headline, json);
+    report.table = table(
+        ["ids", "state", "due", "", "tracking id"],
+        waiting.iter().map(|status| {
+            let overdue = if status.overdue { "overdue" } else { "" };
+            [
+                grouped(&status.subjects),
+                status.state.as_str().to_owned(),
+                status.due.map(day).unwrap_or_default(),
+                overdue.to_owned(),
+                status.tracking_id.to_string(),
+            ]
+        }),
+    );
+    Ok(report)
+}
+
+/// # Errors
+/// None that a report of the library can cause.
+pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> {
+    let mut json = to_json(done)?;
+    if let Value::Object(json) = &mut json {
+        let requests = done.requests.iter().map(|request| {
+            json!({
+                "tracking_id": request.tracking_id,
+                "state": request.state,
+                "rows_removed": request.rows_removed,
+                "rows_cleared": request.rows_cleared,
+                "left_out": request.left_out,
+                "reason": request.reason,
+                "subjects": request.outcomes,
+            })
+        });
+        let failed = done.shards_failed.iter();
+        let failed = failed.map(|(path, reason)| json!({"path": path, "reason": reason}));
+        json.insert("requests".to_owned(), requests.collect());
+        json.insert("shards_failed".to_owned(), failed.collect());
+        json.insert("seconds".to_owned(), took.as_secs_f64().into());
+    }
+    let of = |state| {
+        done.requests
+            .iter()
+            .filter(move |request| request.state == state)
+    };
+    let headline = if done.tracking_id.is_none() {
+        "Nothing waits".to_owned()
+    } else {
+        format!(
+            "Carried out {} ({})",
+            counted(of(State::Success).count() as u64, "request", "requests"),
+            seconds(took)
+        )
+    };
+    let mut report = Report::new(headline, json);
+    if let Some(pass) = done.tracking_id {
+        report = report
+            .fact("pass", pass.to_string())
+            .fact("rows", format!("{} removed", grouped(&done.rows_removed)))
+            .fact(
+                "shards",
+                format!(
+                    "{} rewritten, {} removed",
+                    grouped(&done.shards_rewritten),
+                    grouped(&done.shards_removed)
+                ),
+            )
+            .fact(
+                "pages",
+                format!("{} rewritten", grouped(&done.pages_rewritten)),
+            )
+            .fact("bytes", bytes(done.bytes_copied, done.bytes_encoded));
+    }
+    if done.rows_suppressed > 0 {
+        report = report.fact("of suppressed ids", grouped(&done.rows_suppressed));
+    }
+    report.table = table(
+        ["request that failed", "reason"],
+        of(State::Failure).map(|request| {
+            let reason = request.reason.clone().unwrap_or_default();
+            [request.tracking_id.to_string(), reason]
+        }),
+    );
+    for (path, reason) in &done.shards_failed {
+        report = report.note(format!("{path} was left as it is: {reason}"));
+    }
+    Ok(report)
+}
+
+/// # Errors
+/// None that a report of the library can cause.
+pub(crate) fn receipts(head: &Head, listed: &[Receipt]) -> Result<Report> {
+    let json = json!({
+        "receipts": to_json(&listed)?,
+        "count": head.receipts,
+        "head": head.hash,
+        "intact": true,
+    });
+    let headline = format!(
+        "{}, none changed, removed or moved",
+        counted(head.receipts, "receipt", "receipts")
+    );
+    let mut report = Report::new(headline, json)
+        .fact("head", head.hash.as_str())
+        .note("keep the head elsewhere: who can write here can forge a whole chain, but not this hash");
+    report.table = table(
+        ["number", "ended", "state", "rows", "tracking id"],
+        listed.iter().map(|receipt| {
+            let state = match receipt.cause {
+                Cause::Delete => State::from(receipt.state).as_str().to_owned(),
+                Cause::Suppression => "SUPPRESSED".to_owned(),
+            };
+            [
+                grouped(&receipt.number),
+                receipt.ended_at.to_string(),
+                state,
+                grouped(&(receipt.rows_removed + receipt.rows_cleared)),
+                receipt.tracking_id.to_string(),
+            ]
+        }),
+    );
+    Ok(report)
+}
+
+/// # Errors
+/// None that a report of the library can cause.
+pub(crate) fn suppressed(done: &str, ids: u64, on_the_list: usize) -> Result<Report> {
+    let json = json!({ done: ids, "suppressed": on_the_list });
+    let headline = format!("{}: {done}", counted(ids, "id", "ids"));
+    Ok(Report::new(headline, json)
+        .fact("on the list", grouped(&on_the_list))
+        .note_if(done == "added", || {
+            "next: efface compact DATASET, also after new shards have come in".to_owned()
+        }))
+}
+
+/// # Errors
+/// None that a report of the library can cause.
+pub(crate) fn suppression(list: &Suppression) -> Result<Report> {
+    let entries: Vec<Value> = list
+        .iter()
+        .map(|entry| {
+            json!({
+                "id": entry.id,
+                "before": entry.before,
+                "added_at": entry.added_at,
+            })
+        })
+        .collect();
+    let headline = format!(
+        "{} suppressed",
+        counted(list.iter().len() as u64, "id is", "ids are")
+    );
+    let json = json!({ "suppressed": list.iter().len(), "entries": entries });
+    let mut report = Report::new(headline, json);
+    report.table = table(
+        ["added", "rows before", "keyed hash"],
+        list.iter().map(|entry| {
+            let before = entry
+                .before
+                .map_or_else(|| "all".to_owned(), |time| time.to_string());
+            [entry.added_at.to_string(), before, entry.id.to_string()]
+        }),
+    );
+    Ok(report)
+}
+
+/// The day of a deadline, in UTC.
+fn day(time: Timestamp) -> String {
+    let text = time.to_string();
+    text.split('T').next().unwrap_or_default().to_owned()
+}
