@@ -76,7 +76,10 @@ impl Dataset {
             summaries: Vec::new(),
         };
         let aliases = self.config.aliases.as_deref();
-        let resolved_aliases = aliases.and_then(|path| self.storage.resolve(path));
+        let resolved_aliases = match aliases {
+            Some(path) => self.storage.resolve(path)?,
+            None => None,
+        };
         let is_alias_table =
             |path: &str| aliases == Some(path) || resolved_aliases.as_deref() == Some(path);
         for file in self.storage.list("")? {

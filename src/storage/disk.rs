@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
 
 use rustix::fs::{FlockOperation, copy_file_range, flock};
@@ -22,12 +23,17 @@ use crate::limits;
 #[derive(Debug, Clone)]
 pub struct Disk {
     root: PathBuf,
+    /// A sync of a directory failed, so names may not last.
+    is_doubtful: Arc<AtomicBool>,
 }
 
 impl Disk {
     /// The files below `root`, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            is_doubtful: Arc::default(),
+        }
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -35,14 +41,25 @@ impl Disk {
     }
 
     fn sync_parent(&self, path: &str) -> Result<()> {
+        sync_directory(parent(&self.at(path))).map_err(|error| {
+            self.is_doubtful.store(true, Ordering::Relaxed);
+            Error::io("sync the directory of", path)(error)
+        })
+    }
+
+    /// Makes the directories that the file at `path` needs, durably.
+    fn make_parents(&self, path: &str) -> Result<()> {
         let full = self.at(path);
-        let parent = match full.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
+        let missing = parent(&full)
+            .ancestors()
+            .take_while(|directory| !directory.as_os_str().is_empty() && !directory.is_dir());
+        let missing: Vec<&Path> = missing.collect();
+        let make = || {
+            fs::create_dir_all(parent(&full))?;
+            let made_in = missing.iter().map(|directory| parent(directory));
+            made_in.rev().try_for_each(sync_directory)
         };
-        File::open(parent)
-            .and_then(|directory| directory.sync_all())
-            .map_err(Error::io("sync the directory of", path))
+        make().map_err(Error::io("make the directory of", path))
     }
 
     /// `above` are the real directories that this one lies in, itself included.
@@ -83,6 +100,29 @@ impl Disk {
         }
         Ok(())
     }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Syncs a directory and all below it, but not those behind links.
+fn sync_directories(directory: &Path) -> io::Result<()> {
+    sync_directory(directory)?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_directories(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn join(dir: &str, name: &OsStr) -> Result<String> {
@@ -139,11 +179,17 @@ impl Storage for Disk {
         }))
     }
 
-    fn resolve(&self, path: &str) -> Option<String> {
-        let root = fs::canonicalize(&self.root).ok()?;
-        let file = fs::canonicalize(self.at(path)).ok()?;
-        let below = file.strip_prefix(root).ok()?;
-        below.to_str().map(str::to_owned)
+    fn resolve(&self, path: &str) -> Result<Option<String>> {
+        let real = |path: &Path| match fs::canonicalize(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
+        };
+        let find = || Ok(real(&self.root)?.zip(real(&self.at(path))?));
+        let Some((root, file)) = find().map_err(Error::io("look at", path))? else {
+            return Ok(None);
+        };
+        let below = file.strip_prefix(root).ok().and_then(Path::to_str);
+        Ok(below.map(str::to_owned))
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
@@ -157,9 +203,7 @@ impl Storage for Disk {
 
     fn create(&self, path: &str, like: Option<&str>) -> Result<Box<dyn Sink>> {
         let full = self.at(path);
-        if let Some(parent) = full.parent() {
-            fs::create_dir_all(parent).map_err(Error::io("make the directory of", path))?;
-        }
+        self.make_parents(path)?;
         let file = File::create(&full).map_err(Error::io("create", path))?;
         if let Some(like) = like {
             fs::metadata(self.at(like))
@@ -216,9 +260,9 @@ impl Storage for Disk {
 
     fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn Lock>> {
         let full = self.at(path);
-        if let Some(parent) = full.parent() {
-            fs::create_dir_all(parent).map_err(Error::io("make the directory of", path))?;
-        }
+        self.make_parents(path)?;
+        // Who made the directory may not have lived to see it durable.
+        let is_first = !full.exists();
         let mut file = File::options()
             .read(true)
             .write(true)
@@ -226,23 +270,31 @@ impl Storage for Disk {
             .truncate(false)
             .open(&full)
             .map_err(Error::io("open", path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                // A holder that can't be read is only missing from the message.
-                let _read = file.read_to_string(&mut holder);
-                return Err(Error::Locked {
-                    path: path.to_owned(),
-                    holder: holder.trim().to_owned(),
-                });
-            }
-            Err(error) => return Err(Error::io("lock", path)(error.into())),
+        let taken = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        if !matches!(taken, Ok(()) | Err(rustix::io::Errno::WOULDBLOCK)) {
+            taken.map_err(|error| Error::io("lock", path)(error.into()))?;
+        }
+        let mut left = String::new();
+        // What can't be read is only missing from the message, or was left by a holder that did not end well.
+        let is_read = file.read_to_string(&mut left).is_ok();
+        if taken.is_err() {
+            return Err(Error::Locked {
+                path: path.to_owned(),
+                holder: left.trim().to_owned(),
+            });
+        }
+        if is_first || !is_read || !left.is_empty() {
+            sync_directories(&self.root).map_err(Error::io("sync the directories beside", path))?;
+            self.is_doubtful.store(false, Ordering::Relaxed);
         }
         file.set_len(0)
+            .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(holder.as_bytes()))
             .map_err(Error::io("write", path))?;
-        Ok(Box::new(DiskLock { _file: file }))
+        Ok(Box::new(DiskLock {
+            file,
+            is_doubtful: Arc::clone(&self.is_doubtful),
+        }))
     }
 }
 
@@ -343,10 +395,20 @@ impl Sink for DiskSink {
 
 /// The lock goes with the file: the system releases it when the process ends, however it ends.
 struct DiskLock {
-    _file: File,
+    file: File,
+    is_doubtful: Arc<AtomicBool>,
 }
 
 impl Lock for DiskLock {}
+
+impl Drop for DiskLock {
+    fn drop(&mut self) {
+        if !self.is_doubtful.load(Ordering::Relaxed) {
+            // A file that still names its holder only costs the next one a sync of directories.
+            let _ignored = self.file.set_len(0);
+        }
+    }
+}
 
 #[cfg(unix)]
 fn changed_ns(metadata: &fs::Metadata) -> i64 {
@@ -415,10 +477,14 @@ mod tests {
         drop(disk.create("../beside", None).unwrap());
         let absolute = dir.path().join("root/a/b");
         for path in ["a/b", "./a/b", "sub/../a/b", absolute.to_str().unwrap()] {
-            assert_eq!(disk.resolve(path).as_deref(), Some("a/b"), "{path}");
+            assert_eq!(
+                disk.resolve(path).unwrap().as_deref(),
+                Some("a/b"),
+                "{path}"
+            );
         }
         for path in ["../beside", "nowhere", "/"] {
-            assert_eq!(disk.resolve(path), None, "{path}");
+            assert_eq!(disk.resolve(path).unwrap(), None, "{path}");
         }
     }
 
@@ -432,6 +498,33 @@ mod tests {
             other => panic!("{other:?}"),
         }
         drop(first);
+        assert_eq!(disk.open("_efface/lock").unwrap().len(), 0);
         assert!(disk.lock("_efface/lock", "pid 2").is_ok());
+    }
+
+    #[test]
+    fn a_lock_that_was_not_released_or_saw_a_sync_fail_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        let lock = disk.lock("_efface/lock", "pid 1 of long ago").unwrap();
+        assert!(disk.sync_parent("gone/file").is_err());
+        drop(lock);
+        let held = || fs::read(dir.path().join("_efface/lock")).unwrap();
+        assert_eq!(held(), b"pid 1 of long ago");
+        let lock = disk.lock("_efface/lock", "pid 2").unwrap();
+        assert_eq!(held(), b"pid 2");
+        drop(lock);
+        assert_eq!(held(), b"");
+    }
+
+    #[test]
+    fn directories_are_made_where_they_are_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path().join("a/b"));
+        for path in ["c/d/e", "c/d/f", "c/g", "h"] {
+            drop(disk.create(path, None).unwrap());
+            assert!(disk.info(path).unwrap().is_some());
+        }
+        assert!(disk.create("h/i", None).is_err(), "a file is no directory");
     }
 }

@@ -11,12 +11,19 @@
 //!
 //! Paths are relative to the root of the storage, separated by `/`, and UTF-8.
 //!
-//! * [`disk`]: the local file system.
-//! * [`document`]: small sealed JSON documents.
+//! * [`disk`]: the local file system
+//! * [`sim`]: in memory, for tests: fails, loses power and runs out of space when it is told to
+//! * [`document`]: small sealed JSON documents
 //!
 //! # Invariants
 //! A published file is never modified, only replaced, so a [`ReadAt`] or a [`Mapped`] keeps its
 //! content for as long as it lives, whatever happens to the path.
+//!
+//! # Crash behaviour
+//! Durable is what [`Sink::sync`] was done with, under the name that [`Storage::replace`] gave it. A file that
+//! was never synced may have any content after a power cut, and one that was never replaced into its name may
+//! be gone. A name that was being changed has either its old file or its new one. Changes that a process made and
+//! did not live to see durable are made so by the next [`Storage::lock`], before anything builds on them.
 
 use std::io::{self, Write};
 use std::ops::{Deref, Range};
@@ -26,6 +33,7 @@ use crate::error::Result;
 
 pub mod disk;
 pub mod document;
+pub mod sim;
 
 /// What is known of a file without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +70,11 @@ pub trait Storage: Send + Sync {
 
     /// The path at which [`list`](Self::list) has the file that `path` names, which may be absolute or hold
     /// `.` and `..`; `None` when that file isn't there or isn't below the root.
-    fn resolve(&self, path: &str) -> Option<String> {
-        self.info(path).ok().flatten().map(|file| file.path)
+    ///
+    /// # Errors
+    /// When the file system can't tell.
+    fn resolve(&self, path: &str) -> Result<Option<String>> {
+        Ok(self.info(path)?.map(|file| file.path))
     }
 
     /// Opens a file for positioned reads.
@@ -72,7 +83,7 @@ pub trait Storage: Send + Sync {
     /// When it isn't there or can't be opened.
     fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>>;
 
-    /// Makes a new file with the directories it needs; a file that is there is emptied.
+    /// Makes a new file with the directories it needs, which are durable; a file that is there is emptied.
     ///
     /// `like` names a file whose permissions the new one gets.
     ///
@@ -80,16 +91,17 @@ pub trait Storage: Send + Sync {
     /// When it can't be made.
     fn create(&self, path: &str, like: Option<&str>) -> Result<Box<dyn Sink>>;
 
-    /// Puts `from` in the place of `to`, in one step that is durable when this returns.
+    /// Puts `from` in the place of `to`, in the same directory, in one step that is durable when this returns.
+    /// The content of `from` is durable only if it was synced.
     ///
     /// # Errors
-    /// When the rename or the sync of the directory fails.
+    /// When the rename or the sync of the directory fails; after the latter `to` may be either file.
     fn replace(&self, from: &str, to: &str) -> Result<()>;
 
     /// Removes a file durably. A file that isn't there is no error.
     ///
     /// # Errors
-    /// When it can't be removed.
+    /// When it can't be removed, or the sync of the directory fails: it is gone then, but may come back.
     fn remove(&self, path: &str) -> Result<()>;
 
     /// Removes files durably, as [`remove`](Self::remove) would one by one. A storage that syncs directories does
@@ -107,7 +119,10 @@ pub trait Storage: Send + Sync {
     /// When it isn't there or can't be mapped.
     fn map(&self, path: &str) -> Result<Mapped>;
 
-    /// Takes the exclusive lock of `path` (made if need be) and writes `holder` into it.
+    /// Takes the exclusive lock of `path` (made if need be) and writes `holder` into it until it is released.
+    ///
+    /// A lock goes with its process, so it can't be stale. If its last holder did not release it, or saw a sync
+    /// of a directory fail, then what that holder replaced and removed is made durable first.
     ///
     /// # Errors
     /// [`Locked`](crate::Error::Locked) when another process has it.
