@@ -4,8 +4,6 @@
 mod lake;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,14 +11,14 @@ use efface::config::Config;
 use efface::engine::{Engine, EngineOptions, IndexState};
 use efface::index;
 use efface::request::{Regulation, Request, Subjects};
-use efface::storage::disk::Disk;
-use efface::storage::{Lock, Storage};
+use efface::storage::Storage;
+use efface::storage::sim::{Operation, Sim};
 use efface::{Error, Result};
 
-use lake::{Failing, ids_in, ids_of, put, write_shard};
+use lake::{ids_in, ids_of, shard_of};
 
-fn engine(storage: impl Storage + 'static, config: Config) -> Engine {
-    Engine::open(Arc::new(storage), config, EngineOptions::default()).unwrap()
+fn engine(sim: &Sim, config: Config) -> Engine {
+    Engine::open(Arc::new(sim.clone()), config, EngineOptions::default()).unwrap()
 }
 
 fn export_of(id: &str) -> Request {
@@ -35,51 +33,44 @@ fn exported(engine: &Engine, id: &str) -> Vec<String> {
     rows
 }
 
-fn index_files(root: &Path) -> BTreeMap<String, Vec<u8>> {
-    let listed = Disk::new(root).list(index::DIRECTORY).unwrap();
-    let read = |path: &str| std::fs::read(root.join(path)).unwrap();
-    listed
-        .into_iter()
-        .map(|file| (file.path.clone(), read(&file.path)))
-        .collect()
+fn index_files(sim: &Sim) -> BTreeMap<String, Vec<u8>> {
+    let mut files = sim.all();
+    files.retain(|path, _| path.starts_with(index::DIRECTORY));
+    files
 }
 
 /// A lake whose index is stale in every way: a shard came, one went, one changed, one changed without a
 /// change of its size and time.
-fn stale_lake(root: &Path) {
-    write_shard(&root.join("changed.parquet"), &["ada"; 25]);
-    write_shard(&root.join("gone.parquet"), &["ada"; 25]);
-    write_shard(&root.join("kept.parquet"), &["ada", "bob"]);
-    let sly = root.join("sly.parquet");
-    write_shard(&sly, &["bob"; 25]);
-    engine(Disk::new(root), Config::default())
-        .refresh()
-        .unwrap();
+fn stale_lake() -> Sim {
+    let sim = Sim::new(0);
+    let start = sim.clock_ns();
+    sim.put("changed.parquet", shard_of(&["ada"; 25]));
+    sim.put("gone.parquet", shard_of(&["ada"; 25]));
+    sim.put("kept.parquet", shard_of(&["ada", "bob"]));
+    sim.put("sly.parquet", shard_of(&["bob"; 25]));
+    engine(&sim, Config::default()).refresh().unwrap();
 
-    write_shard(&root.join("changed.parquet"), &["ada", "eve", "bob", "eve"]);
-    write_shard(&root.join("added.parquet"), &["eve"; 12]);
-    Disk::new(root).remove("gone.parquet").unwrap();
-    let before = std::fs::metadata(&sly).unwrap();
-    write_shard(&sly, &["eve"; 25]);
-    let file = File::options().write(true).open(&sly).unwrap();
-    file.set_modified(before.modified().unwrap()).unwrap();
-    let after = std::fs::metadata(&sly).unwrap();
+    sim.put("changed.parquet", shard_of(&["ada", "eve", "bob", "eve"]));
+    sim.put("added.parquet", shard_of(&["eve"; 12]));
+    assert!(sim.vanish("gone.parquet"));
+    let before = sim.info("sly.parquet").unwrap().unwrap();
+    sim.put("sly.parquet", shard_of(&["eve"; 25]));
+    assert!(sim.set_modified_ns("sly.parquet", start));
+    let after = sim.info("sly.parquet").unwrap().unwrap();
     assert_eq!(
-        (before.len(), before.modified().unwrap()),
-        (after.len(), after.modified().unwrap())
+        (before.size, before.modified_ns),
+        (after.size, after.modified_ns)
     );
-    assert_eq!(ids_of(&sly), ["eve"; 25]);
+    assert_eq!(ids_of(&sim.bytes("sly.parquet").unwrap()), ["eve"; 25]);
+    sim
 }
 
 #[test]
 fn beside_another_process_an_export_is_complete_whatever_the_index_knows() {
-    let dir = tempfile::tempdir().unwrap();
-    stale_lake(dir.path());
-    let before = index_files(dir.path());
-    let _held: Box<dyn Lock> = Disk::new(dir.path())
-        .lock("_efface/lock", "another")
-        .unwrap();
-    let engine = engine(Disk::new(dir.path()), Config::default());
+    let sim = stale_lake();
+    let before = index_files(&sim);
+    let _held = sim.lock("_efface/lock", "another").unwrap();
+    let engine = engine(&sim, Config::default());
     assert!(matches!(engine.refresh(), Err(Error::Locked { .. })));
     assert_eq!(exported(&engine, "eve").len(), 2 + 12 + 25);
     assert_eq!(exported(&engine, "ada").len(), 2);
@@ -87,50 +78,46 @@ fn beside_another_process_an_export_is_complete_whatever_the_index_knows() {
         engine.plan(&export_of("ada")).unwrap().dataset_rows,
         4 + 12 + 2 + 25
     );
-    assert_eq!(index_files(dir.path()), before);
+    assert_eq!(index_files(&sim), before);
 }
 
 #[test]
 fn where_nothing_can_be_written_an_export_is_complete_whatever_the_index_knows() {
-    let dir = tempfile::tempdir().unwrap();
-    stale_lake(dir.path());
-    let before = index_files(dir.path());
-    let engine = engine(Failing::new(dir.path(), 0), Config::default());
+    let sim = stale_lake();
+    let before = index_files(&sim);
+    sim.set_read_only(true);
+    let engine = engine(&sim, Config::default());
     assert_eq!(exported(&engine, "eve").len(), 2 + 12 + 25);
     assert_eq!(exported(&engine, "ada").len(), 2);
-    assert_eq!(index_files(dir.path()), before);
+    assert_eq!(index_files(&sim), before);
+    assert!(sim.operations_of(Operation::Lock) > 0, "it was tried");
 
     for path in before.keys() {
-        put(&dir.path().join(path), "no index");
+        sim.put(path, "no index");
     }
     assert_eq!(exported(&engine, "eve").len(), 2 + 12 + 25);
 }
 
 #[test]
 fn an_index_that_is_damaged_anywhere_is_built_anew_and_nothing_is_missed() {
-    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::new(0);
     let ids: Vec<String> = (0..900).map(|id| format!("user {id}")).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    write_shard(&dir.path().join("a.parquet"), &ids);
-    let engine = engine(Disk::new(dir.path()), Config::default());
+    sim.put("a.parquet", shard_of(&ids));
+    let engine = engine(&sim, Config::default());
     engine.refresh().unwrap();
-    let (segment, whole) = index_files(dir.path())
-        .into_iter()
-        .max_by_key(|(_, bytes)| bytes.len())
-        .unwrap();
+    let segment = || {
+        let files = index_files(&sim).into_iter();
+        files.max_by_key(|(_, bytes)| bytes.len()).unwrap()
+    };
+    let (path, whole) = segment();
     let mut offsets: Vec<usize> = (0..whole.len()).step_by(1021).collect();
     offsets.push(whole.len() - 1);
     assert!(offsets.len() > 15, "{}", whole.len());
     for offset in offsets {
-        let (path, bytes) = index_files(dir.path())
-            .into_iter()
-            .max_by_key(|(_, bytes)| bytes.len())
-            .unwrap();
-        let mut damaged = bytes;
-        damaged[offset] ^= 0x10;
-        put(&dir.path().join(path), &damaged);
+        assert!(sim.flip(&segment().0, offset, 0x10));
         for id in ["user 0", "user 451", "user 899"] {
-            assert_eq!(exported(&engine, id), [id], "byte {offset} of {segment}");
+            assert_eq!(exported(&engine, id), [id], "byte {offset} of {path}");
         }
     }
 }
@@ -157,12 +144,12 @@ impl tracing::Subscriber for Counter {
 
 #[test]
 fn roles_that_do_not_fit_leave_the_index_as_it_is_and_say_nothing_of_it() {
-    let dir = tempfile::tempdir().unwrap();
-    write_shard(&dir.path().join("a.parquet"), &["ada", "bob"]);
-    write_shard(&dir.path().join("b.parquet"), &["ada", "bob"]);
-    let with = |config: Config| engine(Disk::new(dir.path()), config);
+    let sim = Sim::new(0);
+    sim.put("a.parquet", shard_of(&["ada", "bob"]));
+    sim.put("b.parquet", shard_of(&["ada", "bob"]));
+    let with = |config: Config| engine(&sim, config);
     with(Config::default()).refresh().unwrap();
-    let before = index_files(dir.path());
+    let before = index_files(&sim);
     let ccpa = Request {
         regulation: Regulation::Ccpa,
         ..export_of("ada")
@@ -185,7 +172,7 @@ fn roles_that_do_not_fit_leave_the_index_as_it_is_and_say_nothing_of_it() {
         let error = with(config).plan(&ccpa).unwrap_err();
         assert!(matches!(error, Error::ColumnType { .. }), "{error}");
         assert_eq!(log.0.load(Ordering::Relaxed), 0);
-        assert_eq!(index_files(dir.path()), before);
+        assert_eq!(index_files(&sim), before);
         let index = with(Config::default()).inspect().unwrap().index;
         assert_eq!(index, IndexState::Fresh);
 

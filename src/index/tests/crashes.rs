@@ -1,153 +1,84 @@
 //! A refresh that is cut off at each of its changes of the disk in turn.
 
-use std::io;
-use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::*;
-use crate::storage::{Lock, Mapped, ReadAt, Sink};
+use crate::storage::sim::Sim;
 
-/// A disk that fails everything from the n-th change on, as after a crash. The change at which
-/// it stops is half done.
-struct Crashing {
-    disk: Disk,
-    left: Arc<AtomicUsize>,
-}
-
-fn crash() -> io::Error {
-    io::Error::other("crashed")
-}
-
-fn step(left: &AtomicUsize) -> io::Result<()> {
-    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-        left.checked_sub(1)
-    })
-    .map(drop)
-    .map_err(|_| crash())
-}
-
-impl Crashing {
-    fn step(&self, path: &str) -> Result<()> {
-        step(&self.left).map_err(Error::io("reach", path))
-    }
-}
-
-impl Storage for Crashing {
-    fn root(&self) -> String {
-        self.disk.root()
-    }
-    fn list(&self, dir: &str) -> Result<Vec<FileInfo>> {
-        self.disk.list(dir)
-    }
-    fn info(&self, path: &str) -> Result<Option<FileInfo>> {
-        self.disk.info(path)
-    }
-    fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
-        self.disk.open(path)
-    }
-    fn create(&self, path: &str, like: Option<&str>) -> Result<Box<dyn Sink>> {
-        self.step(path)?;
-        let sink = self.disk.create(path, like)?;
-        let left = Arc::clone(&self.left);
-        Ok(Box::new(CrashingSink { sink, left }))
-    }
-    fn replace(&self, from: &str, to: &str) -> Result<()> {
-        self.step(to)?;
-        self.disk.replace(from, to)
-    }
-    fn remove(&self, path: &str) -> Result<()> {
-        self.step(path)?;
-        self.disk.remove(path)
-    }
-    fn map(&self, path: &str) -> Result<Mapped> {
-        self.disk.map(path)
-    }
-    fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn Lock>> {
-        self.disk.lock(path, holder)
-    }
-}
-
-struct CrashingSink {
-    sink: Box<dyn Sink>,
-    left: Arc<AtomicUsize>,
-}
-
-impl Write for CrashingSink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Err(error) = step(&self.left) {
-            self.sink.write_all(&bytes[..bytes.len() / 2])?;
-            self.sink.flush()?;
-            return Err(error);
-        }
-        self.sink.write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.sink.flush()
-    }
-}
-
-impl Sink for CrashingSink {
-    fn copy_from(&mut self, source: &dyn ReadAt, range: Range<u64>) -> io::Result<()> {
-        step(&self.left)?;
-        self.sink.copy_from(source, range)
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        step(&self.left)?;
-        self.sink.sync()
-    }
+/// What is left of a refresh, and whether it was done.
+struct Cut {
+    sim: Sim,
+    is_done: bool,
 }
 
 #[test]
-fn a_crash_between_any_two_steps_leaves_the_old_index_or_the_new_one() {
+fn a_power_cut_between_any_two_steps_leaves_the_old_index_or_the_new_one() {
+    check_every_fault(Sim::changes, Sim::cut_at, Sim::reboot);
+}
+
+#[test]
+fn a_kill_between_any_two_steps_leaves_the_old_index_or_the_new_one() {
+    check_every_fault(Sim::changes, Sim::cut_at, Sim::restart);
+}
+
+#[test]
+fn an_operation_that_fails_leaves_the_old_index_or_the_new_one() {
+    let go_on = |sim: &Sim| sim.fork(0);
+    check_every_fault(Sim::operations, Sim::fail_at, go_on);
+}
+
+/// Refreshes once counting, and then once for each fault.
+fn check_every_fault(count: fn(&Sim) -> u64, set: fn(&Sim, u64), reopen: fn(&Sim) -> Sim) {
     let many = |id: u64| {
         (0..90)
             .map(|number| vec![id, number % 2 + 30])
             .collect::<Vec<_>>()
     };
-    for crash_at in 0.. {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path());
-        let mut old = Lake::default();
-        for (path, id) in [("a", 1), ("b", 2), ("c", 3)] {
-            old.put(path, many(id));
-            if path != "c" {
-                drop(old.refresh(&disk, 1 << 20).unwrap());
-            }
+    let prepared = Sim::new(0);
+    let mut old = Lake::default();
+    for (path, id) in [("a", 1), ("b", 2), ("c", 3)] {
+        old.put(path, many(id));
+        if path != "c" {
+            drop(old.refresh(&prepared, 1 << 20).unwrap());
         }
-        old.shards.remove("c");
-        let mut new = Lake {
-            shards: old.shards.clone(),
-            changes: old.changes,
-            ..Lake::default()
-        };
-        new.shards.remove("b");
-        new.put("d", many(4));
-        let crashing = Crashing {
-            disk: disk.clone(),
-            left: Arc::new(AtomicUsize::new(crash_at)),
-        };
-        // So little memory that runs are spilled.
-        let outcome = new.refresh(&crashing, 256);
-        let is_done = outcome.is_ok();
-        drop(outcome);
-        let index = Index::open(&disk, "distinct_id").unwrap().unwrap();
+    }
+    old.shards.remove("c");
+    let mut new = Lake {
+        shards: old.shards.clone(),
+        changes: old.changes,
+        ..Lake::default()
+    };
+    new.shards.remove("b");
+    new.put("d", many(4));
+    // So little memory that runs are spilled.
+    let refresh = |sim: Sim| {
+        let is_done = new.refresh(&sim, 256).is_ok();
+        Cut { sim, is_done }
+    };
+    let whole = refresh(prepared.fork(0));
+    assert!(whole.is_done);
+    let faults = count(&whole.sim);
+    assert!(faults > 20, "{faults}");
+    let mut failed = 0;
+    for fault in 0..faults {
+        let sim = prepared.fork(fault);
+        set(&sim, fault);
+        let cut = refresh(sim);
+        failed += u64::from(!cut.is_done);
+        let sim = reopen(&cut.sim);
+        let index = Index::open(&sim, "distinct_id").unwrap().unwrap();
         index.verify().unwrap();
         let is_new = index.shards().iter().any(|shard| shard.path == "d");
+        assert!(is_new || !cut.is_done);
         let lake = if is_new { &new } else { &old };
         for id in 0..IDS {
             assert_eq!(
                 found(&index, &[id]).unwrap(),
                 lake.truth(id),
-                "crash at {crash_at}"
+                "fault {fault}"
             );
         }
         drop(index);
-        let (index, _) = new.refresh(&disk, 1 << 20).unwrap();
-        new.check(&disk, &index);
-        if is_done {
-            assert!(crash_at > 20, "{crash_at}");
-            break;
-        }
+        let (index, _) = new.refresh(&sim, 1 << 20).unwrap();
+        new.check(&sim, &index);
     }
+    assert!(failed * 2 > faults, "{failed} of {faults}");
 }
