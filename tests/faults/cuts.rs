@@ -1,96 +1,16 @@
 //! A delete that is cut off at each of its changes of the disk in turn, or in which one operation fails, and
 //! that is run again.
 
-mod lake;
+use std::collections::BTreeSet;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
+use efface::ErrorKind;
 use efface::config::{Config, EmptyShards};
-use efface::delete::DeleteOptions;
-use efface::engine::{Engine, EngineOptions, IndexState};
-use efface::request::{Disclosure, Request, RequiredColumns, Subjects, Unknown};
-use efface::storage::TEMPORARY_SUFFIX;
+use efface::engine::IndexState;
+use efface::request::{Disclosure, Unknown};
 use efface::storage::sim::Sim;
-use efface::{DeleteReport, ErrorKind, Result};
 use rayon::prelude::*;
 
-use lake::{ids_of, shard_of};
-
-/// Is part of every id that is erased, and of nothing else.
-const MARK: &[u8] = b"@gone";
-
-const VICTIMS: [&str; 3] = ["ada@gone", "laptop@gone", "eve@gone"];
-
-type Files = BTreeMap<String, Vec<u8>>;
-
-/// Four shards, of which the deletes touch three and empty one; an alias table; a summary.
-fn lake(config: &Config, is_indexed: bool) -> Sim {
-    let sim = Sim::new(0);
-    let shard = |victim: &'static str, every: usize| {
-        let id = move |row: usize| {
-            if row.is_multiple_of(every) {
-                victim
-            } else {
-                ["bob", "cyd"][row % 2]
-            }
-        };
-        (0..35).map(id).collect::<Vec<_>>()
-    };
-    sim.put("a.parquet", shard_of(&shard("ada@gone", 7)));
-    sim.put("b.parquet", shard_of(&shard("bob", 2)));
-    sim.put("c.parquet", shard_of(&shard("eve@gone", 1)[..15]));
-    sim.put("d=1/d.parquet", shard_of(&shard("laptop@gone", 12)));
-    sim.put(
-        "aliases.csv",
-        "alias,distinct_id\nlaptop@gone,ada@gone\nphone,bob\n",
-    );
-    sim.put("_metadata", "stale soon");
-    config.store(&sim).unwrap();
-    if is_indexed {
-        engine(&sim, config).refresh().unwrap();
-    }
-    sim
-}
-
-fn engine(sim: &Sim, config: &Config) -> Engine {
-    let storage = Arc::new(sim.clone());
-    Engine::open(storage, config.clone(), EngineOptions::default()).unwrap()
-}
-
-fn delete(
-    sim: &Sim,
-    config: &Config,
-    disclosure: Disclosure,
-    unknown: Unknown,
-) -> Result<DeleteReport> {
-    let request = Request {
-        disclosure,
-        required_columns: RequiredColumns::Default,
-        unknown,
-        max_match: 1.0,
-        ..Request::delete(
-            Subjects::new(VICTIMS)?,
-            "2026-01-31T12:00:00Z".parse().unwrap(),
-        )
-    };
-    engine(sim, config).delete(&request, None, &DeleteOptions::default())
-}
-
-/// Every file but the index and the lock, with its bytes.
-fn files(sim: &Sim) -> Files {
-    let mut files = sim.all();
-    files.retain(|path, _| !path.starts_with("_efface/index/") && path != "_efface/lock");
-    files
-}
-
-fn is_temporary(path: &str) -> bool {
-    path.ends_with(TEMPORARY_SUFFIX)
-}
-
-fn holds_mark(bytes: &[u8]) -> bool {
-    bytes.windows(MARK.len()).any(|part| part == MARK)
-}
+use crate::lake::{Files, config, delete, engine, files, holds_mark, ids_of, is_temporary, lake};
 
 /// A lake before and after a delete that nothing disturbed.
 struct Undisturbed {
@@ -223,13 +143,6 @@ fn run_with_every_fault(config: &Config, disclosure: Disclosure, is_indexed: boo
     let failed = numbers.filter(|number| undisturbed.check_failure(*number));
     let failed = failed.count() as u64;
     assert!(failed * 2 > undisturbed.operations, "{failed} failed");
-}
-
-fn config() -> Config {
-    Config {
-        aliases: Some("aliases.csv".to_owned()),
-        ..Config::default()
-    }
 }
 
 #[test]

@@ -1,25 +1,19 @@
 //! An index is never believed more than it deserves: beside other processes, when it is damaged, and when
 //! the roles change.
 
-mod lake;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use efface::config::Config;
-use efface::engine::{Engine, EngineOptions, IndexState};
+use efface::engine::{Engine, IndexState};
 use efface::index;
 use efface::request::{Regulation, Request, Subjects};
 use efface::storage::Storage;
 use efface::storage::sim::{Operation, Sim};
 use efface::{Error, Result};
 
-use lake::{ids_in, ids_of, shard_of};
-
-fn engine(sim: &Sim, config: Config) -> Engine {
-    Engine::open(Arc::new(sim.clone()), config, EngineOptions::default()).unwrap()
-}
+use crate::lake::{engine, ids_in, ids_of, shard_of};
 
 fn export_of(id: &str) -> Request {
     let asked = "2026-01-31T12:00:00Z".parse().unwrap();
@@ -48,7 +42,7 @@ fn stale_lake() -> Sim {
     sim.put("gone.parquet", shard_of(&["ada"; 25]));
     sim.put("kept.parquet", shard_of(&["ada", "bob"]));
     sim.put("sly.parquet", shard_of(&["bob"; 25]));
-    engine(&sim, Config::default()).refresh().unwrap();
+    engine(&sim, &Config::default()).refresh().unwrap();
 
     sim.put("changed.parquet", shard_of(&["ada", "eve", "bob", "eve"]));
     sim.put("added.parquet", shard_of(&["eve"; 12]));
@@ -70,7 +64,7 @@ fn beside_another_process_an_export_is_complete_whatever_the_index_knows() {
     let sim = stale_lake();
     let before = index_files(&sim);
     let _held = sim.lock("_efface/lock", "another").unwrap();
-    let engine = engine(&sim, Config::default());
+    let engine = engine(&sim, &Config::default());
     assert!(matches!(engine.refresh(), Err(Error::Locked { .. })));
     assert_eq!(exported(&engine, "eve").len(), 2 + 12 + 25);
     assert_eq!(exported(&engine, "ada").len(), 2);
@@ -86,7 +80,7 @@ fn where_nothing_can_be_written_an_export_is_complete_whatever_the_index_knows()
     let sim = stale_lake();
     let before = index_files(&sim);
     sim.set_read_only(true);
-    let engine = engine(&sim, Config::default());
+    let engine = engine(&sim, &Config::default());
     assert_eq!(exported(&engine, "eve").len(), 2 + 12 + 25);
     assert_eq!(exported(&engine, "ada").len(), 2);
     assert_eq!(index_files(&sim), before);
@@ -104,7 +98,7 @@ fn an_index_that_is_damaged_anywhere_is_built_anew_and_nothing_is_missed() {
     let ids: Vec<String> = (0..900).map(|id| format!("user {id}")).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     sim.put("a.parquet", shard_of(&ids));
-    let engine = engine(&sim, Config::default());
+    let engine = engine(&sim, &Config::default());
     engine.refresh().unwrap();
     let segment = || {
         let files = index_files(&sim).into_iter();
@@ -147,7 +141,7 @@ fn roles_that_do_not_fit_leave_the_index_as_it_is_and_say_nothing_of_it() {
     let sim = Sim::new(0);
     sim.put("a.parquet", shard_of(&["ada", "bob"]));
     sim.put("b.parquet", shard_of(&["ada", "bob"]));
-    let with = |config: Config| engine(&sim, config);
+    let with = |config: Config| engine(&sim, &config);
     with(Config::default()).refresh().unwrap();
     let before = index_files(&sim);
     let ccpa = Request {

@@ -1,0 +1,150 @@
+//! A small lake in memory, and a delete from it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use bytes::Bytes;
+use efface::config::Config;
+use efface::delete::DeleteOptions;
+use efface::engine::{Engine, EngineOptions};
+use efface::request::{Disclosure, Request, RequiredColumns, Subjects, Unknown};
+use efface::storage::TEMPORARY_SUFFIX;
+use efface::storage::sim::Sim;
+use efface::{DeleteReport, Result};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::properties::WriterProperties;
+
+/// Is part of every id that is erased, and of nothing else.
+pub(crate) const MARK: &[u8] = b"@gone";
+
+/// Who is erased.
+pub(crate) const VICTIMS: [&str; 3] = ["ada@gone", "laptop@gone", "eve@gone"];
+
+/// Bytes by path.
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
+
+/// Four shards, of which the deletes touch three and empty one; an alias table; a summary.
+pub(crate) fn lake(config: &Config, is_indexed: bool) -> Sim {
+    let sim = Sim::new(0);
+    let shard = |victim: &'static str, every: usize| {
+        let id = move |row: usize| {
+            if row.is_multiple_of(every) {
+                victim
+            } else {
+                ["bob", "cyd"][row % 2]
+            }
+        };
+        (0..35).map(id).collect::<Vec<_>>()
+    };
+    sim.put("a.parquet", shard_of(&shard("ada@gone", 7)));
+    sim.put("b.parquet", shard_of(&shard("bob", 2)));
+    sim.put("c.parquet", shard_of(&shard("eve@gone", 1)[..15]));
+    sim.put("d=1/d.parquet", shard_of(&shard("laptop@gone", 12)));
+    sim.put(
+        "aliases.csv",
+        "alias,distinct_id\nlaptop@gone,ada@gone\nphone,bob\n",
+    );
+    sim.put("_metadata", "stale soon");
+    config.store(&sim).unwrap();
+    if is_indexed {
+        engine(&sim, config).refresh().unwrap();
+    }
+    sim
+}
+
+/// The dataset on `sim`.
+pub(crate) fn engine(sim: &Sim, config: &Config) -> Engine {
+    let storage = Arc::new(sim.clone());
+    Engine::open(storage, config.clone(), EngineOptions::default()).unwrap()
+}
+
+/// Deletes the [`VICTIMS`].
+pub(crate) fn delete(
+    sim: &Sim,
+    config: &Config,
+    disclosure: Disclosure,
+    unknown: Unknown,
+) -> Result<DeleteReport> {
+    let request = Request {
+        disclosure,
+        required_columns: RequiredColumns::Default,
+        unknown,
+        max_match: 1.0,
+        ..Request::delete(
+            Subjects::new(VICTIMS)?,
+            "2026-01-31T12:00:00Z".parse().unwrap(),
+        )
+    };
+    engine(sim, config).delete(&request, None, &DeleteOptions::default())
+}
+
+/// Every file but the index and the lock, with its bytes.
+pub(crate) fn files(sim: &Sim) -> Files {
+    let mut files = sim.all();
+    files.retain(|path, _| !path.starts_with("_efface/index/") && path != "_efface/lock");
+    files
+}
+
+/// Whether it is one of efface's temporary files.
+pub(crate) fn is_temporary(path: &str) -> bool {
+    path.ends_with(TEMPORARY_SUFFIX)
+}
+
+/// Whether an erased id is in these bytes.
+pub(crate) fn holds_mark(bytes: &[u8]) -> bool {
+    bytes.windows(MARK.len()).any(|part| part == MARK)
+}
+
+/// The configuration of [`lake`].
+pub(crate) fn config() -> Config {
+    Config {
+        aliases: Some("aliases.csv".to_owned()),
+        ..Config::default()
+    }
+}
+
+/// Rows of a row group of [`shard_of`].
+pub(crate) const ROW_GROUP_ROWS: usize = 10;
+
+/// A shard with one event for each id.
+pub(crate) fn shard_of(ids: &[&str]) -> Vec<u8> {
+    let numbers = 0..i64::try_from(ids.len()).unwrap();
+    let texts = numbers.clone().map(|number| format!("event {number}"));
+    let columns: [(&str, ArrayRef); 3] = [
+        (
+            "distinct_id",
+            Arc::new(StringArray::from_iter_values(ids.iter())),
+        ),
+        ("number", Arc::new(Int64Array::from_iter_values(numbers))),
+        ("text", Arc::new(StringArray::from_iter_values(texts))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .build();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+/// The ids of a shard, row by row, read with a reader that has nothing in common with efface.
+pub(crate) fn ids_of(shard: &[u8]) -> Vec<String> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::copy_from_slice(shard));
+    ids_in(reader.unwrap().build().unwrap().map(|batch| batch.unwrap()))
+}
+
+/// The ids of some batches, row by row.
+pub(crate) fn ids_in(batches: impl Iterator<Item = RecordBatch>) -> Vec<String> {
+    let mut ids = Vec::new();
+    for batch in batches {
+        let column = batch.column_by_name("distinct_id").unwrap();
+        let column = arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8).unwrap();
+        let column = column.as_any().downcast_ref::<StringArray>().unwrap();
+        ids.extend(column.iter().map(|id| id.unwrap().to_owned()));
+    }
+    ids
+}
