@@ -5,25 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-packages=(pyarrow duckdb polars pandas)
-
-skip() {
-    printf 'skipped: %s\n' "$*"
-    exit 0
-}
-
-command -v python3 >/dev/null || skip "there is no python3"
-work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
-
-python=python3
-if ! python3 -c 'import pyarrow, duckdb, polars, pandas' 2>/dev/null; then
-    python="$work/venv/bin/python"
-    if ! { python3 -m venv "$work/venv" && "$python" -m pip install --quiet "${packages[@]}"; } >"$work/pip.log" 2>&1; then
-        tail -n 3 "$work/pip.log"
-        skip "the packages ${packages[*]} can't be installed"
-    fi
-fi
+source tests/python.sh pyarrow duckdb polars pandas
 
 # The profile of the tests, so that nothing is compiled for the generator alone.
 events() {

@@ -3,9 +3,18 @@
 //! * [`lake`]: a small dataset in memory, and a delete from it;
 //! * [`cuts`]: power cut, process killed, operation failed, at each place;
 //! * [`mishaps`]: full disk, read-only disk, shards that vanish or are replaced, clocks that are set back;
+//! * `command`: the built command on a lake whose shards tell how far it has come;
+//! * `kills`: that command killed at random moments, on the real disk;
+//! * `mounts`: that command on disks that are full or read-only, and beside another one;
 //! * [`beside`]: an index that other processes left behind in any state.
 
 mod beside;
+#[cfg(feature = "cli")]
+mod command;
 mod cuts;
+#[cfg(feature = "cli")]
+mod kills;
 mod lake;
 mod mishaps;
+#[cfg(feature = "cli")]
+mod mounts;
