@@ -239,11 +239,7 @@ pub(super) fn settle(dataset: &Dataset, mut written: Written) -> Result<Settled>
         let vanished = || Error::io("find", &temporary)(io::ErrorKind::NotFound.into());
         let info = storage.info(&temporary)?.ok_or_else(vanished)?;
         let path = &written.shard.path;
-        let new =
-            Shard::new(path, storage.open(&temporary)?).map_err(|error| Error::CheckFailed {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?;
+        let new = Shard::new(path, storage.open(&temporary)?).map_err(doubted(path))?;
         let before = content(&written.info, &written.shard)?;
         let after = content(&info, &new)?;
         Ok((new, before, after))

@@ -10,7 +10,9 @@ use efface::request::{Disclosure, Unknown};
 use efface::storage::sim::Sim;
 use rayon::prelude::*;
 
-use crate::lake::{Files, config, delete, engine, files, holds_mark, ids_of, is_temporary, lake};
+use crate::lake::{
+    Files, config, delete, engine, files, holds_mark, ids_of, is_pending, is_temporary, lake,
+};
 
 /// A lake before and after a delete that nothing disturbed.
 struct Undisturbed {
@@ -84,7 +86,12 @@ impl Undisturbed {
             let is_same = found.get(path) == self.new.get(path);
             assert!(is_same, "after fault {fault}: {path} differs");
         }
-        assert!(!all.keys().any(|path| is_temporary(path)));
+        let is_left = |path: &String| is_temporary(path) || is_pending(path);
+        assert_eq!(
+            all.keys().find(|path| is_left(path)),
+            None,
+            "after fault {fault}"
+        );
         if self.disclosure == Disclosure::Data {
             let residue = all.iter().find(|(_, bytes)| holds_mark(bytes));
             assert_eq!(residue.map(|(path, _)| path), None, "after fault {fault}");

@@ -47,6 +47,7 @@ pub(crate) fn lake(config: &Config, is_indexed: bool) -> Sim {
         "alias,distinct_id\nlaptop@gone,ada@gone\nphone,bob\n",
     );
     sim.put("_metadata", "stale soon");
+    sim.put("_efface/key", "0123456789abcdef".repeat(4));
     config.store(&sim).unwrap();
     if is_indexed {
         engine(&sim, config).refresh().unwrap();
@@ -80,16 +81,21 @@ pub(crate) fn delete(
     engine(sim, config).delete(&request, None, &DeleteOptions::default())
 }
 
-/// Every file but the index and the lock, with its bytes.
+/// Every file with its bytes, but for efface's own (index, receipts with their times, ..).
 pub(crate) fn files(sim: &Sim) -> Files {
     let mut files = sim.all();
-    files.retain(|path, _| !path.starts_with("_efface/index/") && path != "_efface/lock");
+    files.retain(|path, _| !path.starts_with("_efface/") || path == Config::PATH);
     files
 }
 
 /// Whether it is one of efface's temporary files.
 pub(crate) fn is_temporary(path: &str) -> bool {
     path.ends_with(TEMPORARY_SUFFIX)
+}
+
+/// Whether it belongs to a request that waits, or to a pass that is under way.
+pub(crate) fn is_pending(path: &str) -> bool {
+    path.starts_with("_efface/queue/") || path.starts_with("_efface/pass/")
 }
 
 /// Whether an erased id is in these bytes.

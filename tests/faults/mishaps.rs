@@ -70,7 +70,7 @@ fn on_a_full_disk_a_delete_is_done_or_an_error_that_says_so_and_a_rerun_ends_it(
     let used: usize = before.all().values().map(Vec::len).sum();
     let failed = (0..60_u64).into_par_iter().filter(|part| {
         let sim = before.fork(*part);
-        sim.set_limit_bytes(used as u64 + part * 200);
+        sim.set_limit_bytes(used as u64 + part * 600);
         let outcome = delete_data(&sim);
         if let Err(error) = &outcome {
             assert_eq!(error.kind(), ErrorKind::Io, "{error}");
@@ -114,15 +114,15 @@ fn a_shard_that_vanishes_anywhere_stays_away_and_is_no_reason_to_leave_others_un
     let before = lake(&config(), true);
     let kinds = for_each_place(
         &before,
-        |sim| assert!(sim.vanish("b.parquet")),
+        |sim| assert!(sim.vanish("a.parquet")),
         |sim, outcome| {
             let kind = outcome.map_err(|error| {
-                assert!(error.to_string().contains("b.parquet"), "{error}");
+                assert!(error.to_string().contains("a.parquet"), "{error}");
                 error.kind()
             });
             delete_data(sim).unwrap();
             assert_clean(sim);
-            let is_back = sim.bytes("b.parquet").is_some();
+            let is_back = sim.bytes("a.parquet").is_some();
             (kind.err(), is_back)
         },
     );
@@ -149,22 +149,22 @@ fn a_shard_that_is_replaced_anywhere_keeps_its_new_rows_and_loses_those_that_mus
         &before,
         |sim| {
             sim.put(
-                "b.parquet",
+                "a.parquet",
                 shard_of(&["new", VICTIMS[0], "newer", VICTIMS[2], "newest"]),
-            )
+            );
         },
         |sim, outcome| {
             if let Err(error) = &outcome {
                 assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
             }
-            let found = ids_of(&sim.bytes("b.parquet").unwrap());
+            let found = ids_of(&sim.bytes("a.parquet").unwrap());
             let is_lost = found.contains(&"bob".to_owned());
             let is_done = !found.contains(&VICTIMS[0].to_owned());
             assert!(is_lost || is_done || found == theirs);
             delete_data(sim).unwrap();
             assert_clean(sim);
             if !is_lost {
-                let found = ids_of(&sim.bytes("b.parquet").unwrap());
+                let found = ids_of(&sim.bytes("a.parquet").unwrap());
                 assert_eq!(found, ["new", "newer", "newest"]);
             }
             (outcome.is_err(), is_done, is_lost)
