@@ -6,8 +6,11 @@ mod lake;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int64Type;
+use bytes::Bytes;
 use efface::compaction::CompactOptions;
 use efface::compaction::task::{ShardTask, TaskResult};
 use efface::config::Config;
@@ -20,9 +23,10 @@ use efface::storage::sim::Sim;
 use efface::tracking::TrackingId;
 use efface::{Error, ErrorKind, SubjectId};
 use jiff::Timestamp;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
-use lake::{engine, ids_of, rows_of, shard_of};
+use lake::{engine, ids_of, shard_of};
 
 const PEOPLE: [&str; 6] = ["ada", "bob", "cyd", "dan", "eve", "fay"];
 
@@ -38,7 +42,12 @@ fn delete_of(ids: &[&str]) -> Request {
 }
 
 fn submit(engine: &Engine, request: &Request) -> TrackingId {
-    let id = TrackingId::draw(now());
+    // Ids of one millisecond would be in no order.
+    static SUBMITTED: AtomicU64 = AtomicU64::new(0);
+    let number = SUBMITTED.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let mut random = [0; 10];
+    random[..8].copy_from_slice(&number);
+    let id = TrackingId::new(now(), random);
     engine.submit(id, request, now(), None).unwrap().tracking_id
 }
 
@@ -72,6 +81,36 @@ fn lake() -> (Sim, Engine) {
 
 fn read(sim: &Sim, path: &str) -> Vec<u8> {
     sim.all().remove(path).unwrap()
+}
+
+/// The events of a shard: id, number (0 if it is null) and text (empty if it is null).
+fn rows_of(shard: &[u8]) -> Vec<(String, i64, String)> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::copy_from_slice(shard));
+    let mut rows = Vec::new();
+    for batch in reader.unwrap().build().unwrap() {
+        let batch = batch.unwrap();
+        let strings = |name| {
+            let column = batch.column_by_name(name).unwrap();
+            column.as_string::<i32>().clone()
+        };
+        let (ids, texts) = (strings("distinct_id"), strings("text"));
+        let numbers = batch.column_by_name("number").unwrap();
+        let numbers = numbers.as_primitive::<Int64Type>();
+        for row in 0..batch.num_rows() {
+            let text = if texts.is_null(row) {
+                ""
+            } else {
+                texts.value(row)
+            };
+            let number = if numbers.is_null(row) {
+                0
+            } else {
+                numbers.value(row)
+            };
+            rows.push((ids.value(row).to_owned(), number, text.to_owned()));
+        }
+    }
+    rows
 }
 
 /// Rows of each id.

@@ -14,7 +14,8 @@ use std::thread::{self, ScopedJoinHandle};
 use rayon::prelude::*;
 
 use super::Compaction;
-use super::staging::{Job, unreadable};
+use super::class::Job;
+use super::staging::unreadable;
 use super::task::{self, Action, NewShard, Settled, ShardTask, TaskResult, doubted, fresh_groups};
 use crate::config::EmptyShards;
 use crate::error::{Error, Result};

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
-use super::staging::{Member, unreadable};
+use super::class::Member;
+use super::staging::unreadable;
 use super::task::Action;
 use super::{CompactReport, Compaction};
 use crate::dataset::Files;

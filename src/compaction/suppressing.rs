@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use roaring::RoaringBitmap;
 
 use super::Compaction;
-use super::staging::{Job, unreadable};
+use super::class::Job;
+use super::staging::unreadable;
 use super::task::Action;
 use crate::error::Result;
 use crate::plan::check_match;

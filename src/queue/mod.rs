@@ -45,8 +45,6 @@ use crate::subject::SubjectKey;
 use crate::tracking::TrackingId;
 
 mod entry;
-#[cfg(test)]
-mod tests;
 
 pub use entry::Entry;
 

@@ -155,7 +155,9 @@ impl Suppression {
         // Another id may share a form with one that is gone: 7 and 007.
         let kept = std::mem::take(&mut self.entries);
         self.by_hash.clear();
-        kept.into_values().for_each(|entry| self.insert(entry));
+        for entry in kept.into_values() {
+            self.insert(entry);
+        }
         removed
     }
 

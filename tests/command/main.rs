@@ -16,6 +16,7 @@ mod bad_datasets;
 mod clears;
 mod lake;
 mod outputs;
+mod pending;
 mod refusals;
 mod remains;
 mod requests;

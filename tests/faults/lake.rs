@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::Int64Type;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use bytes::Bytes;
 use efface::config::Config;
 use efface::delete::DeleteOptions;
@@ -154,34 +153,4 @@ pub(crate) fn ids_in(batches: impl Iterator<Item = RecordBatch>) -> Vec<String> 
         ids.extend(column.iter().map(|id| id.unwrap().to_owned()));
     }
     ids
-}
-
-/// The events of a shard: id, number (0 if it is null) and text (empty if it is null).
-pub(crate) fn rows_of(shard: &[u8]) -> Vec<(String, i64, String)> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::copy_from_slice(shard));
-    let mut rows = Vec::new();
-    for batch in reader.unwrap().build().unwrap() {
-        let batch = batch.unwrap();
-        let strings = |name| {
-            let column = batch.column_by_name(name).unwrap();
-            column.as_string::<i32>().clone()
-        };
-        let (ids, texts) = (strings("distinct_id"), strings("text"));
-        let numbers = batch.column_by_name("number").unwrap();
-        let numbers = numbers.as_primitive::<Int64Type>();
-        for row in 0..batch.num_rows() {
-            let text = if texts.is_null(row) {
-                ""
-            } else {
-                texts.value(row)
-            };
-            let number = if numbers.is_null(row) {
-                0
-            } else {
-                numbers.value(row)
-            };
-            rows.push((ids.value(row).to_owned(), number, text.to_owned()));
-        }
-    }
-    rows
 }

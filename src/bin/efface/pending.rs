@@ -110,14 +110,24 @@ pub(crate) fn suppress(args: &Args, what: &Suppression) -> Result<Report> {
             let suppress = Suppress { before: *before };
             let engine = open(args, dataset)?;
             let added = engine.suppress(&request(ids)?, suppress, now)?;
-            report::suppressed("added", added, engine.suppression()?.iter().len())
+            Ok(report::suppressed(
+                "added",
+                added,
+                engine.suppression()?.iter().len(),
+            ))
         }
         Suppression::Remove { dataset, ids } => {
             let engine = open(args, dataset)?;
             let removed = engine.unsuppress(&request(ids)?)?;
-            report::suppressed("removed", removed, engine.suppression()?.iter().len())
+            Ok(report::suppressed(
+                "removed",
+                removed,
+                engine.suppression()?.iter().len(),
+            ))
         }
-        Suppression::List { dataset } => report::suppression(&open(args, dataset)?.suppression()?),
+        Suppression::List { dataset } => {
+            Ok(report::suppression(&open(args, dataset)?.suppression()?))
+        }
     }
 }
 

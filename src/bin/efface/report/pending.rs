@@ -210,21 +210,17 @@ pub(crate) fn receipts(head: &Head, listed: &[Receipt]) -> Result<Report> {
     Ok(report)
 }
 
-/// # Errors
-/// None that a report of the library can cause.
-pub(crate) fn suppressed(done: &str, ids: u64, on_the_list: usize) -> Result<Report> {
+pub(crate) fn suppressed(done: &str, ids: u64, on_the_list: usize) -> Report {
     let json = json!({ done: ids, "suppressed": on_the_list });
     let headline = format!("{}: {done}", counted(ids, "id", "ids"));
-    Ok(Report::new(headline, json)
+    Report::new(headline, json)
         .fact("on the list", grouped(&on_the_list))
         .note_if(done == "added", || {
             "next: efface compact DATASET, also after new shards have come in".to_owned()
-        }))
+        })
 }
 
-/// # Errors
-/// None that a report of the library can cause.
-pub(crate) fn suppression(list: &Suppression) -> Result<Report> {
+pub(crate) fn suppression(list: &Suppression) -> Report {
     let entries: Vec<Value> = list
         .iter()
         .map(|entry| {
@@ -250,7 +246,7 @@ pub(crate) fn suppression(list: &Suppression) -> Result<Report> {
             [entry.added_at.to_string(), before, entry.id.to_string()]
         }),
     );
-    Ok(report)
+    report
 }
 
 /// The day of a deadline, in UTC.

@@ -1,0 +1,69 @@
+//! What a compaction did.
+
+use serde::Serialize;
+
+use crate::queue::Status;
+use crate::tracking::TrackingId;
+
+/// What a compaction did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct CompactReport {
+    /// The pass; `None` when there was nothing to do.
+    pub tracking_id: Option<TrackingId>,
+    /// Rows that are gone.
+    pub rows_removed: u64,
+    /// Of those, the ones that went since their ids are suppressed.
+    pub rows_suppressed: u64,
+    /// Values that were cleared, or that lost JSON members.
+    pub values_cleared: u64,
+    /// Shards that were replaced.
+    pub shards_rewritten: u64,
+    /// Shards that were removed since they had no rows left.
+    pub shards_removed: u64,
+    /// Row groups that were made anew.
+    pub row_groups_rewritten: u64,
+    /// Row groups that lost all their rows.
+    pub row_groups_dropped: u64,
+    /// Pages of the chunks that were made anew.
+    pub pages_rewritten: u64,
+    /// Bytes that were copied as they were.
+    pub bytes_copied: u64,
+    /// Bytes that were encoded anew.
+    pub bytes_encoded: u64,
+    /// Rows of the alias table that are gone.
+    pub alias_rows_removed: u64,
+    /// Summaries of footers (`_metadata`) that would have been stale and were removed.
+    pub summaries_removed: Vec<String>,
+    /// Keys of footer key-values that were left out since they held record keys.
+    pub dropped_key_values: Vec<String>,
+    /// Partitions whose directories still say something of rows of which every column was cleared.
+    pub partitions_left: Vec<String>,
+    /// How each request ended.
+    #[serde(skip)]
+    pub requests: Vec<Status>,
+    /// Shards that could not be read or rewritten, with the reason; the requests that it concerns failed.
+    pub shards_failed: Vec<(String, String)>,
+}
+
+impl CompactReport {
+    /// Adds what a later pass did.
+    pub(super) fn add(&mut self, later: Self) {
+        self.tracking_id = later.tracking_id.or(self.tracking_id);
+        self.rows_removed += later.rows_removed;
+        self.rows_suppressed += later.rows_suppressed;
+        self.values_cleared += later.values_cleared;
+        self.shards_rewritten += later.shards_rewritten;
+        self.shards_removed += later.shards_removed;
+        self.row_groups_rewritten += later.row_groups_rewritten;
+        self.row_groups_dropped += later.row_groups_dropped;
+        self.pages_rewritten += later.pages_rewritten;
+        self.bytes_copied += later.bytes_copied;
+        self.bytes_encoded += later.bytes_encoded;
+        self.alias_rows_removed += later.alias_rows_removed;
+        self.summaries_removed.extend(later.summaries_removed);
+        self.dropped_key_values.extend(later.dropped_key_values);
+        self.partitions_left.extend(later.partitions_left);
+        self.requests.extend(later.requests);
+        self.shards_failed.extend(later.shards_failed);
+    }
+}

@@ -1,0 +1,177 @@
+//! submit, status, cancel, compact, receipts, suppress.
+
+use serde_json::Value;
+
+use crate::lake::{Lake, PEOPLE, SHARDS, alter, contains, person};
+
+fn submit(lake: &Lake, ids: &[String]) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for id in ids {
+        words.extend(["--id", id]);
+    }
+    let submitted = lake.json("submit", &words);
+    submitted["tracking_id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_request_goes_from_pending_to_success_and_leaves_a_receipt() {
+    let lake = Lake::new();
+    let id = submit(&lake, &[person(3), person(4)]);
+    assert_eq!(lake.json("status", &[&id])["state"], "PENDING");
+    let again = lake.json("submit", &["--id", &person(4), "--id", &person(3)]);
+    assert_eq!(
+        (&again["tracking_id"], &again["joined"]),
+        (&Value::from(id.as_str()), &Value::from(true))
+    );
+    let waiting = lake.json("status", &[]);
+    assert_eq!(
+        (&waiting["pending"], &waiting["overdue"]),
+        (&1.into(), &0.into())
+    );
+    assert_eq!(
+        lake.json("inspect", &[])["pending"][0]["tracking_id"],
+        id.as_str()
+    );
+
+    let done = lake.json("compact", &[]);
+    for key in [
+        "tracking_id",
+        "rows_removed",
+        "shards_rewritten",
+        "row_groups_rewritten",
+        "pages_rewritten",
+        "bytes_copied",
+        "bytes_encoded",
+        "seconds",
+    ] {
+        assert!(!done[key].is_null(), "{key}");
+    }
+    assert_eq!(done["shards_rewritten"], SHARDS.len());
+    assert_eq!(lake.people().len(), PEOPLE - 2);
+    let status = lake.json("status", &[&id]);
+    assert_eq!(status["state"], "SUCCESS");
+    assert_eq!(status["rows_removed"], done["rows_removed"]);
+    let receipts = lake.json("receipts", &[]);
+    assert_eq!(
+        (&receipts["count"], &receipts["intact"]),
+        (&1.into(), &true.into())
+    );
+    assert_eq!(receipts["receipts"][0]["tracking_id"], id.as_str());
+    for (path, bytes) in lake.state() {
+        assert!(!contains(&bytes, &person(3)), "{}", path.display());
+    }
+    assert_eq!(lake.json("compact", &[])["tracking_id"], Value::Null);
+}
+
+#[test]
+fn a_cancelled_request_is_not_carried_out() {
+    let lake = Lake::new();
+    let before = lake.snapshot();
+    let id = submit(&lake, &[person(3)]);
+    assert_eq!(lake.json("cancel", &[&id])["state"], "REVOKED");
+    lake.json("compact", &[]);
+    assert!(lake.snapshot() == before);
+    let again = lake.run("cancel", &[&id]);
+    assert_eq!(again.status, 3, "{again:?}");
+    assert!(again.stderr.contains("REVOKED"), "{}", again.stderr);
+}
+
+#[test]
+fn an_unknown_tracking_id_is_not_found_and_what_is_none_is_a_usage_error_that_does_not_repeat_it() {
+    let lake = Lake::new();
+    let unknown = "01890a5d-ac96-774b-bcce-b302099a8057";
+    assert_eq!(lake.json("status", &[unknown])["state"], "NOT_FOUND");
+    assert_eq!(lake.run("cancel", &[unknown]).status, 3);
+}
+
+#[test]
+fn a_request_of_an_unknown_id_fails_and_the_others_are_carried_out() {
+    let lake = Lake::new();
+    let good = submit(&lake, &[person(1)]);
+    let bad = submit(&lake, &[person(2), person(99)]);
+    let done = lake.json("compact", &[]);
+    assert_eq!(done["requests"].as_array().unwrap().len(), 2);
+    assert_eq!(lake.json("status", &[&good])["state"], "SUCCESS");
+    let failed = lake.json("status", &[&bad]);
+    assert_eq!(failed["state"], "FAILURE");
+    assert!(failed["reason"].as_str().unwrap().contains("position 2"));
+    assert_eq!(lake.people().len(), PEOPLE - 1);
+}
+
+#[test]
+fn a_damaged_shard_is_told_with_exit_status_5_and_left_alone() {
+    let lake = Lake::new();
+    let id = submit(&lake, &[person(1)]);
+    alter(&lake.at(SHARDS[1]), |bytes| bytes.truncate(100));
+    let before = lake.snapshot();
+    let run = lake.run("compact", &["--json"]);
+    assert_eq!(run.status, 5, "{run:?}");
+    let done: Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(done["shards_failed"][0]["path"], SHARDS[1]);
+    assert_eq!(lake.json("status", &[&id])["state"], "FAILURE");
+    assert!(
+        lake.snapshot() == before,
+        "it could have rows in the damaged one"
+    );
+}
+
+#[test]
+fn a_changed_receipt_is_found() {
+    let lake = Lake::new();
+    lake.json("delete", &["--id", &person(3)]);
+    lake.json("receipts", &["--check"]);
+    alter(&lake.at("_efface/receipts/000000000001.jsonl"), |bytes| {
+        let place = bytes
+            .windows(7)
+            .position(|part| part == b"SUCCESS")
+            .unwrap();
+        bytes[place] = b'X';
+    });
+    let run = lake.run("receipts", &["--check"]);
+    assert_eq!(run.status, 5, "{run:?}");
+    assert!(run.stderr.contains("chain of receipts"), "{}", run.stderr);
+}
+
+#[test]
+fn suppressed_rows_are_removed_when_they_come_back() {
+    let lake = Lake::new();
+    let shard = std::fs::read(lake.at(SHARDS[0])).unwrap();
+    lake.json("delete", &["--id", &person(3), "--suppress"]);
+    assert_eq!(suppress(&lake, "list", &[])["suppressed"], 1);
+    crate::lake::put(&lake.at("day=1/restored.parquet"), &shard);
+    assert!(lake.people().contains(&person(3)));
+    let done = lake.json("compact", &[]);
+    assert_eq!(done["rows_suppressed"], done["rows_removed"]);
+    assert!(!lake.people().contains(&person(3)));
+    assert_eq!(
+        suppress(&lake, "remove", &["--id", &person(3)])["removed"],
+        1
+    );
+    assert_eq!(suppress(&lake, "list", &[])["suppressed"], 0);
+    let added = suppress(
+        &lake,
+        "add",
+        &["--id", &person(4), "--before", "2026-01-01"],
+    );
+    assert_eq!(added["added"], 1);
+    let entry = suppress(&lake, "list", &[])["entries"][0].clone();
+    assert_eq!(entry["before"], "2026-01-01T00:00:00Z");
+    assert_eq!(
+        lake.json("compact", &[])["rows_removed"],
+        0,
+        "all rows are later"
+    );
+}
+
+fn suppress(lake: &Lake, what: &str, options: &[&str]) -> Value {
+    let mut words = vec![
+        "suppress".into(),
+        what.into(),
+        lake.path().into(),
+        "--json".into(),
+    ];
+    words.extend(options.iter().map(Into::into));
+    let run = lake.run_words(&words);
+    assert_eq!(run.status, 0, "{run:?}");
+    crate::lake::one_document(&run.stdout)
+}
