@@ -15,7 +15,8 @@
 //!   Who can write all of the directory can forge all of it: keep the head's hash elsewhere to notice that.
 //!
 //! # Crash behaviour
-//! The file comes first, then the head. A head that lags by one file is brought up to date by the next append.
+//! The file comes first, then the ended requests leave the queue, then the head follows. So a head that lags tells
+//! of requests that may still be there: whoever has the queue's lock next takes them out, and moves the head.
 
 use std::collections::BTreeMap;
 
@@ -188,23 +189,32 @@ impl<'a> Receipts<'a> {
         Self { storage }
     }
 
-    /// Appends receipts, in one durable step, and gives the new head. The caller holds the queue's lock.
+    /// Appends receipts, in one durable step, and gives the new head; `leave` takes what has ended out of the
+    /// queue. The caller holds the queue's lock.
     ///
     /// # Errors
-    /// When the end of the chain is damaged, or writing fails. Then none was appended, unless only the head was
-    /// what failed: see the module's crash behaviour.
-    pub fn append(&self, receipts: Vec<Receipt>) -> Result<Head> {
-        let mut head = self.caught_up()?;
+    /// When the end of the chain is damaged, or writing fails. Then none was appended, unless `leave` or the head
+    /// was what failed: see the module's crash behaviour.
+    pub fn append(
+        &self,
+        receipts: Vec<Receipt>,
+        leave: impl FnOnce() -> Result<()>,
+    ) -> Result<Head> {
+        let mut head = self.stored_head()?;
         if receipts.is_empty() {
+            leave()?;
             return Ok(head);
         }
         let path = file_path(head.receipts + 1);
-        let broken = |error: serde_json::Error| Error::io("write", &path)(error.into());
+        if self.storage.info(&path)?.is_some() {
+            return Err(broken(&path, "it is there before its time"));
+        }
+        let unwritten = |error: serde_json::Error| Error::io("write", &path)(error.into());
         let mut bytes = Vec::new();
         for mut receipt in receipts {
             receipt.number = head.receipts + 1;
             receipt.previous = head.hash;
-            let receipt = serde_json::value::to_raw_value(&receipt).map_err(broken)?;
+            let receipt = serde_json::value::to_raw_value(&receipt).map_err(unwritten)?;
             head = Head {
                 receipts: head.receipts + 1,
                 hash: hash_of(&receipt),
@@ -213,12 +223,34 @@ impl<'a> Receipts<'a> {
                 receipt,
                 hash: head.hash.clone(),
             };
-            serde_json::to_writer(&mut bytes, &line).map_err(broken)?;
+            serde_json::to_writer(&mut bytes, &line).map_err(unwritten)?;
             bytes.push(b'\n');
         }
         storage::publish(self.storage, &path, &bytes)?;
+        leave()?;
         document::store(self.storage, &head_path(), &head)?;
         Ok(head)
+    }
+
+    /// Brings a head up to date that an interrupted run left behind, once `leave` has taken each request out of the
+    /// queue that ended then. The caller holds the queue's lock.
+    ///
+    /// # Errors
+    /// When the end of the chain is damaged, those of `leave`, and failures of the storage.
+    pub fn catch_up(&self, mut leave: impl FnMut(TrackingId) -> Result<()>) -> Result<()> {
+        let mut head = self.stored_head()?;
+        let before = head.receipts;
+        let mut ended = Vec::new();
+        while let Some(path) = self.file_after(head.receipts)? {
+            self.follow(&path, &mut head, &mut |receipt, _| {
+                ended.push(receipt.tracking_id);
+            })?;
+        }
+        if head.receipts > before {
+            ended.into_iter().try_for_each(&mut leave)?;
+            document::store(self.storage, &head_path(), &head)?;
+        }
+        Ok(())
     }
 
     /// Reads the whole chain and checks it, showing each receipt to `see`. Gives the head.
@@ -277,30 +309,20 @@ impl<'a> Receipts<'a> {
         Ok(None)
     }
 
-    /// Whether receipts of this pass are there: they are written all at once.
+    /// Whether receipts of this pass are there: they are written all at once. Later files are looked through first.
     ///
     /// # Errors
-    /// When the last file can't be read.
+    /// When a file can't be read.
     pub fn has_pass(&self, pass: TrackingId) -> Result<bool> {
-        let Some((_, path)) = self.files()?.into_iter().next_back() else {
-            return Ok(false);
-        };
-        let bytes = storage::read_all(self.storage, &path, FILE_BYTES_MAX)?;
         let text = format!("\"pass\":\"{pass}\"");
-        Ok(memmem::find(&bytes, text.as_bytes()).is_some())
-    }
-
-    /// The head, brought up to date with a file that a crash left behind it.
-    fn caught_up(&self) -> Result<Head> {
-        let mut head = self.stored_head()?;
-        let before = head.receipts;
-        while let Some(path) = self.file_after(head.receipts)? {
-            self.follow(&path, &mut head, &mut |_, _| {})?;
+        let finder = memmem::Finder::new(text.as_bytes());
+        for path in self.files()?.into_values().rev() {
+            let bytes = storage::read_all(self.storage, &path, FILE_BYTES_MAX)?;
+            if finder.find(&bytes).is_some() {
+                return Ok(true);
+            }
         }
-        if head.receipts > before {
-            document::store(self.storage, &head_path(), &head)?;
-        }
-        Ok(head)
+        Ok(false)
     }
 
     fn file_after(&self, receipts: u64) -> Result<Option<String>> {

@@ -47,8 +47,7 @@ impl Compaction<'_> {
         {
             let queue = self.site.queue();
             let _lock = queue.lock()?;
-            Receipts::new(storage).append(receipts)?;
-            queue.leave(&entries)?;
+            Receipts::new(storage).append(receipts, || queue.leave(&entries))?;
             Pass::remove(storage)?;
         }
         Ok(self.report(requests))
@@ -110,7 +109,8 @@ impl Compaction<'_> {
                     });
                 }
                 if removed > 0 {
-                    self.alias_rows += removed;
+                    // What earlier runs announced was not done then, or these rows would be gone.
+                    self.alias_rows = removed;
                     self.log(&Progress::AliasRows(self.alias_rows))?;
                     storage.replace(&temporary, &table.path)?;
                 }

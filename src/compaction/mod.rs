@@ -186,12 +186,8 @@ impl<'a> Compaction<'a> {
         let queue = site.queue();
         let is_ended = Receipts::new(storage).has_pass(pass.id)?;
         if pass.stage == Stage::Staging || is_ended {
+            // Under its lock the queue has no request that has ended.
             let _queue_lock = queue.lock()?;
-            if is_ended {
-                let entries = pass.requests.iter().map(|id| queue.entry(*id));
-                let entries: Vec<Option<Entry>> = entries.collect::<Result<_>>()?;
-                queue.leave(&entries.into_iter().flatten().collect::<Vec<_>>())?;
-            }
             Pass::remove(storage)?;
             return Ok(None);
         }

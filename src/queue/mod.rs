@@ -292,31 +292,45 @@ impl<'a> Queue<'a> {
             });
         };
         let receipt = entry.receipt(&self.key, Ended::Revoked, now);
-        Receipts::new(self.storage).append(vec![receipt])?;
-        self.leave(&[entry])
+        let receipts = Receipts::new(self.storage);
+        receipts
+            .append(vec![receipt], || self.leave(&[entry]))
+            .map(drop)
     }
 
     /// Removes ended requests, and with them their raw ids.
     pub(crate) fn leave(&self, entries: &[Entry]) -> Result<()> {
-        let paths: Vec<String> = entries
-            .iter()
-            .flat_map(|entry| [entry_path(entry.tracking_id), self.hint_path(entry)])
-            .collect();
-        self.storage.remove_all(&paths)
+        // The hints first: without its entry nobody could tell what a hint is of.
+        let hints = entries.iter().map(|entry| self.hint_path(entry));
+        self.storage.remove_all(&hints.collect::<Vec<_>>())?;
+        let paths = entries.iter().map(|entry| entry_path(entry.tracking_id));
+        self.storage.remove_all(&paths.collect::<Vec<_>>())
     }
 
-    /// Takes the lock, waiting for others that have it shortly.
+    /// Takes out what an interrupted run left of requests that have a receipt.
+    fn settle(&self) -> Result<()> {
+        Receipts::new(self.storage).catch_up(|id| match self.entry(id) {
+            Ok(entry) => self.leave(entry.as_slice()),
+            Err(Error::State { .. }) => self.storage.remove(&entry_path(id)),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Takes the lock, waiting for others that have it shortly. Requests that have ended are no longer in the queue
+    /// then, also if who ended them did not live to take them out.
     ///
     /// # Errors
     /// [`Locked`](Error::Locked) when it isn't given up within 10 seconds.
     pub(crate) fn lock(&self) -> Result<Box<dyn Lock>> {
-        for _ in 1..LOCK_ATTEMPTS {
+        let mut attempts = 1..LOCK_ATTEMPTS;
+        let lock = loop {
             match self.storage.lock(LOCK, self.holder) {
-                Err(Error::Locked { .. }) => thread::sleep(LOCK_PAUSE),
-                result => return result,
+                Err(Error::Locked { .. }) if attempts.next().is_some() => thread::sleep(LOCK_PAUSE),
+                result => break result?,
             }
-        }
-        self.storage.lock(LOCK, self.holder)
+        };
+        self.settle()?;
+        Ok(lock)
     }
 
     fn stage_of(&self, id: TrackingId) -> Result<State> {

@@ -49,9 +49,13 @@ fn receipt(number: u8) -> Receipt {
 fn chain(root: &Path) -> (Disk, Head) {
     let disk = Disk::new(root);
     let receipts = Receipts::new(&disk);
-    receipts.append(vec![receipt(1), receipt(2)]).unwrap();
-    receipts.append(vec![receipt(3)]).unwrap();
-    let head = receipts.append(vec![receipt(4), receipt(5)]).unwrap();
+    receipts
+        .append(vec![receipt(1), receipt(2)], || Ok(()))
+        .unwrap();
+    receipts.append(vec![receipt(3)], || Ok(())).unwrap();
+    let head = receipts
+        .append(vec![receipt(4), receipt(5)], || Ok(()))
+        .unwrap();
     (disk, head)
 }
 
@@ -73,7 +77,7 @@ fn a_whole_chain_is_listed_in_order_and_found_by_tracking_id() {
     assert_eq!((found.number, found.rows_removed), (3, 3));
     assert_eq!(receipts.find(receipt(9).tracking_id).unwrap(), None);
     assert!(receipts.has_pass(receipt(5).pass.unwrap()).unwrap());
-    assert!(!receipts.has_pass(receipt(1).pass.unwrap()).unwrap());
+    assert!(receipts.has_pass(receipt(1).pass.unwrap()).unwrap());
 }
 
 #[test]
@@ -131,9 +135,28 @@ fn a_head_that_a_crash_left_behind_catches_up() {
     let head = format!("{DIRECTORY}/head.json");
     let before = storage::read_all(&disk, &head, 1 << 10).unwrap();
     let receipts = Receipts::new(&disk);
-    receipts.append(vec![receipt(6)]).unwrap();
+    receipts.append(vec![receipt(6)], || Ok(())).unwrap();
     storage::publish(&disk, &head, &before).unwrap();
     assert_eq!(receipts.check(|_| {}).unwrap().receipts, 6);
-    assert_eq!(receipts.append(vec![receipt(7)]).unwrap().receipts, 7);
+    assert!(receipts.append(vec![receipt(7)], || Ok(())).is_err());
+    let mut left = Vec::new();
+    let mut leave = |id| {
+        left.push(id);
+        Ok(())
+    };
+    receipts.catch_up(&mut leave).unwrap();
+    receipts.catch_up(&mut leave).unwrap();
+    assert_eq!(
+        left,
+        [receipt(6).tracking_id],
+        "once, and before the head has moved"
+    );
+    assert_eq!(
+        receipts
+            .append(vec![receipt(7)], || Ok(()))
+            .unwrap()
+            .receipts,
+        7
+    );
     assert_eq!(receipts.check(|_| {}).unwrap().receipts, 7);
 }
