@@ -2,6 +2,7 @@
 //!
 //! * [`lake`]: a small dataset in memory, and a delete from it;
 //! * [`cuts`]: power cut, process killed, operation failed, at each place;
+//! * [`requests`]: the same for all that a service asks, through the queue;
 //! * [`mishaps`]: full disk, read-only disk, shards that vanish or are replaced, clocks that are set back;
 //! * `command`: the built command on a lake whose shards tell how far it has come;
 //! * `kills`: that command killed at random moments, on the real disk;
@@ -18,3 +19,4 @@ mod lake;
 mod mishaps;
 #[cfg(feature = "cli")]
 mod mounts;
+mod requests;
