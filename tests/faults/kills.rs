@@ -8,6 +8,7 @@
 //! it is called with the dataset, the number of people and their events in a shard, reads until its standard input
 //! ends, and fails when a shard is anything else; see `tests/kills.sh`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -51,19 +52,67 @@ impl Random {
     }
 }
 
+/// What was seen of the kills.
+#[derive(Debug, Default)]
+struct Seen {
+    rounds: usize,
+    /// Kills that came before the command had ended.
+    cut_off: usize,
+    /// Of those, the ones between the first shard and the last.
+    between_shards: usize,
+    with_leftovers: usize,
+}
+
+/// Erases the people of one round after the other until the command was killed `kills` times in the middle of it.
+fn kill_again_and_again(efface: &Efface, people: usize, kills: usize) -> Seen {
+    let start = u64::from(std::process::id());
+    println!("seed {start}");
+    let mut random = Random(start);
+    let mut usual = BTreeMap::new();
+    let mut seen = Seen::default();
+    while seen.cut_off < kills && (seen.rounds + 1) * ERASED_AT_ONCE + SURVIVORS <= people {
+        let first = seen.rounds * ERASED_AT_ONCE;
+        let delete = delete_of(first..first + ERASED_AT_ONCE);
+        let (command, options) = match seen.rounds % 3 {
+            0 => ("delete", delete.as_slice()),
+            1 => {
+                efface.finish("submit", &delete);
+                ("compact", &[][..])
+            }
+            _ => ("submit", delete.as_slice()),
+        };
+        let mut child = efface.spawn(command, options);
+        let usual_us = usual.entry(command).or_insert(50_000);
+        thread::sleep(Duration::from_micros(random.below(*usual_us)));
+        child.kill().unwrap();
+        let is_cut_off = child.wait().unwrap().code().is_none();
+        let firsts = SHARDS.map(|shard| {
+            let bytes = fs::read(efface.root.join(shard)).unwrap();
+            first_person(&bytes, people).expect("old or new")
+        });
+        let done = firsts.iter().filter(|found| **found > first).count();
+        seen.rounds += 1;
+        seen.cut_off += usize::from(is_cut_off);
+        seen.between_shards += usize::from((1..SHARDS.len()).contains(&done));
+        seen.with_leftovers += usize::from(efface.leftovers() > 0);
+        let took = efface.finish(command, options);
+        *usual_us = u64::try_from(took.as_micros()).unwrap();
+        if command == "submit" {
+            efface.finish("compact", &[]);
+        }
+        assert_eq!(efface.leftovers(), 0, "{seen:?}");
+    }
+    seen
+}
+
 #[test]
 fn a_command_that_is_killed_at_any_time_leaves_old_or_new_shards_and_a_rerun_ends_its_work() {
-    let kills = std::env::var("EFFACE_KILLS").map_or(8, |kills| kills.parse().unwrap());
-    let people = kills * ERASED_AT_ONCE + SURVIVORS;
+    let kills = std::env::var("EFFACE_KILLS").map_or(9, |kills| kills.parse().unwrap());
+    // Some of the kills come too late.
+    let people = 2 * kills * ERASED_AT_ONCE + SURVIVORS;
     let dir = tempfile::tempdir().unwrap();
     let efface = Efface::with_lake(dir.path(), people);
     efface.finish("index", &[]);
-    // Nobody is erased, so that nobody knows yet how long it takes to.
-    let mut usual = Duration::from_millis(50);
-    let seed = u64::from(std::process::id());
-    println!("seed {seed}");
-    let mut random = Random(seed);
-
     let reader = std::env::var_os("EFFACE_READER").map(|reader| {
         Command::new(reader)
             .arg(dir.path())
@@ -73,66 +122,43 @@ fn a_command_that_is_killed_at_any_time_leaves_old_or_new_shards_and_a_rerun_end
             .unwrap()
     });
     let is_over = AtomicBool::new(false);
-    let (mut cut_off, mut half_done, mut with_leftovers) = (0, 0, 0);
-    let reads = thread::scope(|scope| {
+    let (seen, reads) = thread::scope(|scope| {
         let reading = scope.spawn(|| read_along(dir.path(), people, &is_over));
         // Ends the reader also when this thread panics.
-        let _over = Over(&is_over);
-        for round in 0..kills {
-            let first = round * ERASED_AT_ONCE;
-            let delete = delete_of(first..first + ERASED_AT_ONCE);
-            let mut child = efface.spawn("delete", &delete);
-            let limit_us = u64::try_from(usual.as_micros()).unwrap() * 5 / 4;
-            thread::sleep(Duration::from_micros(random.below(limit_us)));
-            child.kill().unwrap();
-            let is_cut_off = child.wait().unwrap().code().is_none();
-            let firsts = SHARDS.map(|shard| {
-                let bytes = fs::read(dir.path().join(shard)).unwrap();
-                first_person(&bytes, people).expect("old or new")
-            });
-            let done = firsts.iter().filter(|found| **found > first).count();
-            cut_off += usize::from(is_cut_off);
-            half_done += usize::from((1..SHARDS.len()).contains(&done));
-            with_leftovers += usize::from(efface.leftovers() > 0);
-            usual = efface
-                .finish("delete", &delete)
-                .max(Duration::from_millis(10));
-            assert_eq!(efface.leftovers(), 0, "round {round}");
-        }
-        is_over.store(true, Ordering::Relaxed);
-        reading.join().unwrap()
+        let over = Over(&is_over);
+        let seen = kill_again_and_again(&efface, people, kills);
+        drop(over);
+        (seen, reading.join().unwrap())
     });
-    println!(
-        "{kills} kills: {cut_off} in time, {half_done} between shards, {with_leftovers} left temporary files; {reads} reads of all shards"
-    );
+    println!("{seen:?}; {reads} reads of all shards");
     if let Some(mut reader) = reader {
         drop(reader.stdin.take());
-        assert!(
-            reader.wait().unwrap().success(),
-            "the reader saw something wrong"
-        );
+        let is_right = reader.wait().unwrap().success();
+        assert!(is_right, "the reader saw something wrong");
     }
+    assert_all_is_done(&efface, people, seen.rounds * ERASED_AT_ONCE);
+    assert!(seen.cut_off == kills && reads > 0, "{seen:?}");
+}
 
-    let erased = kills * ERASED_AT_ONCE;
+/// The first `erased` people are gone without a trace, nothing waits, and the receipts are in order.
+fn assert_all_is_done(efface: &Efface, people: usize, erased: usize) {
     for shard in SHARDS {
-        let bytes = fs::read(dir.path().join(shard)).unwrap();
+        let bytes = fs::read(efface.root.join(shard)).unwrap();
         assert_eq!(first_person(&bytes, people), Some(erased), "{shard}");
     }
     let ids = (0..erased).flat_map(|number| ["--id".to_owned(), person(number)]);
     efface.finish("verify", &ids.collect::<Vec<_>>());
+    efface.finish("receipts", &["--check".to_owned()]);
+    let state = efface.root.join("_efface");
     for path in efface.files() {
         let bytes = fs::read(&path).unwrap();
-        let is_state = path.starts_with(dir.path().join("_efface"));
-        let marks = bytes
-            .windows(MARK.len())
-            .filter(|part| *part == MARK.as_bytes());
-        assert!(
-            !is_state || marks.count() == 0,
-            "{} names people",
-            path.display()
-        );
+        let mut parts = bytes.windows(MARK.len());
+        let is_named = parts.any(|part| part == MARK.as_bytes());
+        let is_state = path.starts_with(&state);
+        assert!(!(is_state && is_named), "{} names people", path.display());
+        let is_waiting = ["queue", "pass"].map(|part| path.starts_with(state.join(part)));
+        assert_eq!(is_waiting, [false; 2], "{} is left", path.display());
     }
-    assert!(cut_off > 0 && reads > 0);
 }
 
 /// Sets its flag when it is dropped.

@@ -15,6 +15,7 @@ mod command;
 mod cuts;
 #[cfg(feature = "cli")]
 mod kills;
+#[allow(dead_code, reason = "each test binary uses its own part")]
 mod lake;
 mod mishaps;
 #[cfg(feature = "cli")]

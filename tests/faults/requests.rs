@@ -393,6 +393,9 @@ fn an_operation_that_fails_at_any_time_forgets_no_request_and_does_none_twice() 
     assert!(failed * 2 > operations, "{failed} of {operations}");
 }
 
+type Reopen = fn(&Sim) -> Sim;
+type Set = fn(&Sim, u64);
+
 /// Exports a person's rows and deletes them once that is done; gives what was exported, ever.
 fn export_then_delete(sim: &Sim, exported: &mut Option<Vec<String>>) -> Result<()> {
     let engine = engine(sim, &Config::default());
@@ -421,8 +424,6 @@ fn an_export_then_delete_that_is_cut_off_anywhere_gives_every_row_once_and_leave
     export_then_delete(&whole, &mut rows).unwrap();
     assert_eq!(rows.unwrap(), ["eve@gone"; 2]);
     let after = files(&whole);
-    type Reopen = fn(&Sim) -> Sim;
-    type Set = fn(&Sim, u64);
     let ways: [(u64, Set, Reopen); 3] = [
         (whole.changes(), Sim::cut_at, Sim::reboot),
         (whole.changes(), Sim::cut_at, Sim::restart),
