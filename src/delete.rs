@@ -67,7 +67,7 @@ pub struct DeleteReport {
 
 /// Carries out `request`; see [`Engine::delete`](crate::Engine::delete).
 pub(crate) fn delete(
-    site: Site<'_>,
+    site: &Site<'_>,
     request: &Request,
     expected_digest: Option<&str>,
     options: &DeleteOptions,
@@ -101,12 +101,23 @@ pub(crate) fn delete(
             return Ok(done);
         }
     }
-    // What waits and is the same is carried out now.
-    let entry = site.queue().same(&asked)?.unwrap_or(asked);
-    let id = entry.tracking_id;
     let root = site.dataset.storage.root();
-    let (report, failed) =
-        Compaction::of_one(site, compact, entry, expected_digest)?.run_to_end()?;
+    let (id, started) = loop {
+        // What waits and is the same is carried out now, unless it is cancelled before it is started.
+        let waiting = {
+            let queue = site.queue();
+            let _lock = queue.lock()?;
+            queue.same(&asked)?
+        };
+        let is_new = waiting.is_none();
+        let entry = waiting.unwrap_or_else(|| asked.clone());
+        let id = entry.tracking_id;
+        let (site, compact) = (site.clone(), compact.clone());
+        if let Some(started) = Compaction::of_one(site, compact, entry, is_new, expected_digest)? {
+            break (id, started);
+        }
+    };
+    let (report, failed) = started.run_to_end()?;
     match (DeleteReport::of(&report, id), failed.into_values().next()) {
         (Some(done), _) => Ok(done),
         (None, Some(error)) => Err(error),

@@ -256,7 +256,13 @@ impl Engine {
         options: &DeleteOptions,
     ) -> Result<DeleteReport> {
         let site = self.site(self.key()?);
-        delete::delete(site, request, expected_digest, options, self.options.memory)
+        delete::delete(
+            &site,
+            request,
+            expected_digest,
+            options,
+            self.options.memory,
+        )
     }
 
     /// Hands a delete request over, to be carried out by the next [`compact`](Self::compact): it is durable when

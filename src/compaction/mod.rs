@@ -265,13 +265,15 @@ impl<'a> Compaction<'a> {
         }
     }
 
-    /// One request, planned and started; `expected_digest` is what the caller agreed to.
+    /// One request, planned and started; `expected_digest` is what the caller agreed to. `None` when it is not new
+    /// and no longer waits: it was cancelled meanwhile.
     pub(crate) fn of_one(
         site: Site<'a>,
         options: CompactOptions,
         entry: Entry,
+        is_new: bool,
         expected_digest: Option<&str>,
-    ) -> Result<Self> {
+    ) -> Result<Option<Self>> {
         let (lock, files) = site.open()?;
         let requests = vec![entry.tracking_id];
         let pass = Pass::staging(entry.tracking_id, requests, options.now);
@@ -287,13 +289,19 @@ impl<'a> Compaction<'a> {
             _ => Ok(()),
         };
         this.plan(&mut agreed, true, false)?;
+        let queue = this.site.queue();
+        let queue_lock = queue.lock()?;
+        if !is_new && queue.entry(this.pass.id)?.is_none() {
+            return Ok(None);
+        }
         this.start()?;
         // Nothing of the dataset is touched before the request, too, is durable.
         for member in &this.members {
-            this.site.queue().enter(&member.entry)?;
+            queue.enter(&member.entry)?;
         }
+        drop(queue_lock);
         this.remove_summaries()?;
-        Ok(this)
+        Ok(Some(this))
     }
 
     fn new(

@@ -280,7 +280,11 @@ impl Storage for Disk {
         if taken.is_err() {
             return Err(Error::Locked {
                 path: path.to_owned(),
-                holder: left.trim().to_owned(),
+                // Between taking the lock and writing into it.
+                holder: match left.trim() {
+                    "" => "just begun".to_owned(),
+                    holder => holder.to_owned(),
+                },
             });
         }
         if is_first || !is_read || !left.is_empty() {

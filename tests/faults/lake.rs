@@ -9,8 +9,8 @@ use efface::config::Config;
 use efface::delete::DeleteOptions;
 use efface::engine::{Engine, EngineOptions};
 use efface::request::{Disclosure, Request, RequiredColumns, Subjects, Unknown};
-use efface::storage::TEMPORARY_SUFFIX;
 use efface::storage::sim::Sim;
+use efface::storage::{Storage, TEMPORARY_SUFFIX};
 use efface::{DeleteReport, Result};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -96,6 +96,11 @@ pub(crate) fn is_temporary(path: &str) -> bool {
 /// Whether it belongs to a request that waits, or to a pass that is under way.
 pub(crate) fn is_pending(path: &str) -> bool {
     path.starts_with("_efface/queue/") || path.starts_with("_efface/pass/")
+}
+
+/// Whether nobody changes the queue just now: who comes then waits, which a hook of that very run can't.
+pub(crate) fn is_queue_free(sim: &Sim) -> bool {
+    sim.lock("_efface/queue.lock", "a test").is_ok()
 }
 
 /// Whether an erased id is in these bytes.

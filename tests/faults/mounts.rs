@@ -144,7 +144,7 @@ fn of_several_deleters_at_once_each_does_its_work_or_is_told_to_try_again() {
         for (deleter, child) in started {
             let output = child.wait_with_output().unwrap();
             if !output.status.success() {
-                assert_fails(&output, CONFLICT, "held by another efface (pid ");
+                assert_fails(&output, CONFLICT, "held by another efface (");
                 refused += 1;
                 left.push(deleter);
             }

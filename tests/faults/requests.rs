@@ -18,7 +18,8 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::lake::{
-    Files, config, engine, files, holds_mark, ids_in, ids_of, is_pending, is_temporary, shard_of,
+    Files, config, engine, files, holds_mark, ids_in, ids_of, is_pending, is_queue_free,
+    is_temporary, shard_of,
 };
 
 /// One thing that the service asks.
@@ -391,6 +392,43 @@ fn an_operation_that_fails_at_any_time_forgets_no_request_and_does_none_twice() 
     let failed = failed.count() as u64;
     println!("{failed} of {operations} failures were told");
     assert!(failed * 2 > operations, "{failed} of {operations}");
+}
+
+#[test]
+fn a_request_that_is_cancelled_while_a_delete_takes_it_over_ends_once() {
+    let before = service_lake();
+    take(&engine(&before, &config()), Step::Submit(7)).unwrap();
+    let delete = |sim: &Sim| {
+        let engine = engine(sim, &config());
+        engine.delete(&request(7), None, &DeleteOptions::default())
+    };
+    let whole = before.fork(0);
+    assert_eq!(delete(&whole).unwrap().tracking_id, tracking_id(7));
+    let cancelled = (0..whole.operations()).into_par_iter().filter(|place| {
+        let sim = before.fork(0);
+        sim.run_at(*place, |sim| {
+            if is_queue_free(sim) {
+                let outcome = engine(sim, &config()).cancel(tracking_id(7), now());
+                assert!(matches!(
+                    outcome,
+                    Ok(()) | Err(Error::NotCancellable { .. })
+                ));
+            }
+        });
+        delete(&sim).unwrap();
+        let end = End::of(&sim);
+        let state = &end.receipts[&tracking_id(7).to_string()]["state"];
+        let is_cancelled = state == "REVOKED";
+        assert!(is_cancelled || state == "SUCCESS", "{state}");
+        assert_eq!(end.receipts.len(), 1 + usize::from(is_cancelled));
+        assert!(end.files == files(&whole));
+        is_cancelled
+    });
+    let cancelled = cancelled.count() as u64;
+    assert!(
+        cancelled > 10 && cancelled * 2 < whole.operations(),
+        "{cancelled}"
+    );
 }
 
 type Reopen = fn(&Sim) -> Sim;
