@@ -2,6 +2,8 @@
 //! that the system reports is the process's.)
 #![cfg(target_os = "linux")]
 
+mod peak;
+
 use std::fs::File;
 use std::sync::Arc;
 
@@ -10,6 +12,8 @@ use efface::{Config, DeleteOptions, Disk, Engine, EngineOptions, Request, Subjec
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
+
+use peak::peak;
 
 const ROW_GROUPS: u64 = 40;
 const ROWS: u64 = 60_000;
@@ -32,17 +36,6 @@ fn row_group(number: u64) -> RecordBatch {
         columns.push((format!("c{column}"), Arc::new(values)));
     }
     RecordBatch::try_from_iter(columns).unwrap()
-}
-
-/// The most memory that this process has had, in bytes.
-fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .unwrap();
-    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kib * 1024
 }
 
 #[test]

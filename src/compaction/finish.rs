@@ -11,6 +11,7 @@ use super::{CompactReport, Compaction};
 use crate::dataset::Files;
 use crate::error::{Error, Result};
 use crate::identity::{AliasTable, TableFormat, removal};
+use crate::index::changes::RewrittenShard;
 use crate::pass::{Pass, Progress};
 use crate::queue::{Entry, Status};
 use crate::receipts::{Cause, Ended, Outcome, Receipt, Receipts, ShardEvidence};
@@ -66,10 +67,17 @@ impl Compaction<'_> {
             }
             Err(error) => return Err(error),
         };
+        let rewritten = self.swaps.iter().filter_map(|swap| {
+            Some(RewrittenShard {
+                path: swap.path.clone(),
+                lineage: swap.report.lineage.clone()?,
+            })
+        });
+        let rewritten: Vec<RewrittenShard> = rewritten.collect();
         loop {
             let readable = |path: &str| !self.failed.contains_key(path);
             files.shards.retain(|file| readable(&file.path));
-            match upkeep.refresh(&files) {
+            match upkeep.after_rewrite(&files, &rewritten) {
                 Err(error) => {
                     // One that came meanwhile and can't be read is none of this pass's business.
                     let Some(path) = unreadable(&error).map(str::to_owned) else {
@@ -78,7 +86,7 @@ impl Compaction<'_> {
                     tracing::warn!(%path, %error, "a shard could not be indexed");
                     remove_shard(&mut files, &path);
                 }
-                Ok(_) => return Ok(()),
+                Ok(()) => return Ok(()),
             }
         }
     }

@@ -204,6 +204,10 @@ pub(super) fn write(dataset: &Dataset, task: &ShardTask) -> Result<Option<Writte
             }
         };
         fresh.clone_from(&report.new_ranges);
+        total.lineage = match (total.lineage.take(), &report.lineage) {
+            (Some(earlier), Some(later)) => Some(earlier.then(later)),
+            (_, only) => only.clone(),
+        };
         total.add(report);
         last = Some((path, sink));
     }

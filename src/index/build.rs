@@ -19,11 +19,12 @@ use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
 use super::format::to_usize;
+use super::manifest::SegmentEntry;
 use super::runs::{Pair, RUN_PAIR_BYTES, Run, RunReader, write_run};
-use super::segment::SegmentGroups;
+use super::segment::{Segment, SegmentGroups};
 use super::writer::SegmentWriter;
 use crate::error::Result;
-use crate::storage::Storage;
+use crate::storage::{Storage, temporary_name};
 use crate::subject::SubjectHash;
 
 /// Runs that are merged at a time.
@@ -44,9 +45,11 @@ const _: () = assert!(FAN_IN_MAX * READ_PAIRS_MAX * RUN_PAIR_BYTES <= 32 << 20);
 
 /// Takes (hash, row group) pairs from many threads, and gives them back sorted and only once.
 ///
-/// One sorter at a time may work on a storage: the caller holds the dataset's lock.
+/// One sorter at a time may work on a directory: for a dataset's index, the caller holds its lock.
 pub struct PostingSorter<'a> {
     storage: &'a dyn Storage,
+    /// Where runs are spilled to.
+    directory: String,
     pool_pairs_max: usize,
     buffer_pairs: usize,
     pool: Mutex<Pool>,
@@ -56,12 +59,13 @@ pub struct PostingSorter<'a> {
 }
 
 impl<'a> PostingSorter<'a> {
-    /// A sorter that keeps some `memory` bytes in memory and the rest in temporary files.
-    pub fn new(storage: &'a dyn Storage, memory: usize) -> Self {
+    /// A sorter that keeps some `memory` bytes in memory and the rest in temporary files of `directory`.
+    pub fn new(storage: &'a dyn Storage, directory: &str, memory: usize) -> Self {
         // A growing vector may have twice the capacity that it needs, and there are two pools.
         let pool_pairs_max = (memory / PAIR_BYTES / 4).max(1);
         Self {
             storage,
+            directory: directory.to_owned(),
             pool_pairs_max,
             buffer_pairs: (pool_pairs_max / 16).clamp(BUFFER_PAIRS_MIN, BUFFER_PAIRS_MAX),
             pool: Mutex::new(empty_pool()),
@@ -90,9 +94,9 @@ impl<'a> PostingSorter<'a> {
         let read_pairs = (self.pool_pairs_max / FAN_IN_MAX).clamp(16, READ_PAIRS_MAX);
         while runs.len() > FAN_IN_MAX {
             let merged: Vec<_> = runs.drain(..FAN_IN_MAX).collect();
-            let name = self.runs_made.fetch_add(1, Ordering::Relaxed);
+            let path = run_path(&self.directory, &self.runs_made);
             let mut merge = SortedPostings::new(merged, Vec::new(), read_pairs)?;
-            runs.push(write_run(self.storage, name, || merge.next_pair())?);
+            runs.push(write_run(self.storage, path, || merge.next_pair())?);
         }
         let pairs = runs.iter().map(|run| run.pairs).sum::<u64>() + in_memory as u64;
         let mut sorted = SortedPostings::new(runs, pool, read_pairs)?;
@@ -122,9 +126,9 @@ impl<'a> PostingSorter<'a> {
         let mut full = std::mem::replace(&mut *pool, empty_pool());
         drop(pool);
         full.iter_mut().for_each(sort_once);
-        let name = self.runs_made.fetch_add(1, Ordering::Relaxed);
+        let path = run_path(&self.directory, &self.runs_made);
         let mut pairs = full.into_iter().flatten();
-        runs.push(write_run(self.storage, name, || Ok(pairs.next()))?);
+        runs.push(write_run(self.storage, path, || Ok(pairs.next()))?);
         Ok(())
     }
 }
@@ -251,8 +255,8 @@ impl<'a> SortedPostings<'a> {
 pub enum Source<'a> {
     /// What was scanned just now.
     Scanned(SortedPostings<'a>),
-    /// What a segment holds of the row groups that are still alive.
-    Segment(SegmentGroups<'a>, RoaringBitmap),
+    /// What a segment holds, of the row groups that are still alive if these are given.
+    Segment(SegmentGroups<'a>, Option<RoaringBitmap>),
 }
 
 impl Source<'_> {
@@ -261,7 +265,9 @@ impl Source<'_> {
             Self::Scanned(sorted) => sorted.next_group(row_groups),
             Self::Segment(iter, alive) => loop {
                 let hash = iter.next_group(row_groups)?;
-                row_groups.retain(|number| alive.contains(*number));
+                if let Some(alive) = alive {
+                    row_groups.retain(|number| alive.contains(*number));
+                }
                 if hash.is_none() || !row_groups.is_empty() {
                     return Ok(hash);
                 }
@@ -308,6 +314,37 @@ pub fn merge(sources: Vec<Source<'_>>, writer: &mut SegmentWriter<'_>) -> Result
     Ok(())
 }
 
+/// Writes the segment `path`, of this seed and number, of what was scanned and of other segments (of each just the
+/// row groups that are given, or all).
+///
+/// # Errors
+/// Those of [`merge`].
+pub(super) fn write_merged(
+    storage: &dyn Storage,
+    path: &str,
+    (seed, number): (u64, u32),
+    scanned: SortedPostings<'_>,
+    others: Vec<(&Segment, Option<RoaringBitmap>)>,
+) -> Result<SegmentEntry> {
+    let hashes: u64 = others
+        .iter()
+        .map(|(segment, _)| segment.tail().hashes)
+        .sum();
+    let hashes_at_most = hashes.saturating_add(scanned.pairs_at_most());
+    let mut writer = SegmentWriter::create(storage, path, seed, number, hashes_at_most)?;
+    let mut sources = vec![Source::Scanned(scanned)];
+    for (segment, alive) in others {
+        sources.push(Source::Segment(segment.groups(), alive));
+    }
+    merge(sources, &mut writer)?;
+    let (tail, tail_check) = writer.finish()?;
+    Ok(SegmentEntry {
+        number,
+        bytes: tail.file_bytes(),
+        tail_check,
+    })
+}
+
 enum PairSource<'a> {
     Memory(Box<dyn Iterator<Item = Pair> + Send>),
     Run(RunReader<'a>),
@@ -320,6 +357,12 @@ impl PairSource<'_> {
             Self::Run(reader) => reader.next(),
         }
     }
+}
+
+/// The temporary file of the next run.
+fn run_path(directory: &str, runs_made: &AtomicU64) -> String {
+    let number = runs_made.fetch_add(1, Ordering::Relaxed);
+    temporary_name(&format!("{directory}/run-{number}"))
 }
 
 fn partition(pair: Pair) -> usize {
@@ -355,7 +398,7 @@ mod tests {
     fn sort(memory: usize, hashes: u64) -> Vec<(u64, Vec<u32>)> {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::new(dir.path());
-        let sorter = PostingSorter::new(&disk, memory);
+        let sorter = PostingSorter::new(&disk, "runs", memory);
         (0..40_u32).into_par_iter().for_each(|row_group| {
             let mut buffer = sorter.buffer();
             for number in 0..hashes {

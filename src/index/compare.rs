@@ -11,7 +11,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::Index;
-use super::refresh::{RefreshOptions, Scan, ShardSource, footer_of, scan};
+use super::changes::Scan;
+use super::refresh::{RefreshOptions, ShardSource, scan};
 use super::segment::{Segment, SegmentGroups};
 use crate::error::{Error, Result};
 use crate::storage::{FileInfo, Storage};
@@ -51,12 +52,13 @@ impl Index {
             .shards()
             .iter()
             .map(|shard| match by_path.get(shard.path.as_str()) {
-                Some(file) => Ok((shard.first_row_group, *file, footer_of(shard))),
+                Some(file) => Ok(Scan::whole(file, shard.footer(), shard.numbers.clone())),
                 None => Err(Error::ShardChanged {
                     path: shard.path.clone(),
                 }),
             })
             .collect::<Result<_>>()?;
+        let scans: Vec<&Scan<'_>> = scans.iter().collect();
         let mut truth = scan(storage, &scans, options.memory, self.seed(), source)?;
         let mut found = Merged::new(&self.segments)?;
         let mut comparison = Comparison::default();

@@ -14,11 +14,13 @@
 //! tail      | 0 magic [u8; 8]     8 version u32         12 number u32   |  one block
 //!           | 16 seed u64        24 hashes u64          32 postings u64 |
 //!           | 40 heap bytes u64  48 directory bits u32                  |
-//!           | 52 row-group end u32     .. zeros ..    4088 check u64    |
+//!           | 52 row-group end u32   56 content u64     .. zeros ..     |
+//!           | 4088 check u64                                            |
 //!           +----------------------------------------------------------+
 //! ```
 //!
-//! The **tail** stands last so that a segment is written in one pass. The **directory** gives, for
+//! The **tail** stands last so that a segment is written in one pass. Its content is the sum, modulo 2^64, of the
+//! checks of all blocks and records, so that its own check tells the segment from every other one. The **directory** gives, for
 //! each value of the top `bits` bits of a hash, the number of the first entry that has at least
 //! these bits, so a probe searches some 32 to 64 entries. A **slot** is a posting (see [`Slot`]):
 //!
@@ -58,7 +60,7 @@ pub const HASHES_MAX: u64 = u32::MAX as u64;
 pub const ROW_GROUPS_MAX: u32 = 1 << 31;
 
 /// The version that this code writes, and the only one that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"EFFACEIX";
 
 const ENTRIES_PER_BUCKET_LOG2: u32 = 5;
@@ -184,6 +186,8 @@ pub struct Tail {
     pub directory_bits: u32,
     /// One more than the largest row group.
     pub row_group_end: u32,
+    /// The sum of the checks of all blocks and records.
+    pub content: u64,
 }
 
 impl Tail {
@@ -215,6 +219,7 @@ impl Tail {
         block.extend_from_slice(&self.heap_bytes.to_le_bytes());
         block.extend_from_slice(&self.directory_bits.to_le_bytes());
         block.extend_from_slice(&self.row_group_end.to_le_bytes());
+        block.extend_from_slice(&self.content.to_le_bytes());
         block.resize(PAYLOAD_BYTES, 0);
         let check = tail_check(&block);
         block.extend_from_slice(&check.to_le_bytes());
@@ -268,6 +273,7 @@ fn read_tail(payload: &[u8]) -> Option<(u32, Tail)> {
         heap_bytes: u64_at(payload, 40)?,
         directory_bits: u32_at(payload, 48)?,
         row_group_end: u32_at(payload, 52)?,
+        content: u64_at(payload, 56)?,
     };
     Some((u32_at(payload, 8)?, tail))
 }
@@ -347,6 +353,7 @@ mod tests {
             heap_bytes: 77,
             directory_bits: 4,
             row_group_end: 160,
+            content: u64::MAX - 5,
         };
         let (block, check) = tail.to_block();
         assert_eq!(Tail::parse(&block), Ok((tail, check)));

@@ -1,8 +1,13 @@
 //! The manifest: which segments are live, and which shards they were made from.
 //!
+//! All numbers are little-endian; a text is its length (`u32`) and its UTF-8 bytes.
+//!
 //! ```text
-//! {"format":1,"seed":..,"configuration":"..",..,"shards":[..],"segments":[..]}\n
-//! xxh3 0123456789abcdef\n                           over everything before this line
+//! magic [u8; 8]   format u32   next row group u32   seed u64   configuration text
+//! segments u32    { number u32   bytes u64   tail check u64 } ..
+//! shards u32      { path text   size u64   modified i64   changed i64   footer hash u64   rows u64
+//!                   first u32   end u32   segment u32   settled u32   dead u32 { number u32 } .. } ..
+//! check u64       XXH3-64 of everything before it
 //! ```
 //!
 //! # Invariants
@@ -18,30 +23,30 @@
 //!
 //! Memory: some 150 bytes for each shard.
 
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::DIRECTORY;
-use super::format::ROW_GROUPS_MAX;
+use super::format::{ROW_GROUPS_MAX, to_usize};
+use super::numbers::RowGroupNumbers;
+use super::refresh::ShardFooter;
 use crate::error::{Error, Result};
 use crate::storage::{self, FileInfo, Storage};
 
 /// The version that this code writes, and the only one that it reads.
-pub const FORMAT: u32 = 1;
-/// Bytes of a manifest. One of a million shards has some 200 MiB.
+pub const FORMAT: u32 = 2;
+/// Bytes of a manifest. One of a million shards has some 100 MiB.
 pub const MANIFEST_BYTES_MAX: u64 = 1 << 30;
 
-const NAME: &str = "manifest.json";
-const CHECK_PREFIX: &str = "xxh3 ";
-/// The prefix, 16 digits and the end of the line.
-const CHECK_LINE_BYTES: usize = CHECK_PREFIX.len() + 16 + 1;
+const NAME: &str = "manifest";
+const MAGIC: [u8; 8] = *b"EFFACEMF";
+const CHECK_BYTES: usize = 8;
+/// Bytes of a segment's entry, and the fewest of a shard's.
+const SEGMENT_BYTES: usize = 20;
+const SHARD_BYTES_MIN: usize = 64;
 
 /// What the index is made of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// See [`FORMAT`].
-    pub format: u32,
     /// Of the hashes.
     pub seed: u64,
     /// The caller's key of what was indexed (its subject columns); another one means a rebuild.
@@ -55,8 +60,7 @@ pub struct Manifest {
 }
 
 /// A shard as it was when it was scanned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardEntry {
     /// Relative to the dataset.
     pub path: String,
@@ -68,16 +72,13 @@ pub struct ShardEntry {
     pub changed_ns: i64,
     /// Hash of the footer's bytes.
     pub footer_hash: u64,
-    /// The dataset-wide number of its first row group; the others follow.
-    pub first_row_group: u32,
-    /// Its row groups.
-    pub row_groups: u32,
+    /// The dataset-wide numbers of its row groups.
+    pub numbers: RowGroupNumbers,
     /// Its rows.
     pub rows: u64,
     /// The segment that holds its postings.
     pub segment: u32,
     /// Whether it was last changed so long before it was read that any later change shows in `changed_ns`.
-    #[serde(default)]
     pub settled: bool,
 }
 
@@ -94,15 +95,18 @@ impl ShardEntry {
         self.settled && self.is_like(file)
     }
 
-    /// One more than the number of its last row group.
-    pub fn row_group_end(&self) -> u32 {
-        self.first_row_group.saturating_add(self.row_groups)
+    /// What its footer said.
+    pub fn footer(&self) -> ShardFooter {
+        ShardFooter {
+            hash: self.footer_hash,
+            row_groups: self.numbers.count(),
+            rows: self.rows,
+        }
     }
 }
 
 /// A live segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentEntry {
     /// Gives its file name, see [`segment_path`].
     pub number: u32,
@@ -158,45 +162,68 @@ impl Manifest {
     /// # Errors
     /// When writing or replacing fails.
     pub fn store(&self, storage: &dyn Storage) -> Result<u64> {
-        let path = manifest_path();
-        let write = |error: serde_json::Error| Error::io("write", &path)(error.into());
-        let mut bytes = serde_json::to_vec(self).map_err(write)?;
-        bytes.push(b'\n');
-        let line = format!("{CHECK_PREFIX}{:016x}\n", xxh3_64(&bytes));
-        bytes.extend_from_slice(line.as_bytes());
-        storage::publish(storage, &path, &bytes)?;
+        let bytes = self.to_bytes();
+        storage::publish(storage, &manifest_path(), &bytes)?;
         Ok(bytes.len() as u64)
     }
 
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&self.next_row_group.to_le_bytes());
+        bytes.extend_from_slice(&self.seed.to_le_bytes());
+        put_text(&mut bytes, &self.configuration);
+        put_len(&mut bytes, self.segments.len());
+        for segment in &self.segments {
+            bytes.extend_from_slice(&segment.number.to_le_bytes());
+            bytes.extend_from_slice(&segment.bytes.to_le_bytes());
+            bytes.extend_from_slice(&segment.tail_check.to_le_bytes());
+        }
+        put_len(&mut bytes, self.shards.len());
+        for shard in &self.shards {
+            put_text(&mut bytes, &shard.path);
+            bytes.extend_from_slice(&shard.size.to_le_bytes());
+            bytes.extend_from_slice(&shard.modified_ns.to_le_bytes());
+            bytes.extend_from_slice(&shard.changed_ns.to_le_bytes());
+            bytes.extend_from_slice(&shard.footer_hash.to_le_bytes());
+            bytes.extend_from_slice(&shard.rows.to_le_bytes());
+            bytes.extend_from_slice(&shard.numbers.first().to_le_bytes());
+            bytes.extend_from_slice(&shard.numbers.end().to_le_bytes());
+            bytes.extend_from_slice(&shard.segment.to_le_bytes());
+            bytes.extend_from_slice(&u32::from(shard.settled).to_le_bytes());
+            put_len(&mut bytes, shard.numbers.dead().len());
+            for number in shard.numbers.dead() {
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+        }
+        bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
+        bytes
+    }
+
     fn parse_or_reason(bytes: &[u8]) -> Result<Self, String> {
-        /// Read first, so that a later version is told as such.
-        #[derive(Deserialize)]
-        struct Versioned {
-            format: u32,
-        }
-        let (body, line) = bytes
-            .len()
-            .checked_sub(CHECK_LINE_BYTES)
-            .and_then(|at| bytes.split_at_checked(at))
-            .ok_or_else(|| format!("has only {} bytes", bytes.len()))?;
-        if line != format!("{CHECK_PREFIX}{:016x}\n", xxh3_64(body)).as_bytes() {
-            return Err("its bytes have not the checksum of its last line".to_owned());
-        }
-        let json = |error: serde_json::Error| {
-            // The error's own text could repeat what the file holds.
-            format!(
-                "is not the JSON that it should be (line {}, column {})",
-                error.line(),
-                error.column()
-            )
+        let parts = bytes.split_last_chunk::<CHECK_BYTES>();
+        let (body, check) = parts.ok_or_else(|| format!("has only {} bytes", bytes.len()))?;
+        let Some(rest) = body.strip_prefix(&MAGIC) else {
+            return Err("is no manifest: the magic is missing".to_owned());
         };
-        let Versioned { format } = serde_json::from_slice(body).map_err(json)?;
+        let mut reader = Reader(rest);
+        let format = reader.u32().unwrap_or(0);
         if format != FORMAT {
             return Err(format!(
                 "has format version {format}, and this efface reads version {FORMAT}"
             ));
         }
-        let manifest: Self = serde_json::from_slice(body).map_err(json)?;
+        let (found, check) = (xxh3_64(body), u64::from_le_bytes(*check));
+        if found != check {
+            return Err(format!(
+                "says that its check is {check:016x}, but its bytes have {found:016x}"
+            ));
+        }
+        let manifest = reader
+            .manifest()
+            .filter(|_| reader.0.is_empty())
+            .ok_or("its lengths contradict each other")?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -204,8 +231,7 @@ impl Manifest {
     fn check(&self) -> Result<(), String> {
         let mut ranges = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
-            let end = shard.first_row_group.checked_add(shard.row_groups);
-            ranges.push((shard.first_row_group, end.unwrap_or(u32::MAX)));
+            ranges.push((shard.numbers.first(), shard.numbers.end()));
         }
         ranges.sort_unstable();
         let overlap = ranges.is_sorted_by(|left, right| left.1 <= right.0);
@@ -238,20 +264,109 @@ impl Manifest {
     }
 }
 
+fn put_len(bytes: &mut Vec<u8>, len: usize) {
+    // What is counted here has a path or a number of 32 bits each.
+    bytes.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+fn put_text(bytes: &mut Vec<u8>, text: &str) {
+    put_len(bytes, text.len());
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+/// What is left to read; `None` when it ends too soon.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn manifest(&mut self) -> Option<Manifest> {
+        Some(Manifest {
+            next_row_group: self.u32()?,
+            seed: self.u64()?,
+            configuration: self.text()?.to_owned(),
+            segments: self.list(SEGMENT_BYTES, Self::segment)?,
+            shards: self.list(SHARD_BYTES_MIN, Self::shard)?,
+        })
+    }
+
+    fn segment(&mut self) -> Option<SegmentEntry> {
+        Some(SegmentEntry {
+            number: self.u32()?,
+            bytes: self.u64()?,
+            tail_check: self.u64()?,
+        })
+    }
+
+    fn shard(&mut self) -> Option<ShardEntry> {
+        let path = self.text()?.to_owned();
+        let size = self.u64()?;
+        let (modified_ns, changed_ns) = (self.u64()?.cast_signed(), self.u64()?.cast_signed());
+        let (footer_hash, rows) = (self.u64()?, self.u64()?);
+        let (first, end, segment) = (self.u32()?, self.u32()?, self.u32()?);
+        let settled = self.u32()? == 1;
+        let dead = self.list(4, Self::u32)?;
+        Some(ShardEntry {
+            path,
+            size,
+            modified_ns,
+            changed_ns,
+            footer_hash,
+            numbers: RowGroupNumbers::from_parts(first, end, dead)?,
+            rows,
+            segment,
+            settled,
+        })
+    }
+
+    /// A count and so many items, each of at least `bytes_min` bytes.
+    fn list<T>(
+        &mut self,
+        bytes_min: usize,
+        mut item: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let count = to_usize(self.u32()?.into());
+        if count > self.0.len() / bytes_min {
+            return None;
+        }
+        let mut items = Vec::with_capacity(count);
+        for _ in 0..count {
+            items.push(item(self)?);
+        }
+        Some(items)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let len = to_usize(self.u32()?.into());
+        let (text, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        std::str::from_utf8(text).ok()
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        let (number, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u32::from_le_bytes(*number))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        let (number, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u64::from_le_bytes(*number))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::storage::disk::Disk;
 
     fn example() -> Manifest {
-        let shard = |path: &str, first_row_group, row_groups, segment| ShardEntry {
+        let shard = |path: &str, first, count, segment| ShardEntry {
             path: path.to_owned(),
             size: 1000,
             modified_ns: -5,
             changed_ns: -5,
             footer_hash: u64::MAX,
-            first_row_group,
-            row_groups,
+            numbers: RowGroupNumbers::new(first, count).without(&[1]),
             rows: 7,
             segment,
             settled: true,
@@ -262,7 +377,6 @@ mod tests {
             tail_check: u64::MAX - 1,
         };
         Manifest {
-            format: FORMAT,
             seed: u64::MAX,
             configuration: "distinct_id".to_owned(),
             next_row_group: 30,
@@ -297,12 +411,11 @@ mod tests {
 
     #[test]
     fn a_manifest_that_contradicts_itself_is_refused_although_its_checksum_holds() {
-        let changes: [fn(&mut Manifest); 7] = [
-            |manifest| manifest.format = 2,
+        let changes: [fn(&mut Manifest); 6] = [
             |manifest| manifest.next_row_group = 14,
             |manifest| manifest.next_row_group = u32::MAX,
-            |manifest| manifest.shards[0].first_row_group = 9,
-            |manifest| manifest.shards[0].row_groups = u32::MAX,
+            |manifest| manifest.shards[0].numbers = RowGroupNumbers::new(9, 5),
+            |manifest| manifest.shards[0].numbers = RowGroupNumbers::new(10, u32::MAX),
             |manifest| manifest.shards.swap(0, 1),
             |manifest| manifest.segments.truncate(1),
         ];
@@ -321,10 +434,18 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_of_another_version_is_told_as_such() {
+        let mut bytes = example().to_bytes();
+        bytes[8] = 3;
+        let error = Manifest::parse(&bytes).unwrap_err().to_string();
+        assert!(error.contains("version 3"), "{error}");
+    }
+
+    #[test]
     fn only_the_names_of_segments_have_numbers() {
         assert_eq!(segment_number(&segment_path(7)), Some(7));
         assert_eq!(segment_number("_efface/index/segment-7"), None);
-        assert_eq!(segment_number("_efface/index/manifest.json"), None);
+        assert_eq!(segment_number("_efface/index/manifest"), None);
         assert_eq!(segment_number("segment-0000000007"), None);
     }
 }

@@ -5,18 +5,17 @@
 //!                       └──> manifest: number -> shard, row group within the shard
 //! ```
 //!
-//! * [`manifest`]: the live segments, and the shards that they were made from
+//! * [`manifest`]: the live segments, and the shards that they were made from; [`numbers`]: of their row groups
 //! * [`mod@format`]: the bytes of a segment
 //! * [`segment`]: reading one
 //! * [`writer`]: writing one
-//! * [`build`]: sorting postings in bounded memory, merging segments
-//! * [`refresh`]: bringing the index up to date with the shards
+//! * [`build`]: sorting postings in bounded memory, merging segments; [`builder`]: the segment of one shard
+//! * [`changes`]: how the shards differ from the manifest; [`refresh`]: bringing the index up to date with them
 //! * [`compare`]: whether it holds just what they do
 //! * [`upkeep`]: the index of a [`Dataset`](crate::dataset::Dataset): roles checked, damage mended
 //!
-//! Everything lies below [`DIRECTORY`] of the dataset's storage. A segment can be made and read
-//! without the rest ([`writer::SegmentWriter`], [`segment::Segment`]), for services that keep their
-//! own catalog.
+//! Everything lies below [`DIRECTORY`] of the dataset's storage. Segments can be made, merged and read
+//! without the rest ([`builder`], [`segment::Segment`]), by services that keep their own catalog.
 //!
 //! # Invariants
 //! * Hashes only nominate: [`Index::candidates`] gives every row group that holds a row of a subject
@@ -33,6 +32,7 @@ use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
 
+use self::changes::keep_alive;
 use self::manifest::{Manifest, SegmentEntry, ShardEntry, segment_path};
 use self::segment::{Segment, SegmentGroups};
 use crate::error::{Error, Result};
@@ -40,9 +40,12 @@ use crate::storage::Storage;
 use crate::subject::SubjectHash;
 
 pub mod build;
+pub mod builder;
+pub mod changes;
 pub mod compare;
 pub mod format;
 pub mod manifest;
+pub mod numbers;
 pub mod refresh;
 mod runs;
 pub mod segment;
@@ -69,6 +72,8 @@ pub struct Index {
     segments: Vec<Segment>,
     /// Positions of the shards that have row groups, by their first number.
     by_number: Vec<usize>,
+    /// Whether parts were damaged and left out, so that the manifest on disk says otherwise.
+    is_part: bool,
 }
 
 /// How much an index holds.
@@ -138,13 +143,14 @@ impl Index {
             let position = loop {
                 let position = positions.peek().copied();
                 let shard = position.and_then(|position| self.shards().get(position));
-                match position.zip(shard) {
-                    Some((_, shard)) if shard.row_group_end() <= number => positions.next(),
-                    Some((position, shard)) if shard.first_row_group <= number => {
-                        break (position, number - shard.first_row_group);
-                    }
-                    _ => return Err(Self::stray()),
+                let Some((position, shard)) = position.zip(shard) else {
+                    return Err(Self::stray());
                 };
+                if shard.numbers.end() > number {
+                    let within = shard.numbers.position(number);
+                    break (position, within.ok_or_else(Self::stray)?);
+                }
+                positions.next();
             };
             candidates.entry(position.0).or_default().insert(position.1);
         }
@@ -198,31 +204,65 @@ impl Index {
     /// # Errors
     /// [`Error::State`] that names the first thing that is wrong.
     pub fn verify(&self) -> Result<()> {
-        let mut row_groups = Vec::new();
-        for (segment, entry) in self.segments.iter().zip(&self.manifest.segments) {
-            segment.verify()?;
-            let own = self.row_groups_of(entry.number);
-            let mut iter = segment.groups();
-            while iter.next_group(&mut row_groups)?.is_some() {
-                if !row_groups.iter().all(|number| own.contains(*number)) {
-                    return Err(Self::stray());
-                }
-            }
+        let alive = self.alive();
+        for segment in &self.segments {
+            verify_segment(segment, &alive)?;
         }
         Ok(())
     }
 
-    /// All row groups of the shards of one segment.
-    fn row_groups_of(&self, segment: u32) -> RoaringBitmap {
-        let mut numbers = RoaringBitmap::new();
-        for shard in self
-            .shards()
-            .iter()
-            .filter(|shard| shard.segment == segment)
-        {
-            numbers.insert_range(shard.first_row_group..shard.row_group_end());
+    /// The numbers of all row groups of the shards of each segment.
+    fn alive(&self) -> BTreeMap<u32, RoaringBitmap> {
+        let mut alive: BTreeMap<u32, RoaringBitmap> = BTreeMap::new();
+        for shard in self.shards() {
+            keep_alive(alive.entry(shard.segment).or_default(), &shard.numbers);
         }
-        numbers
+        alive
+    }
+
+    /// What is whole of an index that is damaged: the segments in which nothing is wrong, each read in full, with
+    /// their shards. A refresh takes the other shards for new ones. `None` when nothing can be kept.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    pub fn open_undamaged(storage: &dyn Storage, configuration: &str) -> Result<Option<Self>> {
+        let manifest = match Manifest::load(storage)?.map(|bytes| Manifest::parse(&bytes)) {
+            Some(Ok(manifest)) if manifest.configuration == configuration => manifest,
+            Some(Err(error)) if !matches!(error, Error::State { .. }) => return Err(error),
+            _ => return Ok(None),
+        };
+        let mut index = Self::assemble(manifest, 0, Vec::new());
+        let alive = index.alive();
+        for entry in &index.manifest.segments {
+            let segment = open_segment(storage, entry, index.manifest.seed)
+                .and_then(|segment| verify_segment(&segment, &alive).map(|()| segment));
+            match segment {
+                Ok(segment) => index.segments.push(segment),
+                Err(Error::State { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if index.segments.is_empty() {
+            return Ok(None);
+        }
+        let Self {
+            mut manifest,
+            segments,
+            ..
+        } = index;
+        let whole: Vec<u32> = segments
+            .iter()
+            .map(|segment| segment.tail().number)
+            .collect();
+        manifest
+            .segments
+            .retain(|entry| whole.contains(&entry.number));
+        manifest
+            .shards
+            .retain(|shard| whole.contains(&shard.segment));
+        let mut index = Self::assemble(manifest, 0, segments);
+        index.is_part = true;
+        Ok(Some(index))
     }
 
     fn open_once(storage: &dyn Storage, bytes: &[u8], configuration: &str) -> Result<Self> {
@@ -248,8 +288,8 @@ impl Index {
             .shards
             .iter()
             .enumerate()
-            .filter(|(_, shard)| shard.row_groups > 0)
-            .map(|(position, shard)| (shard.first_row_group, position))
+            .filter(|(_, shard)| shard.numbers.count() > 0)
+            .map(|(position, shard)| (shard.numbers.first(), position))
             .collect();
         by_number.sort_unstable();
         Self {
@@ -260,6 +300,7 @@ impl Index {
             manifest,
             manifest_bytes,
             segments,
+            is_part: false,
         }
     }
 
@@ -285,6 +326,21 @@ impl Index {
                 .to_owned(),
         }
     }
+}
+
+/// Reads a segment in full; every posting must be of a row group that is `alive` in that segment.
+fn verify_segment(segment: &Segment, alive: &BTreeMap<u32, RoaringBitmap>) -> Result<()> {
+    segment.verify()?;
+    let own = alive.get(&segment.tail().number);
+    let is_own = |number: &u32| own.is_some_and(|own| own.contains(*number));
+    let mut row_groups = Vec::new();
+    let mut iter = segment.groups();
+    while iter.next_group(&mut row_groups)?.is_some() {
+        if !row_groups.iter().all(is_own) {
+            return Err(Index::stray());
+        }
+    }
+    Ok(())
 }
 
 /// Opens the segment of an entry, and only that one.

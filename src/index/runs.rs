@@ -7,11 +7,10 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use super::DIRECTORY;
 use super::format::{to_usize, u32_at, u64_at};
 use super::writer::Temporary;
 use crate::error::{Error, Result};
-use crate::storage::{ReadAt, Storage, temporary_name};
+use crate::storage::{ReadAt, Storage};
 
 /// A hash and a row group.
 pub(super) type Pair = (u64, u32);
@@ -25,13 +24,12 @@ pub(super) struct Run<'a> {
     pub(super) pairs: u64,
 }
 
-/// Writes ascending pairs as a new run.
+/// Writes ascending pairs as a new run, the temporary file `path`.
 pub(super) fn write_run(
     storage: &dyn Storage,
-    name: u64,
+    path: String,
     mut next: impl FnMut() -> Result<Option<Pair>>,
 ) -> Result<Run<'_>> {
-    let path = temporary_name(&format!("{DIRECTORY}/run-{name}"));
     let mut sink = storage.create(&path, None)?;
     let mut run = Run {
         file: Temporary { storage, path },

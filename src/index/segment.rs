@@ -167,11 +167,30 @@ impl Segment {
         if postings != self.tail.postings || heap_next != self.tail.heap_bytes {
             return Err(self.damaged("holds not as much as its tail says"));
         }
+        if self.content()? != self.tail.content {
+            return Err(self.damaged("holds something else than its tail says"));
+        }
         let padding = self.heap().get(to_usize(heap_next)..).unwrap_or_default();
         if padding.iter().any(|byte| *byte != 0) {
             return Err(self.damaged("has bytes after the last record of its heap"));
         }
         Ok(())
+    }
+
+    /// The sum of the checks of all blocks and records.
+    fn content(&self) -> Result<u64> {
+        let mut content = 0_u64;
+        for block in 0..self.heap_start {
+            let payload = self.block(block)?;
+            content = content.wrapping_add(self.check.block(payload, block));
+        }
+        let mut offset = 0;
+        while offset < self.tail.heap_bytes {
+            let bitmap = self.record(offset)?;
+            content = content.wrapping_add(self.check.record(bitmap, offset).into());
+            offset += (RECORD_HEAD_BYTES + bitmap.len()) as u64;
+        }
+        Ok(content)
     }
 
     fn expect_directory(&self, bucket: u64, entry: u64) -> Result<()> {

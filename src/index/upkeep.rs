@@ -1,13 +1,15 @@
 //! The index of a dataset: kept up to date, and how it stands to the shards.
 //!
 //! # Invariants
-//! An index that is damaged, or of other subject columns, is made anew, and said to be so, only once that
-//! has succeeded: until then the old one stays.
+//! Of an index that is damaged the segments that are whole stay, and the shards of the others are scanned; one of
+//! other subject columns is made anew. It is said to be so only once that has succeeded: until then the old one stays.
 
 use std::collections::HashMap;
 
+use roaring::RoaringBitmap;
 use serde::Serialize;
 
+use super::changes::RewrittenShard;
 use super::compare::Comparison;
 use super::manifest::manifest_path;
 use super::refresh::{RefreshOptions, RefreshReport, ShardFooter, ShardSource, refresh};
@@ -43,8 +45,39 @@ pub struct IndexReport {
     pub removed: usize,
     /// Shards that were as the index knew them.
     pub unchanged: usize,
-    /// Why the old index was not used, if there was one and it was not.
+    /// Why the old index, or a part of it, was not used, if there was one.
     pub rebuilt: Option<String>,
+}
+
+/// How the index was brought up to date.
+struct Done {
+    report: RefreshReport,
+    rebuilt: Option<String>,
+}
+
+impl Done {
+    fn new(report: RefreshReport) -> Self {
+        Self {
+            report,
+            rebuilt: None,
+        }
+    }
+
+    fn report(self, index: &Index) -> Result<IndexReport> {
+        let stats = index.stats()?;
+        Ok(IndexReport {
+            rows: stats.rows,
+            subjects: stats.subjects,
+            postings: stats.postings,
+            bytes: stats.bytes,
+            segments: stats.segments,
+            added: self.report.added,
+            changed: self.report.changed,
+            removed: self.report.removed,
+            unchanged: self.report.unchanged,
+            rebuilt: self.rebuilt,
+        })
+    }
 }
 
 /// How the index stands to the shards.
@@ -82,12 +115,15 @@ pub(crate) struct Upkeep<'a> {
 impl Upkeep<'_> {
     /// Brings the index up to date with `files`.
     pub(crate) fn refresh(&self, files: &Files) -> Result<(Index, IndexReport)> {
-        let open = || Index::open(&*self.dataset.storage, &self.configuration());
-        match open().and_then(|existing| self.run(existing, files)) {
-            Err(damage) if is_damage(&damage) => self.make_anew(files, &damage),
-            Ok((index, report)) => Ok((index, report_of(&report, None))),
-            Err(error) => Err(error),
-        }
+        let (index, done) = self.bring_up_to_date(files, &[])?;
+        let report = done.report(&index)?;
+        Ok((index, report))
+    }
+
+    /// Brings the index up to date with `files` after a delete that replaced the shards `rewritten`: just the row
+    /// groups that it touched are read. Nothing of an id that is gone is left in the index then.
+    pub(crate) fn after_rewrite(&self, files: &Files, rewritten: &[RewrittenShard]) -> Result<()> {
+        self.bring_up_to_date(files, rewritten).map(drop)
     }
 
     /// Does `work` with an index that is up to date; once more, if that shows that the index is damaged.
@@ -96,11 +132,11 @@ impl Upkeep<'_> {
         files: &Files,
         work: impl Fn(&Index) -> Result<T>,
     ) -> Result<T> {
-        let (index, _) = self.refresh(files)?;
+        let (index, _) = self.bring_up_to_date(files, &[])?;
         match work(&index) {
             Err(damage) if is_damage(&damage) => {
                 drop(index);
-                work(&self.make_anew(files, &damage)?.0)
+                work(&self.mend(files, &[], &damage)?.0)
             }
             result => result,
         }
@@ -108,54 +144,101 @@ impl Upkeep<'_> {
 
     /// Brings the index up to date with `files` and compares it with them in full; it is made anew if it differs.
     pub(crate) fn verify(&self, files: &Files) -> Result<(IndexReport, Comparison)> {
-        let (index, report) = self.refresh(files)?;
+        let (index, done) = self.bring_up_to_date(files, &[])?;
         let observer = &self.dataset.observer;
         observer.begin("comparing", files.shards.len() as u64);
         let configuration = self.configuration();
         let storage = &*self.dataset.storage;
-        let options = self.options(&configuration);
+        let options = self.options(&configuration, &[]);
         let compared = index.compare(storage, &files.shards, &options, self);
         observer.end();
-        drop(index);
-        let (comparison, damage) = match compared {
+        match compared {
             Ok(comparison) if comparison.missing + comparison.surplus == 0 => {
-                return Ok((report, comparison));
+                Ok((done.report(&index)?, comparison))
             }
             Ok(comparison) => {
+                drop(index);
                 let reason = format!(
                     "{} postings were missing and {} were of no row",
                     comparison.missing, comparison.surplus
                 );
                 let path = manifest_path();
-                (comparison, Error::State { path, reason })
+                let (index, done) =
+                    self.make_anew(None, files, &[], &Error::State { path, reason })?;
+                Ok((done.report(&index)?, comparison))
             }
-            Err(damage) if is_damage(&damage) => (Comparison::default(), damage),
-            Err(error) => return Err(error),
-        };
-        Ok((self.make_anew(files, &damage)?.1, comparison))
+            Err(damage) if is_damage(&damage) => {
+                drop(index);
+                let (index, done) = self.mend(files, &[], &damage)?;
+                Ok((done.report(&index)?, Comparison::default()))
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    fn make_anew(&self, files: &Files, damage: &Error) -> Result<(Index, IndexReport)> {
-        let (index, report) = self.run(None, files)?;
+    fn bring_up_to_date(
+        &self,
+        files: &Files,
+        rewritten: &[RewrittenShard],
+    ) -> Result<(Index, Done)> {
+        let open = || Index::open(&*self.dataset.storage, &self.configuration());
+        match open().and_then(|existing| self.run(existing, files, rewritten)) {
+            Err(damage) if is_damage(&damage) => self.mend(files, rewritten, &damage),
+            Ok((index, report)) => Ok((index, Done::new(report))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps what is whole of the index and makes the rest anew.
+    fn mend(
+        &self,
+        files: &Files,
+        rewritten: &[RewrittenShard],
+        damage: &Error,
+    ) -> Result<(Index, Done)> {
+        let whole = Index::open_undamaged(&*self.dataset.storage, &self.configuration())?;
+        self.make_anew(whole, files, rewritten, damage)
+    }
+
+    fn make_anew(
+        &self,
+        whole: Option<Index>,
+        files: &Files,
+        rewritten: &[RewrittenShard],
+        damage: &Error,
+    ) -> Result<(Index, Done)> {
+        let (index, report) = self.run(whole, files, rewritten)?;
         let reason = damage.to_string();
-        tracing::warn!(%reason, "the index was made anew");
-        Ok((index, report_of(&report, Some(reason))))
+        let (kept, anew) = (report.unchanged, report.added + report.changed);
+        tracing::warn!(%reason, kept, anew, "what was damaged of the index was made anew");
+        let rebuilt = Some(reason);
+        Ok((index, Done { report, rebuilt }))
     }
 
-    fn run(&self, existing: Option<Index>, files: &Files) -> Result<(Index, RefreshReport)> {
+    fn run(
+        &self,
+        existing: Option<Index>,
+        files: &Files,
+        rewritten: &[RewrittenShard],
+    ) -> Result<(Index, RefreshReport)> {
         let observer = &self.dataset.observer;
         observer.begin("indexing", files.shards.len() as u64);
         let configuration = self.configuration();
-        let options = self.options(&configuration);
+        let options = self.options(&configuration, rewritten);
         let storage = &*self.dataset.storage;
         let result = refresh(storage, existing, &files.shards, &options, self);
         observer.end();
         result
     }
 
-    fn options<'c>(&self, configuration: &'c str) -> RefreshOptions<'c> {
+    fn options<'c>(
+        &self,
+        configuration: &'c str,
+        rewritten: &'c [RewrittenShard],
+    ) -> RefreshOptions<'c> {
         RefreshOptions {
             configuration,
+            rewritten,
             seed_if_new: self.seed_if_new,
             memory: usize::try_from(self.memory / MEMORY_PART)
                 .unwrap_or(usize::MAX)
@@ -179,21 +262,15 @@ impl ShardSource for Upkeep<'_> {
     fn scan(
         &self,
         file: &FileInfo,
+        row_groups: &RoaringBitmap,
         seed: u64,
         emit: &mut dyn FnMut(SubjectHash, u32),
     ) -> Result<ShardFooter> {
         let shard = self.dataset.open(&file.path)?;
-        for column in self.dataset.subject_columns(&shard)? {
-            for (number, group) in (0_u32..).zip(shard.footer.row_groups()) {
-                let Some(chunk) = group.chunks.get(column.leaf) else {
-                    continue;
-                };
-                ids::distinct(&shard.file, chunk, &column, &mut |value| {
-                    emit(SubjectHash::of(value, seed), number);
-                })
-                .map_err(|error| error.in_shard(&shard.path))?;
-            }
-        }
+        let columns = self.dataset.subject_columns(&shard)?;
+        ids::distinct_in(&shard, &columns, row_groups, &mut |number, value| {
+            emit(SubjectHash::of(value, seed), number);
+        })?;
         self.dataset.observer.advance(1);
         footer_of(&shard)
     }
@@ -241,21 +318,6 @@ impl IndexState {
 
 fn is_damage(error: &Error) -> bool {
     matches!(error, Error::State { path, .. } if path.starts_with(DIRECTORY))
-}
-
-fn report_of(report: &RefreshReport, rebuilt: Option<String>) -> IndexReport {
-    IndexReport {
-        rows: report.stats.rows,
-        subjects: report.stats.subjects,
-        postings: report.stats.postings,
-        bytes: report.stats.bytes,
-        segments: report.stats.segments,
-        added: report.added,
-        changed: report.changed,
-        removed: report.removed,
-        unchanged: report.unchanged,
-        rebuilt,
-    }
 }
 
 fn footer_of(shard: &Shard) -> Result<ShardFooter> {

@@ -72,6 +72,7 @@ impl<'a> SegmentWriter<'a> {
                 heap_bytes: 0,
                 directory_bits: 0,
                 row_group_end: 0,
+                content: 0,
             },
             check: Check::new(seed, number),
             block: Vec::with_capacity(BLOCK_BYTES),
@@ -169,6 +170,7 @@ impl<'a> SegmentWriter<'a> {
         self.block.resize(PAYLOAD_BYTES, 0);
         let check = self.check.block(&self.block, self.blocks);
         self.block.extend_from_slice(&check.to_le_bytes());
+        self.tail.content = self.tail.content.wrapping_add(check);
         self.blocks += 1;
         let written = self.sink.write_all(&self.block);
         self.block.clear();
@@ -186,6 +188,7 @@ impl<'a> SegmentWriter<'a> {
             .map_err(|_| self.refused("was given a posting of 4 GiB or more"))?;
         let offset = self.tail.heap_bytes;
         let check = self.check.record(&bytes, offset);
+        self.tail.content = self.tail.content.wrapping_add(check.into());
         self.heap.append(&len.to_le_bytes())?;
         self.heap.append(&check.to_le_bytes())?;
         self.heap.append(&bytes)?;

@@ -89,7 +89,7 @@ impl Footer {
     /// When the file isn't Parquet, is encrypted, or its footer is damaged or contradicts itself.
     pub fn read(file: &dyn ReadAt) -> Result<Self> {
         let (bytes, offset) = footer_bytes(file)?;
-        let hash = xxh3_64(&bytes);
+        let hash = Self::hash_of(&bytes);
         let metadata = understood(&bytes, offset)?;
         let (mut tree, _) = Struct::read(&bytes, "footer", offset)?;
         edit_chunks(&mut tree, drop_meaningless);
@@ -111,7 +111,12 @@ impl Footer {
     /// # Errors
     /// When the file is too short or has no Parquet footer.
     pub fn read_hash(file: &dyn ReadAt) -> Result<u64> {
-        Ok(xxh3_64(&footer_bytes(file)?.0))
+        Ok(Self::hash_of(&footer_bytes(file)?.0))
+    }
+
+    /// The hash of a footer's bytes, without their length and the magic.
+    pub fn hash_of(bytes: &[u8]) -> u64 {
+        xxh3_64(bytes)
     }
 
     /// The whole tree, to edit a copy of.

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::i256;
 use parquet::basic::{Encoding, Type};
+use roaring::RoaringBitmap;
 
+use super::Shard;
 use super::roles::{SubjectColumn, SubjectKind};
 use crate::error::FormatError;
 use crate::limits::PAGE_VALUES_MAX;
@@ -36,6 +38,30 @@ const DICTIONARY_READ_BYTES: u64 = 64 << 10;
 pub type Judge<'a> = dyn FnMut(&[u8]) -> Option<u32> + 'a;
 /// Takes hits: the row in the row group, and the ordinal that the judge gave.
 pub type Hit<'a> = dyn FnMut(u32, u32) + 'a;
+
+/// Shows the distinct values of the row groups `row_groups` of a shard to `see`, with the number of the row
+/// group, as [`distinct`] does.
+///
+/// # Errors
+/// When a page is damaged.
+pub fn distinct_in(
+    shard: &Shard,
+    columns: &[SubjectColumn],
+    row_groups: &RoaringBitmap,
+    see: &mut dyn FnMut(u32, &[u8]),
+) -> crate::error::Result<()> {
+    for column in columns {
+        for (number, group) in (0_u32..).zip(shard.footer.row_groups()) {
+            let chunk = group.chunks.get(column.leaf);
+            let Some(chunk) = chunk.filter(|_| row_groups.contains(number)) else {
+                continue;
+            };
+            distinct(&shard.file, chunk, column, &mut |value| see(number, value))
+                .map_err(|error| error.in_shard(&shard.path))?;
+        }
+    }
+    Ok(())
+}
 
 /// Shows every distinct value of a chunk to `see` (some of them repeatedly, and also dictionary entries
 /// that no row refers to), reading as little as possible: the dictionary page alone where every data

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! * [`schema`]: columns by name; [`roles`]: what a column is for, and whether its type can be that
-//! * [`ids`], [`select`], [`time`]: finding rows
-//! * [`chunk`], [`rewrite`]: dropping them, or clearing values in them
+//! * [`ids`], [`select`], [`time`]: finding rows; [`batch_ids`]: ids of a shard that is being written
+//! * [`chunk`], [`rewrite`]: dropping them, or clearing values in them; [`lineage`]: which row groups that touched
 //! * [`clear`], [`sources`], [`json`]: which values are cleared
 //! * [`residue`]: is a value left anywhere in the file
 
@@ -19,11 +19,13 @@ use crate::error::Result;
 use crate::parquet_bytes::footer::Footer;
 use crate::storage::{ReadAt, Storage};
 
+pub mod batch_ids;
 pub mod chunk;
 pub mod clear;
 mod fate;
 pub mod ids;
 pub mod json;
+pub mod lineage;
 mod output;
 mod relay;
 pub mod residue;

@@ -5,11 +5,12 @@ use std::ops::Range;
 use super::Shard;
 use super::chunk::{Bloom, NewChunk, Piece};
 use super::fate::Fate;
+use super::lineage::Lineage;
 use super::rewrite::{RECORD_KEYS, RewriteReport, Task};
 use crate::error::{Error, FormatError, Result};
 use crate::parquet_bytes::bloom::BloomHeader;
 use crate::parquet_bytes::footer::{
-    Chunk, MAGIC, RowGroup, chunk, column, file, meta_data, row_group,
+    Chunk, Footer, MAGIC, RowGroup, chunk, column, file, meta_data, row_group,
 };
 use crate::parquet_bytes::page_index::{OffsetIndex, read_bytes};
 use crate::parquet_bytes::thrift::{List, Struct, Value};
@@ -39,6 +40,9 @@ pub(super) struct Output<'a> {
     row_groups: Vec<Struct>,
     /// Of every chunk of `row_groups`, in order.
     indexes: Vec<Indexes>,
+    /// Row groups that were made anew, and those that were left out.
+    touched: Vec<u32>,
+    dropped: Vec<u32>,
     report: RewriteReport,
 }
 
@@ -69,6 +73,8 @@ impl<'a> Output<'a> {
             current: None,
             row_groups: Vec::new(),
             indexes: Vec::new(),
+            touched: Vec::new(),
+            dropped: Vec::new(),
             report: RewriteReport::default(),
         };
         output.write(&MAGIC)?;
@@ -161,6 +167,7 @@ impl<'a> Output<'a> {
                 (Some(group), Some(Fate::Dropped)) => {
                     self.report.rows_removed += group.rows;
                     self.report.row_groups_dropped += 1;
+                    self.dropped.extend(u32::try_from(position));
                 }
                 (Some(group), _) => {
                     let (tree, chunks) = self.trees(position)?;
@@ -277,7 +284,10 @@ impl<'a> Output<'a> {
         self.push(tree, chunks);
         self.report.rows_removed += dropped;
         // One whose dictionaries were looked through for nothing is as it was.
-        self.report.row_groups_rewritten += u64::from(dropped + pages > 0);
+        if dropped + pages > 0 {
+            self.report.row_groups_rewritten += 1;
+            self.touched.extend(u32::try_from(position));
+        }
         self.groups_done += 1;
         Ok(())
     }
@@ -392,6 +402,12 @@ impl<'a> Output<'a> {
             self.report.dropped_key_values = drop_record_keys(&mut tree);
         }
         let mut footer = tree.to_bytes();
+        self.report.lineage = Some(Lineage {
+            old_footer_hash: self.shard.footer.hash,
+            footer_hash: Footer::hash_of(&footer),
+            touched: std::mem::take(&mut self.touched),
+            dropped: std::mem::take(&mut self.dropped),
+        });
         let len = u32::try_from(footer.len()).map_err(|_| {
             FormatError::Unsupported {
                 feature: "a footer of more than 4 GiB".into(),

@@ -31,6 +31,7 @@ use super::chunk::level::ZstdLevel;
 use super::chunk::{NewChunk, Source, Tools, is_without, without};
 use super::clear::{Action, Clearing};
 use super::fate::Fate;
+use super::lineage::Lineage;
 use super::output::Output;
 use super::relay::relay;
 use super::shared::to_scrub;
@@ -77,6 +78,9 @@ pub struct RewriteReport {
     pub row_groups_rewritten: u64,
     /// Row groups that lost all their rows and were left out.
     pub row_groups_dropped: u64,
+    /// Which row groups these were.
+    #[serde(default)]
+    pub lineage: Option<Lineage>,
     /// Dictionary and data pages that were made anew.
     pub pages_rewritten: u64,
     /// Pages of row groups that lost rows that were copied as they were.
@@ -93,7 +97,7 @@ pub struct RewriteReport {
 }
 
 impl RewriteReport {
-    /// Adds what another rewrite did. Its new ranges are those of another file, and are left out.
+    /// Adds what another rewrite did. Its new ranges and its lineage are those of another file, and are left out.
     pub fn add(&mut self, other: Self) {
         self.rows_removed += other.rows_removed;
         self.values_cleared += other.values_cleared;

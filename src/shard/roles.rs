@@ -1,7 +1,7 @@
 //! What a column is for, and whether its type can be that.
 
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
-use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor};
+use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor, SchemaDescriptor};
 
 use super::Shard;
 use super::schema::{Found, column_names, find};
@@ -83,20 +83,24 @@ impl Roles {
     /// # Errors
     /// When a column isn't there or its type can't be compared with an id.
     pub fn subjects(&self, shard: &Shard) -> Result<Vec<SubjectColumn>> {
-        let schema = shard.footer.schema();
+        self.subjects_among(&Columns::of(shard))
+    }
+
+    /// The subject columns among these.
+    pub(super) fn subjects_among(&self, among: &Columns<'_>) -> Result<Vec<SubjectColumn>> {
         if self.subjects.is_empty() {
             let found = SUBJECT_NAMES
                 .iter()
-                .find_map(|name| Some((*name, find(schema, name)?)));
+                .find_map(|name| Some((*name, find(among.schema, name)?)));
             return match found {
-                Some((name, found)) => Ok(vec![subject(shard, name, found)?]),
-                None => Err(missing(shard, "subject", SUBJECT_NAMES[0])),
+                Some((name, found)) => Ok(vec![subject(among, name, found)?]),
+                None => Err(among.missing("subject", SUBJECT_NAMES[0])),
             };
         }
         let mut columns: Vec<SubjectColumn> = Vec::new();
         for name in &self.subjects {
-            let found = find(schema, name).ok_or_else(|| missing(shard, "subject", name))?;
-            let column = subject(shard, name, found)?;
+            let found = find(among.schema, name).ok_or_else(|| among.missing("subject", name))?;
+            let column = subject(among, name, found)?;
             if columns.iter().all(|other| other.leaf != column.leaf) {
                 columns.push(column);
             }
@@ -112,7 +116,8 @@ impl Roles {
         let schema = shard.footer.schema();
         match &self.time {
             Some(name) => {
-                let found = find(schema, name).ok_or_else(|| missing(shard, "time", name))?;
+                let missing = || Columns::of(shard).missing("time", name);
+                let found = find(schema, name).ok_or_else(missing)?;
                 time(shard, name, found, self.time_unit).map(Some)
             }
             None => TIME_NAMES
@@ -124,33 +129,44 @@ impl Roles {
     }
 }
 
-fn missing(shard: &Shard, role: &'static str, column: &str) -> Error {
-    Error::MissingColumn {
-        path: shard.path.clone(),
-        role,
-        column: column.to_owned(),
-        columns: column_names(shard.footer.schema()),
-    }
+/// The columns of a shard, or of what will be one.
+pub(super) struct Columns<'a> {
+    /// For messages.
+    pub(super) path: &'a str,
+    pub(super) schema: &'a SchemaDescriptor,
 }
 
-fn leaf(
-    shard: &Shard,
-    role: &'static str,
-    name: &str,
-    found: Found,
-) -> Result<(usize, ColumnDescPtr)> {
-    if let Found::Leaf(leaf) = found
-        && let Some(descriptor) = shard.footer.schema().columns().get(leaf)
-    {
-        return Ok((leaf, descriptor.clone()));
+impl<'a> Columns<'a> {
+    fn of(shard: &'a Shard) -> Self {
+        Self {
+            path: &shard.path,
+            schema: shard.footer.schema(),
+        }
     }
-    Err(Error::ColumnType {
-        path: shard.path.clone(),
-        role,
-        column: name.to_owned(),
-        found: "a group".into(),
-        expected: "name one of its fields by a dotted path",
-    })
+
+    fn missing(&self, role: &'static str, column: &str) -> Error {
+        Error::MissingColumn {
+            path: self.path.to_owned(),
+            role,
+            column: column.to_owned(),
+            columns: column_names(self.schema),
+        }
+    }
+
+    fn leaf(&self, role: &'static str, name: &str, found: Found) -> Result<(usize, ColumnDescPtr)> {
+        if let Found::Leaf(leaf) = found
+            && let Some(descriptor) = self.schema.columns().get(leaf)
+        {
+            return Ok((leaf, descriptor.clone()));
+        }
+        Err(Error::ColumnType {
+            path: self.path.to_owned(),
+            role,
+            column: name.to_owned(),
+            found: "a group".into(),
+            expected: "name one of its fields by a dotted path",
+        })
+    }
 }
 
 /// The type of a leaf, for a message.
@@ -162,10 +178,10 @@ fn type_name(descriptor: &ColumnDescriptor) -> String {
     }
 }
 
-fn subject(shard: &Shard, name: &str, found: Found) -> Result<SubjectColumn> {
-    let (leaf, descriptor) = leaf(shard, "subject", name, found)?;
+fn subject(among: &Columns<'_>, name: &str, found: Found) -> Result<SubjectColumn> {
+    let (leaf, descriptor) = among.leaf("subject", name, found)?;
     let kind = subject_kind(&descriptor).ok_or_else(|| Error::ColumnType {
-        path: shard.path.clone(),
+        path: among.path.to_owned(),
         role: "subject",
         column: name.to_owned(),
         found: type_name(&descriptor),
@@ -226,7 +242,7 @@ fn subject_kind(descriptor: &ColumnDescriptor) -> Option<SubjectKind> {
 }
 
 fn time(shard: &Shard, name: &str, found: Found, unit: Option<UnitName>) -> Result<TimeColumn> {
-    let (leaf, descriptor) = leaf(shard, "time", name, found)?;
+    let (leaf, descriptor) = Columns::of(shard).leaf("time", name, found)?;
     let wrong = |expected| Error::ColumnType {
         path: shard.path.clone(),
         role: "time",

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::Path;
 
+use efface::{Disk, Storage};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Value, json};
 
@@ -140,6 +141,38 @@ fn inspect_shows_the_shards_and_how_the_index_stands_to_them() {
     let rebuilt = lake.json("index", &[]);
     assert!(rebuilt["rebuilt"].is_string(), "{rebuilt}");
     says(&rebuilt, &json!({"rows": 320, "subjects": PEOPLE}));
+}
+
+#[test]
+fn damage_of_the_index_costs_one_line_of_warning_and_no_row() {
+    for what in ["a flipped bit", "cut short", "emptied", "removed"] {
+        for file in ["manifest", "segment-"] {
+            let lake = Lake::new();
+            lake.json("index", &[]);
+            let state = lake.state().into_keys();
+            let mut files = state.filter(|path| path.to_string_lossy().contains(file));
+            let path = files.next().unwrap();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let middle = usize::try_from(size(&path)).unwrap() / 2 - 5;
+            match what {
+                "a flipped bit" => alter(&path, |bytes| bytes[middle] ^= 8),
+                "cut short" => alter(&path, |bytes| bytes.truncate(2 * middle)),
+                "emptied" => alter(&path, Vec::clear),
+                _ => Disk::new(path.parent().unwrap()).remove(name).unwrap(),
+            }
+            let plan = lake.run("plan", &["--json", "--id", &person(1)]);
+            let report: Value = serde_json::from_slice(&plan.stdout).unwrap();
+            assert_eq!(report["rows"], 12, "{file} {what}");
+            let told = plan.stderr;
+            assert_eq!(told.lines().count(), 1, "{file} {what}: {told}");
+            assert!(
+                told.contains("WARN") && told.contains(file),
+                "{file} {what}: {told}"
+            );
+            let again = lake.run("plan", &["--json", "--id", &person(1)]);
+            assert!(again.stderr.is_empty(), "{file} {what} was mended");
+        }
+    }
 }
 
 #[test]

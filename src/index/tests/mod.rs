@@ -1,22 +1,29 @@
 //! The index against a naive model: a map of shards to the ids of each row group.
 //!
 //! * [`segments`]: one segment, byte by byte
+//! * [`batches`]: segments of batches, and what building reads
+//! * [`damage`]: what is kept of a damaged index
 //! * [`crashes`]: a crash between any two changes of the disk
 //! * [`model`]: random sequences of changes, refreshes and damage
 
+mod batches;
 mod crashes;
+mod damage;
 mod model;
 mod segments;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::changes::RewrittenShard;
 use super::format::ROW_GROUPS_MAX;
 use super::refresh::{
     RefreshOptions, RefreshReport, SEGMENTS_MAX, ShardFooter, ShardSource, refresh,
 };
 use super::*;
+use crate::shard::lineage::Lineage;
 use crate::storage::disk::Disk;
 use crate::storage::{FileInfo, read_all};
 
@@ -43,6 +50,9 @@ struct Lake {
     changes: u64,
     scanned: Mutex<Vec<String>>,
     footers_read: Mutex<Vec<String>>,
+    row_groups_scanned: AtomicU64,
+    /// What deletes did since the last refresh.
+    rewritten: Vec<RewrittenShard>,
 }
 
 impl Lake {
@@ -61,6 +71,38 @@ impl Lake {
             },
         };
         self.shards.insert(path.to_owned(), shard);
+    }
+
+    /// Takes rows of `ids` out of a shard, as a delete would, and row groups that have none left; but some that
+    /// hold none may be made anew as well.
+    fn erase(&mut self, path: &str, ids: &[u64], also_touched: u32) {
+        let old = self.shards[path].clone();
+        let (mut kept, mut touched, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, mut row_group) in (0_u32..).zip(old.row_groups) {
+            let rows = row_group.len();
+            row_group.retain(|id| !ids.contains(id));
+            let is_less = row_group.len() < rows;
+            if is_less && row_group.is_empty() {
+                dropped.push(number);
+                continue;
+            }
+            if is_less || number == also_touched {
+                touched.push(number);
+            }
+            kept.push(row_group);
+        }
+        if touched.is_empty() && dropped.is_empty() {
+            return;
+        }
+        self.put(path, kept);
+        let lineage = Lineage {
+            old_footer_hash: old.footer_hash,
+            footer_hash: self.shards[path].footer_hash,
+            touched,
+            dropped,
+        };
+        let path = path.to_owned();
+        self.rewritten.push(RewrittenShard { path, lineage });
     }
 
     fn files(&self) -> Vec<FileInfo> {
@@ -87,7 +129,10 @@ impl Lake {
     }
 
     fn refresh(&self, storage: &dyn Storage, memory: usize) -> Result<(Index, RefreshReport)> {
-        let existing = Index::open(storage, "distinct_id").unwrap_or(None);
+        // As the engine does, on damage that shows when the index is opened.
+        let existing = Index::open(storage, "distinct_id")
+            .or_else(|_| Index::open_undamaged(storage, "distinct_id"))
+            .unwrap();
         self.refresh_from(storage, existing, memory)
     }
 
@@ -98,10 +143,12 @@ impl Lake {
         memory: usize,
     ) -> Result<(Index, RefreshReport)> {
         self.scanned.lock().unwrap().clear();
+        self.row_groups_scanned.store(0, Ordering::Relaxed);
         let options = RefreshOptions {
             configuration: "distinct_id",
             seed_if_new: SEED,
             memory,
+            rewritten: &self.rewritten,
         };
         refresh(storage, existing, &self.files(), &options, self)
     }
@@ -158,12 +205,15 @@ impl ShardSource for Lake {
     fn scan(
         &self,
         file: &FileInfo,
+        row_groups: &RoaringBitmap,
         seed: u64,
         emit: &mut dyn FnMut(SubjectHash, u32),
     ) -> Result<ShardFooter> {
         self.scanned.lock().unwrap().push(file.path.clone());
+        self.row_groups_scanned
+            .fetch_add(row_groups.len(), Ordering::Relaxed);
         for (number, ids) in (0..).zip(&self.shards[&file.path].row_groups) {
-            for id in ids {
+            for id in ids.iter().filter(|_| row_groups.contains(number)) {
                 emit(hash_of(*id, seed), number);
             }
         }
@@ -207,14 +257,8 @@ fn only_what_is_new_or_changed_is_scanned() {
     }
     let (index, report) = lake.refresh(&disk, 1 << 20).unwrap();
     assert_eq!((report.added, report.unchanged), (3, 0));
-    assert_eq!(
-        (
-            report.stats.rows,
-            report.stats.subjects,
-            report.stats.postings
-        ),
-        (9, 4, 9)
-    );
+    let stats = index.stats().unwrap();
+    assert_eq!((stats.rows, stats.subjects, stats.postings), (9, 4, 9));
     let before = disk.list("").unwrap();
     let (_, report) = lake.refresh_from(&disk, Some(index), 1 << 20).unwrap();
     assert_eq!((report.unchanged, lake.scanned().len()), (3, 0));
@@ -246,7 +290,7 @@ fn only_what_is_new_or_changed_is_scanned() {
 
     lake.shards.clear();
     let (index, report) = lake.refresh(&disk, 1 << 20).unwrap();
-    assert_eq!((report.removed, report.stats.segments), (3, 0));
+    assert_eq!((report.removed, index.segments.len()), (3, 0));
     lake.check(&disk, &index);
     assert_eq!(disk.list(DIRECTORY).unwrap().len(), 1, "the manifest");
 }
@@ -272,6 +316,64 @@ fn a_shard_that_was_left_alone_for_long_is_known_by_its_times() {
 }
 
 #[test]
+fn a_delete_takes_postings_away_and_scans_just_the_row_groups_that_it_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    let mut lake = Lake::default();
+    // The id 9 is in no row that goes by its own right: its last row of a row group goes with that of 1.
+    lake.put(
+        "a",
+        vec![vec![2, 3], vec![1], vec![1, 4], vec![1, 9, 5], vec![6]],
+    );
+    lake.put("b", vec![vec![1, 2], vec![9], vec![2]]);
+    lake.put("c", vec![vec![7]; 40]);
+    let (index, _) = lake.refresh(&disk, 1 << 20).unwrap();
+    let numbers = |index: &Index, position: usize| -> Vec<u32> {
+        index.shards()[position].numbers.alive().collect()
+    };
+    let before = numbers(&index, 0);
+    lake.erase("a", &[1, 9], u32::MAX);
+    lake.erase("b", &[1], u32::MAX);
+    let (index, report) = lake.refresh_from(&disk, Some(index), 1 << 20).unwrap();
+    assert_eq!((report.changed, report.unchanged), (2, 1));
+    let scanned = lake.row_groups_scanned.load(Ordering::Relaxed);
+    assert_eq!(scanned, 3, "two of a, one of b");
+    let kept: Vec<u32> = [0, 2, 3, 4].map(|at: usize| before[at]).to_vec();
+    assert_eq!(numbers(&index, 0), kept);
+    lake.check(&disk, &index);
+    assert!(!is_anywhere(&disk, hash_of(1, index.seed())));
+
+    // Once more, the numbers of before being dead already; and all that is left of a shard.
+    lake.rewritten.clear();
+    lake.erase("a", &[4], u32::MAX);
+    lake.erase("b", &[2, 9], u32::MAX);
+    let (index, _) = lake.refresh_from(&disk, Some(index), 1 << 20).unwrap();
+    assert_eq!(lake.row_groups_scanned.load(Ordering::Relaxed), 0);
+    assert_eq!(numbers(&index, 0), [kept[0], kept[2], kept[3]]);
+    assert!(numbers(&index, 1).is_empty());
+    lake.check(&disk, &index);
+}
+
+#[test]
+fn a_rewritten_shard_that_was_replaced_again_is_scanned_in_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    let mut lake = Lake::default();
+    for path in ["a", "b"] {
+        lake.put(path, vec![vec![1, 2], vec![3], vec![4]]);
+    }
+    let (index, _) = lake.refresh(&disk, 1 << 20).unwrap();
+    lake.erase("a", &[1], u32::MAX);
+    lake.put("a", vec![vec![2], vec![8], vec![4]]);
+    // And one that was replaced before it was rewritten.
+    lake.put("b", vec![vec![1, 2], vec![5], vec![4]]);
+    lake.erase("b", &[1], u32::MAX);
+    let (index, _) = lake.refresh_from(&disk, Some(index), 1 << 20).unwrap();
+    assert_eq!(lake.row_groups_scanned.load(Ordering::Relaxed), 6);
+    lake.check(&disk, &index);
+}
+
+#[test]
 fn a_comparison_finds_what_is_missing_and_what_is_left_over() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Disk::new(dir.path());
@@ -283,6 +385,7 @@ fn a_comparison_finds_what_is_missing_and_what_is_left_over() {
         configuration: "distinct_id",
         seed_if_new: SEED,
         memory: 1 << 20,
+        rewritten: &[],
     };
     let compare = |lake: &Lake| {
         let compared = index.compare(&disk, &lake.files(), &options, lake).unwrap();
@@ -350,15 +453,15 @@ fn many_small_additions_stay_few_segments() {
     for step in 0..12_u64 {
         let ids: Vec<_> = (0..2_u64 << (16 - step)).map(|id| id << 8 | step).collect();
         lake.put(&format!("{step:02}"), vec![ids]);
-        let (index, report) = lake.refresh(&disk, 1 << 20).unwrap();
+        let (index, _) = lake.refresh(&disk, 1 << 20).unwrap();
         assert_eq!(lake.scanned().len(), 1);
-        assert!(report.stats.segments <= SEGMENTS_MAX);
+        assert!(index.segments.len() <= SEGMENTS_MAX);
         let expected: usize = lake
             .shards
             .values()
             .map(|shard| shard.row_groups[0].len())
             .sum();
-        assert_eq!(report.stats.subjects, expected as u64);
+        assert_eq!(index.stats().unwrap().subjects, expected as u64);
         index.verify().unwrap();
     }
     for step in 0..12 {
@@ -416,6 +519,7 @@ fn a_scan_that_lies_about_its_row_groups_fails_the_refresh() {
         fn scan(
             &self,
             file: &FileInfo,
+            _: &RoaringBitmap,
             seed: u64,
             emit: &mut dyn FnMut(SubjectHash, u32),
         ) -> Result<ShardFooter> {
@@ -437,6 +541,7 @@ fn a_scan_that_lies_about_its_row_groups_fails_the_refresh() {
             configuration: "",
             seed_if_new: SEED,
             memory: 1 << 20,
+            rewritten: &[],
         };
         let error = refresh(&disk, None, &files, &options, &Liar(lake)).unwrap_err();
         assert!(error.to_string().contains(message), "{error}");

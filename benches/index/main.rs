@@ -6,17 +6,25 @@
 //! EFFACE_BENCH_IDS=100000000 cargo bench --bench index -- ids     # look-ups among so many ids (1.6 GB)
 //! ```
 //!
-//! Generated: seed 1, 4 shards of 250,000 rows (10 row groups each), 100,000 Zipf users, zstd. Synthetic
+//! Generated: seed 1, 4 shards of 250,000 rows (10 row groups each), 100,000 Zipf users, zstd. `uuids`: 4 shards of
+//! 250,000 rows in row groups of 125,000, each row with one of 400,000 evenly drawn UUIDs in text form (36
+//! characters), snappy, the writer's defaults: of each chunk a dictionary of 1 MiB and then plain pages. Synthetic
 //! segments: 1e6 and 1e7 evenly spread hashes, one row group of 1000 for two of three ids, two for the third; look-ups
 //! are of 2000 hashes that are there, spread over the segment. `refresh`: 10,000 links to one small shard in 100
-//! directories and one shard that is new each time. Files are in the page cache.
+//! directories and one shard that is new each time. `shards`: 2 row groups of 4 ids in each shard, no id in two of
+//! them; 2000 ids, spread evenly. Files are in the page cache, but for `cold`, before which the segment is dropped
+//! from it; it is opened anew there.
 //!
 //! | figure | its limit |
 //! |---|---|
 //! | `build` | `copy`: the shards copied; `decode`: every id of the id column decoded by the parquet crate, on all cores |
+//! | `uuids` | `decode` |
 //! | `ids/lookup/N` | a probe of two or three cache lines an id |
+//! | `ids/cold/N` | a read of two pages an id; the faults and bytes that it took are printed |
 //! | `ids/open/N` | the read of one block |
-//! | `refresh` | `stat`: the list of the shards with their sizes and times |
+//! | `refresh` | `stat_and_read`: the list of the shards with their sizes and times, and the ids of the new one read |
+//! | `shards/N` | `list`: making the list |
+//! | `delete/N` | the rewritten shards scanned in full |
 //!
 //! The size of the index is printed, with the entropy of its postings: what each id's choice of row groups takes at
 //! least, hashes not counted.
@@ -27,30 +35,46 @@
     reason = "criterion's macros make public functions without docs"
 )]
 
+mod deletes;
+#[path = "../lake/mod.rs"]
 mod lake;
+mod memory;
+mod shards;
 
 use std::fs::{self, File};
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use efface::index::Index;
 use efface::index::manifest::{Manifest, segment_path};
 use efface::index::segment::Segment;
 use efface::index::writer::SegmentWriter;
+use efface::shard::ids::distinct_in;
+use efface::shard::roles::Roles;
 use efface::subject::SubjectHash;
-use efface::{Config, Disk, Engine, EngineOptions, Storage};
+use efface::{Config, Disk, Engine, EngineOptions, Shard, Storage};
 use lake::Lake;
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
+use rustix::fs::{Advice, fadvise};
 
 const SEED: u64 = 1;
 const LOOKUPS: u64 = 2000;
+
+/// The middle one.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
 
 fn is_measured() -> bool {
     std::env::args().any(|argument| argument == "--bench")
@@ -135,11 +159,73 @@ fn build(criterion: &mut Criterion) {
     print_size(&Disk::new(lake.root()), lake.bytes);
 }
 
+/// Shards whose ids overflow their dictionaries.
+fn write_uuids(dir: &Path) -> Vec<PathBuf> {
+    let (shards, rows, ids) = if is_measured() {
+        (4, 250_000, 400_000)
+    } else {
+        (1, 2000, 3000)
+    };
+    // SplitMix64 of a counter.
+    let mixed = |number: u64| {
+        let mut mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ mixed >> 31
+    };
+    let uuid = |number: u64| {
+        let (high, low) = (mixed(2 * number), mixed(2 * number + 1));
+        let [a, b, c] = [high >> 32, high >> 16 & 0xFFFF, high & 0xFFFF];
+        format!(
+            "{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}",
+            low >> 48,
+            low & 0xFFFF_FFFF_FFFF
+        )
+    };
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(125_000))
+        .build();
+    (0..shards)
+        .map(|shard| {
+            let path = dir.join(format!("{shard}.parquet"));
+            let numbers = (0..rows).map(|row| mixed(shard * rows + row + SEED) % ids);
+            let column: ArrayRef = Arc::new(StringArray::from_iter_values(numbers.map(uuid)));
+            let batch = RecordBatch::try_from_iter([("distinct_id", column)]).unwrap();
+            let file = File::create(&path).unwrap();
+            let mut writer =
+                ArrowWriter::try_new(file, batch.schema(), Some(properties.clone())).unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+            path
+        })
+        .collect()
+}
+
+fn uuids(criterion: &mut Criterion) {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = write_uuids(dir.path());
+    let disk = Arc::new(Disk::new(dir.path()));
+    let engine = Engine::open(disk, Config::default(), EngineOptions::default()).unwrap();
+    let mut group = criterion.benchmark_group("uuids");
+    group.sample_size(10);
+    group.bench_function("decode", |bencher| {
+        bencher.iter(|| shards.par_iter().map(|shard| decode(shard)).sum::<usize>());
+    });
+    group.bench_function("index", |bencher| {
+        let without_index = || drop(fs::remove_dir_all(dir.path().join("_efface")));
+        let build = |()| engine.refresh().unwrap();
+        bencher.iter_batched(without_index, build, BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
 /// The hash of the synthetic id `number` of `ids`.
 fn hash_of(number: u64, ids: u64) -> SubjectHash {
     SubjectHash(number * (u64::MAX / ids) + number % 7)
 }
 
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn ids(criterion: &mut Criterion) {
     let sizes = match std::env::var("EFFACE_BENCH_IDS") {
         Ok(ids) => vec![ids.parse().unwrap()],
@@ -162,6 +248,11 @@ fn ids(criterion: &mut Criterion) {
         }
         writer.finish().unwrap();
         let open = || Segment::open(disk.map("segment").unwrap(), "segment", SEED).unwrap();
+        // Written back, so that it can be dropped from the page cache.
+        File::open(dir.path().join("segment"))
+            .unwrap()
+            .sync_all()
+            .unwrap();
         let segment = open();
         let asked: Vec<SubjectHash> = (0..LOOKUPS)
             .map(|number| hash_of(number * (ids / LOOKUPS), ids))
@@ -176,6 +267,31 @@ fn ids(criterion: &mut Criterion) {
                 found.len()
             });
         });
+        drop(segment);
+        let file = File::open(dir.path().join("segment")).unwrap();
+        let (mut runs, mut faults, mut read) = (0, 0, 0);
+        group.bench_function(BenchmarkId::new("cold", ids), |bencher| {
+            let drop_cache = || fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+            let look_up = |()| {
+                let before = (memory::faults(), memory::bytes_read());
+                let segment = open();
+                let mut found = RoaringBitmap::new();
+                for hash in &asked {
+                    assert!(segment.lookup(*hash, &mut found).unwrap());
+                }
+                runs += LOOKUPS;
+                faults += memory::faults() - before.0;
+                read += memory::bytes_read() - before.1;
+            };
+            bencher.iter_batched(drop_cache, look_up, BatchSize::PerIteration);
+        });
+        if runs > 0 {
+            println!(
+                "ids/cold/{ids}: {:.2} page faults and {:.0} bytes from disk an id",
+                faults as f64 / runs as f64,
+                read as f64 / runs as f64,
+            );
+        }
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::new("open", ids), |bencher| {
             bencher.iter(|| open().tail().hashes);
@@ -213,8 +329,20 @@ fn refresh(criterion: &mut Criterion) {
     let new = dir.path().join("day=0/new.parquet");
     let mut group = criterion.benchmark_group("refresh");
     group.sample_size(10);
-    group.bench_function("stat", |bencher| {
-        bencher.iter(|| disk.list("").unwrap().len());
+    group.bench_function("stat_and_read", |bencher| {
+        fs::copy(&sample, &new).unwrap();
+        bencher.iter(|| {
+            let files = disk.list("").unwrap();
+            let shard = Shard::open(&*disk, "day=0/new.parquet").unwrap();
+            let columns = Roles::default().subjects(&shard).unwrap();
+            let groups = u32::try_from(shard.footer.row_groups().len()).unwrap();
+            let mut seen = 0;
+            distinct_in(&shard, &columns, &(0..groups).collect(), &mut |_, _| {
+                seen += 1;
+            })
+            .unwrap();
+            (files.len(), seen)
+        });
     });
     group.bench_function("one_of_many", |bencher| {
         bencher.iter_batched(
@@ -230,5 +358,29 @@ fn refresh(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, build, ids, refresh);
+/// Figures of runs that are too long for criterion.
+fn curves(criterion: &mut Criterion) {
+    // So that a filter on the command line leaves them out too.
+    for (name, run) in [
+        ("shards", (|| shards::curve(is_measured())) as fn()),
+        ("delete", || deletes::run(&Lake::new(), is_measured())),
+    ] {
+        let mut is_done = false;
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(10);
+        group.measurement_time(Duration::from_millis(10));
+        group.warm_up_time(Duration::from_millis(1));
+        group.bench_function("curve", |bencher| {
+            bencher.iter_custom(|_| {
+                if !std::mem::replace(&mut is_done, true) {
+                    run();
+                }
+                Duration::from_nanos(1)
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, build, uuids, ids, refresh, curves);
 criterion_main!(benches);
