@@ -64,6 +64,15 @@ impl Dataset {
         self.storage.lock(&path, holder)
     }
 
+    /// Its name: that of its directory.
+    pub fn name(&self) -> String {
+        let root = self.storage.root();
+        // `.` has no name of its own.
+        let path = std::path::absolute(&root);
+        let name = path.as_ref().ok().and_then(|path| path.file_name());
+        name.map_or(root, |name| name.to_string_lossy().into_owned())
+    }
+
     /// Lists the files.
     ///
     /// # Errors

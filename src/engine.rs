@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::dataset::{Dataset, Files};
 use crate::delete::{self, DeleteOptions, DeleteReport};
 use crate::error::{ErrorKind, Result};
-use crate::export::{Export, ExportOptions, ShardRows};
+use crate::export::{BySubject, Disclosed};
 use crate::index::Index;
 use crate::index::compare::Comparison;
 use crate::index::upkeep::Upkeep;
@@ -202,7 +202,8 @@ impl Engine {
         let needs_time = request.window_start()?.is_some();
         let expansion = self.dataset.expand(request)?;
         let plan = |files: &Files, knowledge: Knowledge<'_>| {
-            search::plan(&self.dataset, request, &expansion, files, knowledge)
+            let plan = search::plan(&self.dataset, request, &expansion, files, knowledge)?;
+            Ok(plan.with_wanted(search::wanted(&expansion)))
         };
         match self.lock() {
             Ok(_lock) => {
@@ -221,23 +222,23 @@ impl Engine {
         }
     }
 
-    /// The rows that `plan` found, as a stream of record batches.
+    /// What `plan`'s disclosure asks for, as a stream of record batches: the rows that it found, or the headers of
+    /// each subject.
     ///
     /// # Errors
     /// When a guard of the plan forbids it, a shard has changed since, or shards don't fit together.
-    pub fn export(&self, plan: &Plan) -> Result<Export> {
+    pub fn export(&self, plan: &Plan) -> Result<Disclosed> {
         plan.check()?;
-        let shards = plan
-            .shards
-            .iter()
-            .map(|shard| ShardRows {
-                path: shard.path.clone(),
-                footer_hash: shard.footer_hash,
-                rows: shard.rows.clone(),
-            })
-            .collect();
-        let storage = Arc::clone(&self.dataset.storage);
-        Export::new(storage, shards, &ExportOptions::default())
+        Disclosed::new(&self.dataset, plan)
+    }
+
+    /// The same, with the subjects of each row.
+    ///
+    /// # Errors
+    /// Those of [`export`](Self::export).
+    pub fn export_by_subject(&self, plan: &Plan) -> Result<BySubject> {
+        plan.check()?;
+        BySubject::new(&self.dataset, plan)
     }
 
     /// Removes every row that belongs to the request's subjects.

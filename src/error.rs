@@ -6,6 +6,7 @@
 
 use std::io;
 
+use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 
 use crate::limits;
@@ -292,7 +293,7 @@ pub enum Error {
         /// What was being done.
         context: String,
         /// Arrow's own error.
-        source: arrow::error::ArrowError,
+        source: ArrowError,
     },
 
     /// The caller cancelled the operation.
@@ -435,6 +436,21 @@ impl Error {
                 ErrorKind::Unsupported
             }
             Self::CheckFailed { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// For `map_err`: this crate's error that went through Arrow's iterators, or an [`Error::Arrow`].
+    pub fn arrow(context: &'static str) -> impl Fn(ArrowError) -> Self {
+        let wrapped = move |source| Self::Arrow {
+            context: context.to_owned(),
+            source,
+        };
+        move |error| match error {
+            ArrowError::ExternalError(source) => match source.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(source) => wrapped(ArrowError::ExternalError(source)),
+            },
+            source => wrapped(source),
         }
     }
 

@@ -2,13 +2,15 @@
 //!
 //! * `search`: finds the rows that a plan is made of
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::request::{Kind, Request, Unknown};
-use crate::shard::select::Selection;
+use crate::request::{Disclosure, Kind, Request, Unknown};
+use crate::shard::select::{Selection, Wanted};
 
 pub(crate) mod search;
 #[cfg(test)]
@@ -39,7 +41,9 @@ pub struct Plan {
     pub subjects: Vec<SubjectPlan>,
     unknown: Unknown,
     kind: Kind,
+    disclosure: Disclosure,
     max_match: f64,
+    wanted: Option<Arc<Wanted>>,
 }
 
 /// What a request touches in one shard.
@@ -165,8 +169,26 @@ impl Plan {
             subjects: plans,
             unknown: request.unknown,
             kind: request.kind,
+            disclosure: request.disclosure,
+            wanted: None,
             max_match: request.max_match,
         }
+    }
+
+    /// The plan, with the ids that its rows were selected by.
+    pub(crate) fn with_wanted(mut self, wanted: Wanted) -> Self {
+        self.wanted = Some(Arc::new(wanted));
+        self
+    }
+
+    /// The ids that its rows were selected by; without, nobody can tell whose a row is.
+    pub(crate) fn wanted(&self) -> Option<&Arc<Wanted>> {
+        self.wanted.as_ref()
+    }
+
+    /// How much of the rows it is about.
+    pub fn disclosure(&self) -> Disclosure {
+        self.disclosure
     }
 
     /// Checks the guards: unknown ids, and a delete that matches too much.

@@ -22,7 +22,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use parquet::arrow::arrow_reader::{
@@ -34,16 +34,26 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
+use crate::config::Config;
 use crate::error::{Error, FormatError, Result};
 use crate::limits::BATCH_RECORDS;
 use crate::parquet_bytes::chunk_reader::{ParquetFile, guarded};
 use crate::parquet_bytes::footer::{Footer, RowGroup};
 use crate::shard::Shard;
 use crate::storage::{ReadAt, Storage};
-use schema::{Partition, Unifier, conform, partitions};
-
+use disclose::Shown;
+use schema::Unifier;
+pub mod categories;
+mod csv;
+mod disclose;
+pub mod disclosed;
+pub mod headers;
+mod json;
+pub mod owners;
 mod schema;
 pub mod sink;
+
+pub use disclosed::{BySubject, Disclosed};
 
 /// Selected rows that are decoded ahead of the caller. A row group with more is decoded batch by batch.
 pub const WAVE_ROWS: u64 = 4 * BATCH_RECORDS as u64;
@@ -67,12 +77,26 @@ pub struct ShardRows {
 pub struct ExportOptions {
     /// Rows of a batch at most; 0 counts as 1.
     pub batch_rows: usize,
+    /// Show only whose and when each row is, and how it was collected, by this configuration; `None` shows
+    /// everything.
+    pub sources_of: Option<Arc<Config>>,
+}
+
+impl ExportOptions {
+    /// What is shown of a shard.
+    fn shown(&self, shard: &Shard, schema: &SchemaRef) -> Result<Shown> {
+        match &self.sources_of {
+            None => Ok(Shown::everything(&shard.path, Arc::clone(schema))),
+            Some(config) => Shown::sources(shard, schema, config),
+        }
+    }
 }
 
 impl Default for ExportOptions {
     fn default() -> Self {
         Self {
             batch_rows: BATCH_RECORDS,
+            sources_of: None,
         }
     }
 }
@@ -84,7 +108,7 @@ pub struct Export {
     storage: Arc<dyn Storage>,
     shards: Vec<ShardRows>,
     schema: SchemaRef,
-    batch_rows: usize,
+    options: ExportOptions,
     tasks: VecDeque<Task>,
     /// Decoded batches that were not yet asked for.
     ready: VecDeque<RecordBatch>,
@@ -116,16 +140,17 @@ impl Export {
         let mut tasks = VecDeque::new();
         let mut place = 0;
         for part in shards.chunks(FOOTERS_AT_A_TIME) {
-            let open: Vec<(Shard, SchemaRef)> = part
+            let open: Vec<(Shard, Shown)> = part
                 .par_iter()
                 .map(|rows| {
                     let shard = open_unchanged(&*storage, rows)?;
                     let metadata = arrow_metadata(&shard, shard.footer.metadata())?;
-                    Ok((shard, Arc::clone(metadata.schema())))
+                    let shown = options.shown(&shard, metadata.schema())?;
+                    Ok((shard, shown))
                 })
                 .collect::<Result<_>>()?;
-            for (rows, (shard, schema)) in part.iter().zip(open) {
-                unifier.add(&rows.path, &schema)?;
+            for (rows, (shard, shown)) in part.iter().zip(open) {
+                unifier.add(&rows.path, &shown)?;
                 add_tasks(&mut tasks, place, rows, &shard)?;
                 place += 1;
             }
@@ -134,7 +159,10 @@ impl Export {
             storage,
             shards,
             schema: unifier.finish(),
-            batch_rows: options.batch_rows.max(1),
+            options: ExportOptions {
+                batch_rows: options.batch_rows.max(1),
+                ..options.clone()
+            },
             tasks,
             ready: VecDeque::new(),
             large: None,
@@ -178,7 +206,7 @@ impl Export {
             open.map(|open| (Arc::clone(open), *task))
         });
         let readers: Vec<_> = readers.flatten().collect();
-        let (schema, batch_rows) = (&self.schema, self.batch_rows);
+        let (schema, batch_rows) = (&self.schema, self.options.batch_rows);
         if rows > WAVE_ROWS {
             for (open, task) in readers {
                 let selection = self.shards.get(task.shard).map(|shard| &shard.rows);
@@ -215,15 +243,15 @@ impl Export {
         let mut places: Vec<usize> = wave.iter().map(|task| task.shard).collect();
         places.dedup();
         let (storage, shards, before) = (&self.storage, &self.shards, &self.open);
+        let options = &self.options;
         let open: Vec<Option<Arc<OpenShard>>> = places
             .par_iter()
             .map(|place| {
                 let known = before.iter().find(|open| open.place == *place);
                 match (known, shards.get(*place)) {
                     (Some(open), _) => Ok(Some(Arc::clone(open))),
-                    (None, Some(rows)) => {
-                        OpenShard::new(&**storage, *place, rows).map(|open| Some(Arc::new(open)))
-                    }
+                    (None, Some(rows)) => OpenShard::new(&**storage, *place, rows, options)
+                        .map(|open| Some(Arc::new(open))),
                     (None, None) => Ok(None),
                 }
             })
@@ -332,19 +360,24 @@ struct OpenShard {
     place: usize,
     shard: Shard,
     metadata: ArrowReaderMetadata,
-    partitions: Vec<Partition>,
+    shown: Shown,
 }
 
 impl OpenShard {
-    fn new(storage: &dyn Storage, place: usize, rows: &ShardRows) -> Result<Self> {
+    fn new(
+        storage: &dyn Storage,
+        place: usize,
+        rows: &ShardRows,
+        options: &ExportOptions,
+    ) -> Result<Self> {
         let shard = open_unchanged(storage, rows)?;
         let indexed =
             with_offset_index(&shard).unwrap_or_else(|| Arc::clone(shard.footer.metadata()));
         let metadata = arrow_metadata(&shard, &indexed)?;
-        let schema: &Schema = metadata.schema();
+        let shown = options.shown(&shard, metadata.schema())?;
         Ok(Self {
             place,
-            partitions: partitions(&shard.path, schema),
+            shown,
             shard,
             metadata,
         })
@@ -442,6 +475,7 @@ impl GroupReader {
             ParquetRecordBatchReaderBuilder::new_with_metadata(source, open.metadata.clone())
                 .with_batch_size(batch_rows)
                 .with_row_groups(vec![task.group])
+                .with_projection(open.shown.leaves.clone())
                 .with_row_selection(selection)
                 .with_row_selection_policy(RowSelectionPolicy::Selectors)
                 .build()
@@ -476,7 +510,9 @@ impl GroupReader {
             .in_shard(path));
         };
         self.seen += batch.num_rows() as u64;
-        conform(&batch, &self.open.partitions, schema)
+        let shown = &self.open.shown;
+        shown
+            .conform(&batch, schema)
             .map(Some)
             .map_err(|source| Error::Arrow {
                 context: format!("{path}: {}", self.context),

@@ -21,6 +21,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, Tim
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
+use super::disclose::Shown;
 use crate::error::{Error, FormatError, Result};
 
 /// What Hive writes for a partition whose value is null.
@@ -29,7 +30,7 @@ const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// A column that a shard's path holds, and its value in every row of the shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Partition {
-    name: String,
+    pub(super) name: String,
     value: Option<String>,
 }
 
@@ -50,14 +51,14 @@ struct Column {
 }
 
 impl Unifier {
-    /// Adds the columns of the shard at `path`.
+    /// Adds the columns that are shown of the shard at `path`.
     ///
     /// # Errors
     /// When the shard has two columns of one name, or a column has no type in common with an earlier shard's.
-    pub(super) fn add(&mut self, path: &str, schema: &Schema) -> Result<()> {
+    pub(super) fn add(&mut self, path: &str, shown: &Shown) -> Result<()> {
         self.shards += 1;
-        let partitions = partitions(path, schema);
-        let derived = partitions.iter().map(|partition| {
+        let schema = &shown.schema;
+        let derived = shown.partitions.iter().map(|partition| {
             Field::new(&partition.name, DataType::Utf8, partition.value.is_none())
         });
         for field in schema

@@ -1,31 +1,35 @@
 //! The rows of an export as bytes of a format.
 //!
+//! * `json`: values as JSON, for JSON Lines and for the cells of CSV; `csv`: rows as CSV
+//!
 //! Memory: one batch, and for Parquet one row group in the making (at most [`ROW_GROUP_BYTES`] encoded).
 //!
-//! JSON Lines: nulls are left out, as are the keys of missing values; integers and decimals are exact;
-//! instants are RFC 3339 in UTC (local timestamps the same without a zone); binary is
-//! base64; NaN and the infinities, which JSON lacks, are `null`.
+//! | format | what becomes of values |
+//! |---|---|
+//! | Parquet | Zstandard, page index; the Arrow types of the shards and their field ids. INT96 becomes a timestamp of nanoseconds, decimals get the physical type of their precision |
+//! | Arrow | an IPC stream of the Arrow types |
+//! | JSON Lines | nulls are left out, as are the keys of missing values; integers and decimals are exact; instants are RFC 3339 in UTC (local timestamps the same without a zone); binary is base64; NaN and the infinities, which JSON lacks, are `null` |
+//! | CSV | RFC 4180, with a header; text as it is, other values as in JSON Lines without quotes, nested ones as JSON; null and empty text are both empty |
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, make_array};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, Int64Type, TimeUnit};
+use arrow::datatypes::Schema;
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use arrow::json::writer::{
-    Encoder, EncoderFactory, EncoderOptions, LineDelimited, NullableEncoder, WriterBuilder,
-};
+use arrow::ipc::writer::StreamWriter;
+use arrow::json::writer::{LineDelimited, WriterBuilder};
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
+use super::csv::CsvRows;
+use super::json::{Encoders, unwritable};
 use crate::error::{Error, Result};
+use crate::limits::WRITE_BYTES;
 
 /// Encoded bytes after which a row group of a Parquet export ends.
 pub const ROW_GROUP_BYTES: usize = 64 << 20;
@@ -37,6 +41,13 @@ pub enum Format {
     Parquet,
     /// One JSON object per row and line.
     Jsonl,
+    /// Comma-separated values with a header.
+    Csv {
+        /// Whether text that a spreadsheet would take for a formula gets a `'` in front.
+        safe: bool,
+    },
+    /// An Arrow IPC stream.
+    Arrow,
 }
 
 /// What was written.
@@ -48,6 +59,23 @@ pub struct Written {
     pub bytes: u64,
 }
 
+impl Format {
+    /// The ending of file names.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Jsonl => "jsonl",
+            Self::Csv { .. } => "csv",
+            Self::Arrow => "arrow",
+        }
+    }
+
+    /// Whether it is nothing for a terminal.
+    pub fn is_binary(self) -> bool {
+        matches!(self, Self::Parquet | Self::Arrow)
+    }
+}
+
 impl FromStr for Format {
     type Err = Error;
 
@@ -55,9 +83,13 @@ impl FromStr for Format {
         match name {
             "parquet" => Ok(Self::Parquet),
             "jsonl" => Ok(Self::Jsonl),
+            "csv" => Ok(Self::Csv { safe: false }),
+            "arrow" => Ok(Self::Arrow),
             _ => Err(Error::Option {
                 option: "--format",
-                reason: format!("{name:?} is no format; there are parquet and jsonl"),
+                reason: format!(
+                    "{name:?} is no format; there are parquet, jsonl, csv, arrow and report"
+                ),
             }),
         }
     }
@@ -73,131 +105,142 @@ pub fn write(
     format: Format,
     out: &mut (dyn Write + Send),
 ) -> Result<Written> {
+    write_batches(&export.schema(), export, format, out)
+}
+
+/// Writes `batches` of one schema to `out`.
+///
+/// # Errors
+/// Those of [`write`].
+pub fn write_batches(
+    schema: &SchemaRef,
+    batches: impl IntoIterator<Item = Result<RecordBatch, ArrowError>>,
+    format: Format,
+    out: &mut (dyn Write + Send),
+) -> Result<Written> {
     let mut out = Counting {
         out,
         bytes: 0,
         failed: None,
     };
-    let result = match format {
-        Format::Parquet => write_parquet(export, &mut out),
-        Format::Jsonl => write_jsonl(export, &mut out),
+    let mut rows = 0;
+    let fill = || -> Result<()> {
+        let mut writer = RowWriter::new(format, schema, &mut out)?;
+        for batch in batches {
+            let batch = batch.map_err(written)?;
+            writer.write(&batch)?;
+            rows += batch.num_rows() as u64;
+        }
+        writer.finish()
     };
-    let flushed = result.and_then(|rows| {
-        let flushed = out
-            .flush()
-            .map_err(|source| arrow_error(ArrowError::from(source)));
-        flushed.map(|()| rows)
-    });
+    let filled = fill();
     match out.failed {
         Some(source) => Err(Error::Io {
             operation: "write",
             path: "the export".to_owned(),
             source,
         }),
-        None => flushed.map(|rows| Written {
+        None => filled.map(|()| Written {
             rows,
             bytes: out.bytes,
         }),
     }
 }
 
-fn write_parquet(export: &mut dyn RecordBatchReader, out: &mut Counting<'_>) -> Result<u64> {
-    let properties = WriterProperties::builder()
+/// Writes batches in one of the formats.
+enum RowWriter<W: Write + Send> {
+    Parquet(Box<ArrowWriter<W>>),
+    Jsonl(arrow::json::Writer<W, LineDelimited>),
+    Csv(CsvRows<W>),
+    Arrow(Box<StreamWriter<BufWriter<W>>>),
+}
+
+impl<W: Write + Send> RowWriter<W> {
+    fn new(format: Format, schema: &SchemaRef, out: W) -> Result<Self> {
+        Ok(match format {
+            Format::Parquet => {
+                let schema = Arc::clone(schema);
+                let writer = ArrowWriter::try_new(out, schema, Some(parquet_properties()));
+                Self::Parquet(Box::new(writer.map_err(parquet_error)?))
+            }
+            Format::Jsonl => {
+                refuse_unwritable(schema, "jsonl")?;
+                let writer = WriterBuilder::new().with_encoder_factory(Arc::new(Encoders));
+                Self::Jsonl(writer.build::<_, LineDelimited>(out))
+            }
+            Format::Csv { safe } => {
+                refuse_unwritable(schema, "csv")?;
+                Self::Csv(CsvRows::new(out, schema, safe)?)
+            }
+            Format::Arrow => {
+                // Each message is written in many small pieces.
+                let out = BufWriter::with_capacity(WRITE_BYTES, out);
+                let writer = StreamWriter::try_new(out, schema).map_err(written)?;
+                Self::Arrow(Box::new(writer))
+            }
+        })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        match self {
+            Self::Parquet(writer) => writer.write(batch).map_err(parquet_error),
+            Self::Jsonl(writer) => writer.write(batch).map_err(written),
+            Self::Csv(writer) => writer.write(batch),
+            Self::Arrow(writer) => writer.write(batch).map_err(written),
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        match self {
+            Self::Parquet(writer) => writer.close().map(drop).map_err(parquet_error),
+            Self::Jsonl(mut writer) => {
+                writer.finish().map_err(written)?;
+                flush(&mut writer.into_inner())
+            }
+            Self::Csv(writer) => writer.finish(),
+            Self::Arrow(mut writer) => {
+                writer.finish().map_err(written)?;
+                flush(writer.get_mut())
+            }
+        }
+    }
+}
+
+fn flush(out: &mut impl Write) -> Result<()> {
+    out.flush()
+        .map_err(|source| written(ArrowError::from(source)))
+}
+
+fn parquet_properties() -> WriterProperties {
+    WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-        .build();
-    let mut writer =
-        ArrowWriter::try_new(out, export.schema(), Some(properties)).map_err(parquet_error)?;
-    let rows = each(export, |batch| writer.write(batch).map_err(parquet_error))?;
-    writer.close().map_err(parquet_error)?;
-    Ok(rows)
+        .build()
 }
 
-fn write_jsonl(export: &mut dyn RecordBatchReader, out: &mut Counting<'_>) -> Result<u64> {
-    for field in export.schema().fields() {
+fn refuse_unwritable(schema: &Schema, format: &str) -> Result<()> {
+    for field in schema.fields() {
         if let Some(reason) = unwritable(field.data_type()) {
             return Err(Error::Option {
                 option: "--format",
                 reason: format!(
-                    "jsonl can't hold column {:?}: {reason}; parquet can",
+                    "{format} can't hold column {:?}: {reason}; parquet can",
                     field.name()
                 ),
             });
         }
     }
-    let mut writer = WriterBuilder::new()
-        .with_encoder_factory(Arc::new(Encoders))
-        .build::<_, LineDelimited>(out);
-    let rows = each(export, |batch| writer.write(batch).map_err(arrow_error))?;
-    writer.finish().map_err(arrow_error)?;
-    Ok(rows)
+    Ok(())
 }
 
-fn each(
-    export: &mut dyn RecordBatchReader,
-    mut write: impl FnMut(&RecordBatch) -> Result<()>,
-) -> Result<u64> {
-    let mut rows = 0;
-    for batch in export {
-        let batch = batch.map_err(arrow_error)?;
-        write(&batch)?;
-        rows += batch.num_rows() as u64;
-    }
-    Ok(rows)
-}
-
-/// This crate's error that went through Arrow's iterator, or Arrow's own.
-fn arrow_error(error: ArrowError) -> Error {
-    match error {
-        ArrowError::ExternalError(source) => match source.downcast::<Error>() {
-            Ok(error) => *error,
-            Err(source) => wrapped(ArrowError::ExternalError(source)),
-        },
-        source => wrapped(source),
-    }
+/// An error that was met while writing.
+pub(super) fn written(error: ArrowError) -> Error {
+    Error::arrow("writing the export")(error)
 }
 
 fn parquet_error(source: ParquetError) -> Error {
-    wrapped(ArrowError::from(source))
-}
-
-fn wrapped(source: ArrowError) -> Error {
-    Error::Arrow {
-        context: "writing the export".to_owned(),
-        source,
-    }
-}
-
-/// Why JSON can't hold a type, if it can't.
-fn unwritable(data_type: &DataType) -> Option<String> {
-    match data_type {
-        DataType::Union(..) => Some("it is a union".to_owned()),
-        DataType::Map(entry, _) => {
-            let DataType::Struct(fields) = entry.data_type() else {
-                return Some("it is a map without entries".to_owned());
-            };
-            let key = fields.first().map(|key| key.data_type());
-            match key {
-                Some(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => fields
-                    .iter()
-                    .find_map(|field| unwritable(field.data_type())),
-                Some(key) => Some(format!("the keys of its map are {key}, not strings")),
-                None => Some("it is a map without entries".to_owned()),
-            }
-        }
-        DataType::Struct(fields) => fields
-            .iter()
-            .find_map(|field| unwritable(field.data_type())),
-        DataType::List(item)
-        | DataType::LargeList(item)
-        | DataType::ListView(item)
-        | DataType::LargeListView(item)
-        | DataType::FixedSizeList(item, _)
-        | DataType::RunEndEncoded(_, item) => unwritable(item.data_type()),
-        DataType::Dictionary(_, values) => unwritable(values),
-        _ => None,
-    }
+    written(ArrowError::from(source))
 }
 
 /// Counts what is written, and keeps the error that the writers above would turn into a string.
@@ -234,100 +277,14 @@ impl Write for Counting<'_> {
     }
 }
 
-/// What this crate writes differently from `arrow-json`: binary as base64 (not hex), and timestamps without a
-/// time zone database and without its error text (which holds quotes) where the calendar ends.
-#[derive(Debug)]
-struct Encoders;
-
-impl EncoderFactory for Encoders {
-    fn make_default_encoder<'a>(
-        &self,
-        _field: &'a FieldRef,
-        array: &'a dyn Array,
-        _options: &'a EncoderOptions,
-    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
-        let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
-            DataType::Timestamp(unit, zone) => Box::new(Instants {
-                values: cast(array, &DataType::Int64)?,
-                unit: *unit,
-                local: zone.is_none(),
-            }),
-            DataType::Binary => Box::new(Base64(make_array(array.to_data()))),
-            DataType::LargeBinary | DataType::FixedSizeBinary(_) | DataType::BinaryView => {
-                Box::new(Base64(cast(array, &DataType::LargeBinary)?))
-            }
-            _ => return Ok(None),
-        };
-        Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
-    }
-}
-
-struct Instants {
-    values: ArrayRef,
-    unit: TimeUnit,
-    /// Whether the timestamps are of no zone.
-    local: bool,
-}
-
-impl Encoder for Instants {
-    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
-        let value = self.values.as_primitive::<Int64Type>().value(row);
-        let instant = match self.unit {
-            TimeUnit::Second => Timestamp::from_second(value),
-            TimeUnit::Millisecond => Timestamp::from_millisecond(value),
-            TimeUnit::Microsecond => Timestamp::from_microsecond(value),
-            TimeUnit::Nanosecond => Timestamp::from_nanosecond(i128::from(value)),
-        };
-        let text = match instant {
-            Ok(instant) if self.local => {
-                format!("\"{}\"", instant.to_zoned(TimeZone::UTC).datetime())
-            }
-            Ok(instant) => format!("\"{instant}\""),
-            // Beyond the year 9999 there is no RFC 3339: the number as it is stored.
-            Err(_) => value.to_string(),
-        };
-        out.extend_from_slice(text.as_bytes());
-    }
-}
-
-/// A `Binary` or `LargeBinary` array.
-struct Base64(ArrayRef);
-
-impl Encoder for Base64 {
-    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
-        let bytes = match self.0.as_binary_opt::<i32>() {
-            Some(array) => array.value(row),
-            None => self.0.as_binary::<i64>().value(row),
-        };
-        out.push(b'"');
-        push_base64(bytes, out);
-        out.push(b'"');
-    }
-}
-
-/// Base64 with padding (RFC 4648, section 4).
-fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for group in bytes.chunks(3) {
-        let byte = |place: usize| u32::from(group.get(place).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for (place, shift) in [18, 12, 6, 0].into_iter().enumerate() {
-            let digit = DIGITS.get((bits >> shift & 63) as usize).copied();
-            out.push(if place <= group.len() {
-                digit.unwrap_or(b'=')
-            } else {
-                b'='
-            });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{BinaryArray, Float64Array, Int64Array, TimestampMillisecondArray};
-    use arrow::datatypes::{Field, Schema, UnionFields};
+    use arrow::array::{
+        ArrayRef, BinaryArray, Float64Array, Int64Array, TimestampMillisecondArray,
+    };
+    use arrow::datatypes::{DataType, Field, UnionFields};
     use arrow::record_batch::RecordBatchIterator;
 
     use super::*;
@@ -379,20 +336,6 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_padded() {
-        for (bytes, expected) in [
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            let mut out = Vec::new();
-            push_base64(bytes.as_bytes(), &mut out);
-            assert_eq!(out, expected.as_bytes());
-        }
-    }
-
-    #[test]
     fn a_type_that_json_lacks_is_refused_by_name_before_anything_is_written() {
         let union = UnionFields::from_fields(vec![Field::new("a", DataType::Int32, true)]);
         let union = DataType::Union(union, arrow::datatypes::UnionMode::Sparse);
@@ -412,7 +355,7 @@ mod tests {
     #[test]
     fn an_unknown_format_says_which_there_are() {
         let error = "xml".parse::<Format>().unwrap_err().to_string();
-        assert!(error.contains("parquet and jsonl"), "{error}");
+        assert!(error.contains("parquet, jsonl, csv, arrow"), "{error}");
         assert_eq!("jsonl".parse::<Format>().unwrap(), Format::Jsonl);
     }
 
@@ -427,7 +370,12 @@ mod tests {
                 Ok(())
             }
         }
-        for format in [Format::Parquet, Format::Jsonl] {
+        for format in [
+            Format::Parquet,
+            Format::Jsonl,
+            Format::Csv { safe: false },
+            Format::Arrow,
+        ] {
             let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
             let batch = RecordBatch::try_from_iter([("i", column)]).unwrap();
             let schema = batch.schema();

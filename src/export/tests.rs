@@ -221,7 +221,7 @@ proptest! {
             let naive = concat_batches(&batch.schema(), &naive).unwrap();
             expected.push(filter_record_batch(&naive, &keep.into()).unwrap());
         }
-        let export = Export::new(Arc::new(memory), selected, &ExportOptions { batch_rows }).unwrap();
+        let export = Export::new(Arc::new(memory), selected, &ExportOptions { batch_rows, ..ExportOptions::default() }).unwrap();
         let schema = export.schema();
         let found: Vec<_> = export.map(std::result::Result::unwrap).collect();
         prop_assert!(found.iter().all(|batch| (1..=batch_rows).contains(&batch.num_rows())));

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::schema::types::ColumnDescriptor;
@@ -16,6 +17,9 @@ use super::chunk::reader::sample;
 use super::schema::{Found, find};
 use crate::error::{Error, FormatError, Result};
 use crate::parquet_bytes::footer::{column, statistics as field};
+
+/// What some writers put in front of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Values that say whether a column holds JSON objects.
 const SAMPLED_VALUES: usize = 100;
@@ -161,8 +165,8 @@ fn mask(text: &[u8]) -> String {
     String::from_utf8(masked).unwrap_or_default()
 }
 
-/// A member of an object: its key, and where its value ends in the text.
-type Member<'a> = (Cow<'a, str>, usize);
+/// A member of an object: its key, and where its value lies in the text.
+type Member<'a> = (Cow<'a, str>, Range<usize>);
 
 /// The members of an object in the order of the text; `None` if it is no JSON object.
 fn members(text: &str) -> Option<Vec<Member<'_>>> {
@@ -179,7 +183,7 @@ fn members(text: &str) -> Option<Vec<Member<'_>>> {
             while let Some(key) = map.next_key::<Key<'a>>()? {
                 let value: &'a RawValue = map.next_value()?;
                 let from = value.get().as_ptr().addr() - self.0.as_ptr().addr();
-                members.push((key.0, from + value.get().len()));
+                members.push((key.0, from..from + value.get().len()));
             }
             Ok(members)
         }
@@ -200,7 +204,6 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 /// Text that begins as an object and can't be taken apart (cut short, say) may hold any member: `{}` takes its
 /// place.
 pub fn without_members(text: &[u8], is_gone: impl Fn(&str) -> bool) -> Option<Vec<u8>> {
-    const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
     if let Some(rest) = text.strip_prefix(BYTE_ORDER_MARK) {
         let left = without_members(rest, is_gone)?;
         return Some([BYTE_ORDER_MARK, &left].concat());
@@ -217,10 +220,10 @@ pub fn without_members(text: &[u8], is_gone: impl Fn(&str) -> bool) -> Option<Ve
     let mut left = text.get(..=open)?.to_vec();
     let mut from = open + 1;
     let mut is_first = true;
-    for (key, end) in &members {
+    for (key, value) in &members {
         // With the comma in front of it, unless it is the first.
-        let member = text.get(from..*end)?;
-        from = *end;
+        let member = text.get(from..value.end)?;
+        from = value.end;
         if is_gone(key) {
             continue;
         }
@@ -238,6 +241,34 @@ pub fn without_members(text: &[u8], is_gone: impl Fn(&str) -> bool) -> Option<Ve
         rest
     });
     Some(left)
+}
+
+/// What [`without_members`] takes out of `text`: the object with just the members whose key `is_kept`, or all of the
+/// text where it begins as an object and can't be taken apart. `None` if there are none, or it is no JSON object.
+pub fn only_members(text: &[u8], is_kept: impl Fn(&str) -> bool) -> Option<Cow<'_, [u8]>> {
+    // All members are kept, or some go, or none is an object's.
+    without_members(text, &is_kept)?;
+    let rest = without_members(text, |key| !is_kept(key));
+    let is_broken = rest.is_some() && each_member(text, |_, _| ()).is_none();
+    Some(match rest {
+        Some(rest) if !is_broken => Cow::Owned(rest),
+        _ => Cow::Borrowed(text),
+    })
+}
+
+/// Shows key and value of each member of the object in `text`, as they are written there; `None` if it is no JSON
+/// object.
+pub fn each_member(text: &[u8], mut see: impl FnMut(&str, &[u8])) -> Option<()> {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    // Most text is none.
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return None;
+    }
+    let mut masked = String::new();
+    for (key, value) in read_members(text, &mut masked)? {
+        see(&key, text.get(value)?);
+    }
+    Some(())
 }
 
 #[cfg(test)]
@@ -289,6 +320,45 @@ mod tests {
         for text in ["{\"$a\":1", "{\"$a\":1}x", "{\"b\":1,}", " {"] {
             assert_eq!(without(text).as_deref(), Some("{}"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_goes_and_what_stays_are_all_of_it() {
+        let only = |text: &str| {
+            let left = only_members(text.as_bytes(), |key| key.starts_with('$'));
+            left.map(|left| String::from_utf8(left.into_owned()).unwrap())
+        };
+        for (text, left) in [
+            (r#"{"$a":1,"b":2}"#, Some(r#"{"$a":1}"#)),
+            (
+                r#"{"b":2, "$a":NaN, "$c":3}"#,
+                Some(r#"{"$a":NaN, "$c":3}"#),
+            ),
+            (r#"{"$a":1}"#, Some(r#"{"$a":1}"#)),
+            ("{\"$a\":1", Some("{\"$a\":1")),
+            (r#"{"b":1}"#, None),
+            ("{}", None),
+            ("[1]", None),
+            ("", None),
+        ] {
+            assert_eq!(only(text).as_deref(), left, "{text}");
+        }
+    }
+
+    #[test]
+    fn members_are_shown_with_their_values() {
+        let mut seen = Vec::new();
+        let text = "\u{feff}{\"a\": [1, 2] ,\"\\u0062\":null}";
+        let found = each_member(text.as_bytes(), |key, value| {
+            seen.push((key.to_owned(), String::from_utf8(value.to_vec()).unwrap()));
+        });
+        assert!(found.is_some());
+        let expected = [("a", "[1, 2]"), ("b", "null")];
+        assert_eq!(
+            seen,
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
+        assert!(each_member(b"[]", |_, _| ()).is_none());
     }
 
     #[test]

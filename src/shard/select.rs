@@ -88,6 +88,12 @@ impl Wanted {
         all.map(Vec::as_slice)
     }
 
+    /// The subjects, by their place in the request, that the id with this ordinal belongs to.
+    pub fn subjects_of(&self, ordinal: u32) -> &[u32] {
+        let subjects = self.subjects.get(ordinal as usize);
+        subjects.map_or(&[], Vec::as_slice)
+    }
+
     /// The ordinal of a value of `column`, if it is wanted.
     fn ordinal(&self, column: &SubjectColumn, canonical: &[u8]) -> Option<u32> {
         let mut forms = column.forms().iter();
@@ -146,30 +152,11 @@ pub fn select(
                 path: shard.path.clone(),
             });
         };
-        let mut found: Vec<(u32, u32)> = Vec::new();
-        for column in columns {
-            let Some(chunk) = group.chunks.get(column.leaf) else {
-                continue;
-            };
-            let mut judge = |value: &[u8]| wanted.ordinal(column, value);
-            ids::hits(
-                &shard.file,
-                chunk,
-                column,
-                &mut judge,
-                &mut |row, ordinal| {
-                    found.push((row, ordinal));
-                },
-            )
-            .map_err(|error| error.in_shard(&shard.path))?;
-        }
-        found.sort_unstable();
-        found.dedup();
+        let mut found = hits(shard, number, columns, wanted)?;
         let ordinals: BTreeSet<u32> = found.iter().map(|(_, ordinal)| *ordinal).collect();
         for subject in ordinals
             .into_iter()
-            .filter_map(|ordinal| wanted.subjects.get(ordinal as usize))
-            .flatten()
+            .flat_map(|ordinal| wanted.subjects_of(ordinal))
         {
             if let Some(is_held) = selection.is_held.get_mut(*subject as usize) {
                 *is_held = true;
@@ -202,8 +189,7 @@ pub fn select(
             selection.rows.insert(row);
             let mut subjects: Vec<u32> = rows
                 .iter()
-                .filter_map(|(_, ordinal)| wanted.subjects.get(*ordinal as usize))
-                .flatten()
+                .flat_map(|(_, ordinal)| wanted.subjects_of(*ordinal))
                 .copied()
                 .collect();
             subjects.sort_unstable();
@@ -216,4 +202,37 @@ pub fn select(
         }
     }
     Ok(selection)
+}
+
+/// Which rows of a row group (counted in it) hold which wanted id, by its ordinal; sorted, each once.
+///
+/// # Errors
+/// As [`select`].
+pub fn hits(
+    shard: &Shard,
+    group: usize,
+    columns: &[SubjectColumn],
+    wanted: &Wanted,
+) -> Result<Vec<(u32, u32)>> {
+    let mut found: Vec<(u32, u32)> = Vec::new();
+    let group = shard.footer.row_groups().get(group);
+    for column in columns {
+        let Some(chunk) = group.and_then(|group| group.chunks.get(column.leaf)) else {
+            continue;
+        };
+        let mut judge = |value: &[u8]| wanted.ordinal(column, value);
+        ids::hits(
+            &shard.file,
+            chunk,
+            column,
+            &mut judge,
+            &mut |row, ordinal| {
+                found.push((row, ordinal));
+            },
+        )
+        .map_err(|error| error.in_shard(&shard.path))?;
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
 }

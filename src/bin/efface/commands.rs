@@ -13,7 +13,7 @@ use efface::dataset;
 use efface::delete::DeleteOptions;
 use efface::engine::{Engine, EngineOptions};
 use efface::export::sink::{self, Format};
-use efface::request::{Disclosure, Kind, Request};
+use efface::request::{Kind, Request};
 use efface::shard::Shard;
 use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::rewrite::{RewriteOptions, rewrite};
@@ -159,12 +159,12 @@ fn export(
     let destination = Destination::of(output, "-o")?;
     let format = format.map_or_else(|| format_of(output), Ok)?;
     if let Destination::Stdout = destination
-        && matches!(format, Format::Parquet)
+        && format.is_binary()
         && io::stdout().is_terminal()
     {
         return Err(wrong(
             "-o",
-            "Parquet is not for terminals: name a file, or redirect the output".to_owned(),
+            "this format is not for terminals: name a file, or redirect the output".to_owned(),
         ));
     }
     let engine = open(args, dataset)?;
@@ -278,15 +278,6 @@ fn configured(dataset: &Dataset) -> Result<(Arc<dyn Storage>, Config)> {
 
 /// The request that the options describe.
 fn asked(kind: Kind, words: &RequestArgs, guard: Option<&Guard>) -> Result<Request> {
-    if kind == Kind::Export && words.disclosure != Disclosure::Data {
-        return Err(wrong(
-            "--disclosure",
-            format!(
-                "an export of {} is not carried out yet, only data is",
-                words.disclosure
-            ),
-        ));
-    }
     let subjects = ids::subjects(&words.ids)?;
     let requested_at = words.requested_at.unwrap_or_else(Timestamp::now);
     let defaults = match kind {
@@ -328,11 +319,15 @@ fn format_of(output: &Path) -> Result<Format> {
         Ok(Format::Parquet)
     } else if ending.eq_ignore_ascii_case("jsonl") || ending.eq_ignore_ascii_case("ndjson") {
         Ok(Format::Jsonl)
+    } else if ending.eq_ignore_ascii_case("csv") {
+        Ok(Format::Csv { safe: false })
+    } else if ending.eq_ignore_ascii_case("arrow") || ending.eq_ignore_ascii_case("arrows") {
+        Ok(Format::Arrow)
     } else {
         Err(wrong(
             "--format",
             format!(
-                "the ending of {} doesn't tell the format: say --format parquet or jsonl",
+                "the ending of {} doesn't tell the format: say --format parquet, jsonl, csv or arrow",
                 output.display()
             ),
         ))

@@ -1,0 +1,222 @@
+//! Rows as CSV (RFC 4180): a header, then a line a row.
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Schema};
+use arrow::error::ArrowError;
+use arrow::json::writer::{EncoderOptions, NullableEncoder};
+use arrow::record_batch::RecordBatch;
+
+use super::json::{encoder_options, encoders};
+use super::sink::written;
+use crate::error::Result;
+use crate::limits::WRITE_BYTES;
+
+/// Writes batches as CSV.
+pub(super) struct CsvRows<W: Write> {
+    out: csv::Writer<W>,
+    options: EncoderOptions,
+    is_safe: bool,
+}
+
+impl<W: Write> CsvRows<W> {
+    /// Begins with the header. With `is_safe`, text that a spreadsheet would take for a formula gets a `'` in front.
+    ///
+    /// # Errors
+    /// When `out` fails.
+    pub(super) fn new(out: W, schema: &Schema, is_safe: bool) -> Result<Self> {
+        let mut out = csv::WriterBuilder::new()
+            .terminator(csv::Terminator::CRLF)
+            .buffer_capacity(WRITE_BYTES)
+            .from_writer(out);
+        for field in schema.fields() {
+            let name = Cow::Borrowed(field.name().as_str());
+            let name = if is_safe { neutral(name) } else { name };
+            out.write_field(name.as_bytes()).map_err(failed)?;
+        }
+        end_record(&mut out)?;
+        Ok(Self {
+            out,
+            options: encoder_options(),
+            is_safe,
+        })
+    }
+
+    /// # Errors
+    /// When `out` fails.
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let mut cells = Cells::of(batch, &self.options).map_err(written)?;
+        let mut text = String::new();
+        for row in 0..batch.num_rows() {
+            for column in 0..batch.num_columns() {
+                text.clear();
+                let is_text = cells.push(row, column, &mut text);
+                let cell = match self.is_safe && is_text {
+                    true => neutral(Cow::Borrowed(&text)),
+                    false => Cow::Borrowed(text.as_str()),
+                };
+                self.out.write_field(cell.as_bytes()).map_err(failed)?;
+            }
+            end_record(&mut self.out)?;
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// When `out` fails.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.out.flush().map_err(|error| written(error.into()))
+    }
+}
+
+fn end_record(out: &mut csv::Writer<impl Write>) -> Result<()> {
+    out.write_record(None::<&[u8]>).map_err(failed)
+}
+
+fn failed(error: csv::Error) -> crate::Error {
+    written(ArrowError::CsvError(error.to_string()))
+}
+
+/// Text that no spreadsheet takes for a formula.
+fn neutral(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        true => Cow::Owned(format!("'{text}")),
+        false => text,
+    }
+}
+
+/// The values of a batch as people and programs read them in a cell.
+pub(super) struct Cells<'a> {
+    columns: Vec<Cell<'a>>,
+    json: Vec<u8>,
+}
+
+enum Cell<'a> {
+    Text(ArrayRef),
+    /// JSON has no word for some of them.
+    Float(ArrayRef, NullableEncoder<'a>),
+    Json(NullableEncoder<'a>),
+}
+
+impl<'a> Cells<'a> {
+    /// # Errors
+    /// When there is no JSON for a column.
+    pub(super) fn of(
+        batch: &'a RecordBatch,
+        options: &'a EncoderOptions,
+    ) -> Result<Self, ArrowError> {
+        let columns = batch.columns().iter().zip(encoders(batch, options)?);
+        let cell = |(column, encoder): (&ArrayRef, NullableEncoder<'a>)| {
+            let values = match column.data_type() {
+                DataType::Dictionary(_, values) => values.as_ref(),
+                other => other,
+            };
+            Ok(match values {
+                DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+                    Cell::Text(cast(column, &DataType::LargeUtf8)?)
+                }
+                DataType::Float16 | DataType::Float32 | DataType::Float64 => {
+                    Cell::Float(cast(column, &DataType::Float64)?, encoder)
+                }
+                _ => Cell::Json(encoder),
+            })
+        };
+        Ok(Self {
+            columns: columns.map(cell).collect::<Result<_, ArrowError>>()?,
+            json: Vec::new(),
+        })
+    }
+
+    /// Appends a value, nothing for a null; says whether it is text that somebody may have made up.
+    pub(super) fn push(&mut self, row: usize, column: usize, out: &mut String) -> bool {
+        let (is_null, encoder) = match self.columns.get_mut(column) {
+            None => return false,
+            Some(Cell::Text(texts)) => {
+                if texts.is_valid(row) {
+                    out.push_str(texts.as_string::<i64>().value(row));
+                }
+                return true;
+            }
+            Some(Cell::Float(values, encoder)) => {
+                let value = values.as_primitive::<Float64Type>().value(row);
+                if values.is_valid(row) && !value.is_finite() {
+                    out.push_str(&value.to_string());
+                    return false;
+                }
+                (values.is_null(row), encoder)
+            }
+            Some(Cell::Json(encoder)) => (encoder.is_null(row), encoder),
+        };
+        if is_null {
+            return false;
+        }
+        self.json.clear();
+        encoder.encode(row, &mut self.json);
+        match serde_json::from_slice::<Cow<'_, str>>(&self.json) {
+            Ok(text) if self.json.starts_with(b"\"") => out.push_str(&text),
+            _ => out.push_str(&String::from_utf8_lossy(&self.json)),
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{BinaryArray, Float64Array, Int64Array, ListArray, StringArray};
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+
+    fn text(batch: &RecordBatch, is_safe: bool) -> String {
+        let mut out = Vec::new();
+        let mut rows = CsvRows::new(&mut out, &batch.schema(), is_safe).unwrap();
+        rows.write(batch).unwrap();
+        rows.finish().unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn cells_are_quoted_where_they_must_be_and_nested_values_are_json() {
+        let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a,\"b\"\r\nc"), None]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![i64::MIN, i64::MAX]));
+        let floats: ArrayRef = Arc::new(Float64Array::from(vec![f64::NAN, -0.5]));
+        let bytes: ArrayRef = Arc::new(BinaryArray::from_vec(vec![b"\xff", b""]));
+        let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([
+            Some(vec![Some(1), None]),
+            None,
+        ]));
+        let columns = [
+            ("n", names),
+            ("i", numbers),
+            ("f", floats),
+            ("b", bytes),
+            ("l", lists),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        assert_eq!(
+            text(&batch, false),
+            "n,i,f,b,l\r\n\"a,\"\"b\"\"\r\nc\",-9223372036854775808,NaN,/w==,\"[1,null]\"\r\n\
+             ,9223372036854775807,-0.5,,\r\n"
+        );
+    }
+
+    #[test]
+    fn formulas_are_neutralised_only_in_text_and_only_when_asked() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["=1+1", "\t=x", "a=b"]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![-1, 0, 1]));
+        let batch = RecordBatch::try_from_iter([("@t", texts), ("n", numbers)]).unwrap();
+        assert_eq!(
+            text(&batch, false),
+            "@t,n\r\n=1+1,-1\r\n\t=x,0\r\na=b,1\r\n"
+        );
+        assert_eq!(
+            text(&batch, true),
+            "'@t,n\r\n'=1+1,-1\r\n'\t=x,0\r\na=b,1\r\n"
+        );
+    }
+}

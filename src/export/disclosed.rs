@@ -1,0 +1,204 @@
+//! What a plan's disclosure asks for: rows, or the headers of the data table; all together, or told apart by subject.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, UInt64Array};
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use arrow::record_batch::{RecordBatch, RecordBatchReader};
+use rayon::prelude::*;
+
+use super::categories::Categories;
+use super::headers::{Columns, Roles};
+use super::owners::{Owners, Subjects};
+use super::{Export, ExportOptions, ShardRows, arrow_metadata, open_unchanged};
+use crate::config::Config;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+use crate::request::Disclosure;
+use crate::shard::select::Wanted;
+
+/// An export as it was asked for.
+#[derive(Debug)]
+pub enum Disclosed {
+    /// Rows: all of them, or of each just whose, when, and how it was collected.
+    Rows(Export),
+    /// Which columns of the rows hold a value, for each subject.
+    Categories(Categories),
+}
+
+impl Disclosed {
+    pub(crate) fn new(dataset: &Dataset, plan: &Plan) -> Result<Self> {
+        let sources_of = match plan.disclosure() {
+            Disclosure::Data => None,
+            Disclosure::Sources => Some(Arc::new(dataset.config.clone())),
+            Disclosure::Categories => return categories(dataset, plan).map(Self::Categories),
+        };
+        rows(dataset, plan, sources_of).map(Self::Rows)
+    }
+}
+
+impl Iterator for Disclosed {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Rows(rows) => rows.next(),
+            Self::Categories(categories) => categories.next(),
+        }
+    }
+}
+
+impl RecordBatchReader for Disclosed {
+    fn schema(&self) -> SchemaRef {
+        match self {
+            Self::Rows(rows) => rows.schema(),
+            Self::Categories(categories) => categories.schema(),
+        }
+    }
+}
+
+/// An export batch by batch, with the subjects of each row.
+pub struct BySubject {
+    disclosed: Disclosed,
+    /// Of rows; headers say themselves whose they are.
+    owners: Option<Owners>,
+    /// The position of each subject in the request.
+    positions: Vec<usize>,
+}
+
+/// A batch, and whose its rows are.
+#[derive(Debug, Clone)]
+pub struct Owned {
+    /// The rows.
+    pub batch: RecordBatch,
+    /// The subjects of each, by their place in the plan.
+    pub subjects: Vec<Subjects>,
+}
+
+impl BySubject {
+    pub(crate) fn new(dataset: &Dataset, plan: &Plan) -> Result<Self> {
+        let owners = match plan.disclosure() {
+            Disclosure::Data | Disclosure::Sources => Some(owners(dataset, plan)?),
+            Disclosure::Categories => None,
+        };
+        Ok(Self {
+            disclosed: Disclosed::new(dataset, plan)?,
+            owners,
+            positions: positions(plan),
+        })
+    }
+
+    /// The schema of the batches.
+    pub fn schema(&self) -> SchemaRef {
+        self.disclosed.schema()
+    }
+
+    fn owned(&mut self, batch: RecordBatch) -> Result<Owned> {
+        let subjects = match &mut self.owners {
+            Some(owners) => owners.next_rows(batch.num_rows())?,
+            None => {
+                let positions = batch.column_by_name("subject");
+                let positions = positions.and_then(|column| column.as_primitive_opt());
+                let none = UInt64Array::from(Vec::<u64>::new());
+                let positions = positions.unwrap_or(&none).values().iter();
+                positions.map(|position| self.place(*position)).collect()
+            }
+        };
+        Ok(Owned { batch, subjects })
+    }
+
+    fn place(&self, position: u64) -> Subjects {
+        let mut positions = (0..).zip(&self.positions);
+        let place = positions.find(|(_, known)| **known as u64 == position);
+        place.map(|(place, _)| place).into_iter().collect()
+    }
+}
+
+impl Iterator for BySubject {
+    type Item = Result<Owned>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.disclosed.next()?;
+        let batch = batch.map_err(Error::arrow("reading the export"));
+        Some(batch.and_then(|batch| self.owned(batch)))
+    }
+}
+
+impl std::fmt::Debug for BySubject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BySubject({} subjects)", self.positions.len())
+    }
+}
+
+fn selected(plan: &Plan) -> Vec<ShardRows> {
+    let shards = plan.shards.iter().map(|shard| ShardRows {
+        path: shard.path.clone(),
+        footer_hash: shard.footer_hash,
+        rows: shard.rows.clone(),
+    });
+    shards.collect()
+}
+
+fn positions(plan: &Plan) -> Vec<usize> {
+    plan.subjects
+        .iter()
+        .map(|subject| subject.position)
+        .collect()
+}
+
+fn rows(dataset: &Dataset, plan: &Plan, sources_of: Option<Arc<Config>>) -> Result<Export> {
+    let options = ExportOptions {
+        sources_of,
+        ..ExportOptions::default()
+    };
+    Export::new(Arc::clone(&dataset.storage), selected(plan), &options)
+}
+
+fn owners(dataset: &Dataset, plan: &Plan) -> Result<Owners> {
+    let Some(wanted) = plan.wanted() else {
+        return Err(Error::Option {
+            option: "plan",
+            reason: "it doesn't say whose its rows are: have it made by Engine::plan".to_owned(),
+        });
+    };
+    let wanted: Arc<Wanted> = Arc::clone(wanted);
+    let storage = Arc::clone(&dataset.storage);
+    Ok(Owners::new(
+        storage,
+        dataset.config.clone(),
+        wanted,
+        selected(plan),
+    ))
+}
+
+fn categories(dataset: &Dataset, plan: &Plan) -> Result<Categories> {
+    let export = rows(dataset, plan, None)?;
+    let columns = Columns::new(&export.schema(), &roles(dataset, plan)?, &dataset.config);
+    let table = dataset.name();
+    Ok(Categories::new(
+        table,
+        positions(plan),
+        export,
+        owners(dataset, plan)?,
+        columns,
+    ))
+}
+
+/// The roles of the columns in all shards of the plan.
+pub(super) fn roles(dataset: &Dataset, plan: &Plan) -> Result<Roles> {
+    let of_each: Vec<Roles> = selected(plan)
+        .par_iter()
+        .map(|rows| {
+            let shard = open_unchanged(&*dataset.storage, rows)?;
+            let metadata = arrow_metadata(&shard, shard.footer.metadata())?;
+            Roles::of(&shard, metadata.schema(), &dataset.config)
+        })
+        .collect::<Result<_>>()?;
+    let mut roles = Roles::default();
+    for of_shard in of_each {
+        roles.add(of_shard);
+    }
+    Ok(roles)
+}

@@ -1,0 +1,580 @@
+//! The headers of the data table: which columns, and which keys of maps and JSON objects, hold a value.
+//!
+//! ```text
+//!   shards ── Roles ──> Columns of the exported schema ── a batch ──> Seen ── rows of a subject ──> Counts
+//! ```
+//!
+//! A field of a struct is a column of its own; what is inside of a list counts for the list. A key is one of a map
+//! with text for keys, or of a JSON object in a string column. A row counts where the column, or the key, holds at
+//! least one value that isn't null.
+//!
+//! Memory: [`KEYS_MAX`] keys; for each subject one count per column and key that it has.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait};
+use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+
+use super::disclose::{leaf_count, text_bytes};
+use crate::config::Config;
+use crate::error::Result;
+use crate::shard::Shard;
+use crate::shard::json::{each_member, json_leaves};
+use crate::shard::sources::Sources;
+
+/// Different keys that are told apart, over all columns. Later ones are counted together, as the key `*`.
+pub const KEYS_MAX: usize = 20_000;
+
+/// What a column is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Says whose the row is.
+    Subject,
+    /// Says when it was.
+    Time,
+    /// Says how it was collected.
+    Source,
+    /// Everything else.
+    Data,
+}
+
+impl Role {
+    /// The role as SPEC and output spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Subject => "subject",
+            Self::Time => "time",
+            Self::Source => "source",
+            Self::Data => "data",
+        }
+    }
+}
+
+/// Which columns have a role, by their dotted paths, over some shards.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Roles {
+    subjects: BTreeSet<String>,
+    pub(super) times: BTreeSet<String>,
+    json: BTreeSet<String>,
+}
+
+impl Roles {
+    /// The roles in one shard with this Arrow schema.
+    ///
+    /// # Errors
+    /// When a column that has a role isn't there, or has a wrong type, or a page that had to be looked at is damaged.
+    pub(super) fn of(shard: &Shard, schema: &Schema, config: &Config) -> Result<Self> {
+        let subjects = config.roles().subjects(shard)?;
+        let subjects: BTreeSet<usize> = subjects.iter().map(|column| column.leaf).collect();
+        let time = config.roles().time(shard)?.map(|column| column.leaf);
+        let json = json_leaves(shard, &config.json_column)?;
+        let mut roles = Self::default();
+        let mut next = 0;
+        walk(schema.fields(), &mut |path, field| {
+            let leaves = next..next + leaf_count(field.data_type());
+            next = leaves.end;
+            if subjects.range(leaves.clone()).next().is_some() {
+                roles.subjects.insert(path.to_owned());
+            }
+            if time.is_some_and(|time| leaves.contains(&time)) {
+                roles.times.insert(path.to_owned());
+            }
+            if json.contains(&leaves.start) && is_text(field.data_type()) {
+                roles.json.insert(path.to_owned());
+            }
+        });
+        Ok(roles)
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.subjects.extend(other.subjects);
+        self.times.extend(other.times);
+        self.json.extend(other.json);
+    }
+}
+
+/// One column of an export.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    /// Its dotted path.
+    pub(super) path: String,
+    pub(super) type_name: String,
+    pub(super) role: Role,
+    /// Its keys, if it has some.
+    keys: Option<Keys>,
+    /// Where it is: the column of the schema, then fields of structs.
+    place: Vec<usize>,
+}
+
+/// The keys of a column.
+#[derive(Debug, Clone)]
+enum Keys {
+    /// Those of a map, whose values are of this type.
+    Map(String),
+    /// Those of JSON objects.
+    Json,
+}
+
+/// The columns of an export, and the keys that were seen in them.
+pub(super) struct Columns {
+    pub(super) columns: Vec<Column>,
+    sources: Sources,
+    /// Number of each column's key.
+    numbers: HashMap<(usize, String), u32>,
+    /// The other way round.
+    names: Vec<(usize, String)>,
+}
+
+/// What the rows of one batch hold.
+pub(super) struct Seen {
+    /// For each column, whether each row has a value.
+    columns: Vec<Vec<bool>>,
+    /// Which keys each row has, with the kind of their values; sorted, each once.
+    keys: Vec<(usize, u32, Kinds)>,
+}
+
+/// Kinds of JSON values, as bits.
+type Kinds = u8;
+const KINDS: [&str; 5] = ["string", "number", "boolean", "object", "array"];
+
+/// In how many rows of one subject each column and key has a value.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counts {
+    columns: Vec<u64>,
+    keys: HashMap<u32, (u64, Kinds)>,
+}
+
+/// One header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) column: String,
+    pub(super) type_name: String,
+    pub(super) role: Role,
+    pub(super) rows: u64,
+}
+
+impl Columns {
+    /// The columns of an export with this schema.
+    pub(super) fn new(schema: &Schema, roles: &Roles, config: &Config) -> Self {
+        let sources = Sources::new(&config.source);
+        let mut columns = Vec::new();
+        let mut place = Vec::new();
+        layout(
+            schema.fields(),
+            "",
+            false,
+            &mut place,
+            &mut |path, field, place, is_source| {
+                let is_source = is_source
+                    || sources
+                        .column(path, field.name(), Some(place.len() - 1))
+                        .is_some();
+                let Some(place) = place.last().map(|_| place.to_vec()) else {
+                    return is_source;
+                };
+                if matches!(field.data_type(), DataType::Struct(_)) {
+                    return is_source;
+                }
+                let role = if roles.subjects.contains(path) {
+                    Role::Subject
+                } else if roles.times.contains(path) {
+                    Role::Time
+                } else if is_source {
+                    Role::Source
+                } else {
+                    Role::Data
+                };
+                let keys = match field.data_type() {
+                    DataType::Map(entry, _) => {
+                        map_values(entry).map(|values| Keys::Map(type_name(values)))
+                    }
+                    other if is_text(other) && roles.json.contains(path) => Some(Keys::Json),
+                    _ => None,
+                };
+                columns.push(Column {
+                    path: path.to_owned(),
+                    type_name: type_name(field.data_type()),
+                    role,
+                    keys,
+                    place,
+                });
+                is_source
+            },
+        );
+        Self {
+            columns,
+            sources,
+            numbers: HashMap::new(),
+            names: Vec::new(),
+        }
+    }
+
+    /// Looks at a batch.
+    ///
+    /// # Errors
+    /// When text can't be had from a column of text.
+    pub(super) fn look(&mut self, batch: &RecordBatch) -> Result<Seen, ArrowError> {
+        let mut seen = Seen {
+            columns: Vec::with_capacity(self.columns.len()),
+            keys: Vec::new(),
+        };
+        for number in 0..self.columns.len() {
+            let Some(column) = self.columns.get(number) else {
+                break;
+            };
+            let (array, is_there) = array_at(batch, &column.place);
+            let Some(array) = array else {
+                seen.columns.push(vec![false; batch.num_rows()]);
+                continue;
+            };
+            let mut has = has_value(&array);
+            has.iter_mut()
+                .zip(is_there)
+                .for_each(|(has, is_there)| *has &= is_there);
+            match &column.keys {
+                None => {}
+                Some(Keys::Map(_)) => self.map_keys(number, &array, &has, &mut seen.keys)?,
+                Some(Keys::Json) => self.json_keys(number, &array, &has, &mut seen.keys)?,
+            }
+            seen.columns.push(has);
+        }
+        // Of a key that an object has twice, the kinds of both.
+        seen.keys.sort_unstable();
+        seen.keys.dedup_by(|later, first| {
+            let is_same = (later.0, later.1) == (first.0, first.1);
+            first.2 |= if is_same { later.2 } else { 0 };
+            is_same
+        });
+        Ok(seen)
+    }
+
+    fn map_keys(
+        &mut self,
+        column: usize,
+        array: &ArrayRef,
+        has: &[bool],
+        into: &mut Vec<(usize, u32, Kinds)>,
+    ) -> Result<(), ArrowError> {
+        let map = array.as_map();
+        let keys = text_bytes(map.keys())?;
+        let holds = has_value(map.values());
+        for (row, range) in map.offsets().windows(2).enumerate() {
+            let [start, end] = range else { continue };
+            if !has.get(row).copied().unwrap_or(false) {
+                continue;
+            }
+            for at in usize::try_from(*start).unwrap_or(0)..usize::try_from(*end).unwrap_or(0) {
+                if holds.get(at).copied().unwrap_or(false) && keys.is_valid(at) {
+                    let key = String::from_utf8_lossy(keys.value(at));
+                    into.push((row, self.number(column, &key), 0));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn json_keys(
+        &mut self,
+        column: usize,
+        array: &ArrayRef,
+        has: &[bool],
+        into: &mut Vec<(usize, u32, Kinds)>,
+    ) -> Result<(), ArrowError> {
+        let texts = text_bytes(array)?;
+        for (row, text) in texts.iter().enumerate() {
+            let Some(text) = text.filter(|_| has.get(row).copied().unwrap_or(false)) else {
+                continue;
+            };
+            // Text that is no object has no keys.
+            let _no_object = each_member(text, |key, value| {
+                let kind = match value.first() {
+                    Some(b'n') | None => return,
+                    Some(b'"') => 1,
+                    Some(b't' | b'f') => 1 << 2,
+                    Some(b'{') => 1 << 3,
+                    Some(b'[') => 1 << 4,
+                    Some(_) => 1 << 1,
+                };
+                into.push((row, self.number(column, key), kind));
+            });
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, column: usize, key: &str) -> u32 {
+        let key = match self.names.len() < KEYS_MAX {
+            true => (column, key.to_owned()),
+            false if self.numbers.contains_key(&(column, key.to_owned())) => {
+                (column, key.to_owned())
+            }
+            false => (column, "*".to_owned()),
+        };
+        let next = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        let number = *self.numbers.entry(key.clone()).or_insert(next);
+        if number == next {
+            self.names.push(key);
+        }
+        number
+    }
+
+    /// What was counted, as headers: those of each column, then of its keys in their order.
+    pub(super) fn headers(&self, counts: &Counts) -> Vec<Header> {
+        let mut keys: BTreeMap<(usize, &str), (u64, Kinds)> = BTreeMap::new();
+        for (number, count) in &counts.keys {
+            if let Some((column, key)) = self.names.get(*number as usize) {
+                keys.insert((*column, key), *count);
+            }
+        }
+        let mut headers = Vec::new();
+        for (number, (column, rows)) in self.columns.iter().zip(&counts.columns).enumerate() {
+            if *rows == 0 {
+                continue;
+            }
+            headers.push(Header {
+                column: column.path.clone(),
+                type_name: column.type_name.clone(),
+                role: column.role,
+                rows: *rows,
+            });
+            for ((_, key), (rows, kinds)) in keys.range((number, "")..(number + 1, "")) {
+                let is_source =
+                    column.role == Role::Source || self.sources.name_key(&column.path, key);
+                headers.push(Header {
+                    column: format!("{}.{key}", column.path),
+                    type_name: match &column.keys {
+                        Some(Keys::Map(values)) => values.clone(),
+                        _ => kind_names(*kinds),
+                    },
+                    role: if is_source { Role::Source } else { Role::Data },
+                    rows: *rows,
+                });
+            }
+        }
+        headers
+    }
+}
+
+impl Counts {
+    /// Counts these rows of a batch; they are in order.
+    pub(super) fn add(&mut self, seen: &Seen, rows: &[usize]) {
+        self.columns.resize(seen.columns.len(), 0);
+        for (count, has) in self.columns.iter_mut().zip(&seen.columns) {
+            let held = rows
+                .iter()
+                .filter(|row| has.get(**row).copied().unwrap_or(false));
+            *count += held.count() as u64;
+        }
+        for row in rows {
+            let first = seen.keys.partition_point(|(at, ..)| at < row);
+            let keys = seen.keys.iter().skip(first);
+            for (_, key, kinds) in keys.take_while(|(at, ..)| at == row) {
+                let count = self.keys.entry(*key).or_default();
+                count.0 += 1;
+                count.1 |= kinds;
+            }
+        }
+    }
+}
+
+fn kind_names(kinds: Kinds) -> String {
+    let names = KINDS.iter().enumerate();
+    let names: Vec<&str> = names
+        .filter(|(bit, _)| kinds >> bit & 1 == 1)
+        .map(|(_, name)| *name)
+        .collect();
+    names.join(" or ")
+}
+
+/// The array at a place, and whether the structs around it are there in each row.
+fn array_at(batch: &RecordBatch, place: &[usize]) -> (Option<ArrayRef>, Vec<bool>) {
+    let mut is_there = vec![true; batch.num_rows()];
+    let Some((first, fields)) = place.split_first() else {
+        return (None, is_there);
+    };
+    let mut array = batch.columns().get(*first).cloned();
+    for field in fields {
+        let Some(around) = array.as_ref().and_then(|array| array.as_struct_opt()) else {
+            return (None, is_there);
+        };
+        if let Some(nulls) = around.nulls() {
+            is_there
+                .iter_mut()
+                .zip(nulls)
+                .for_each(|(there, is_valid)| *there &= is_valid);
+        }
+        let inner = around.columns().get(*field).cloned();
+        array = inner;
+    }
+    (array, is_there)
+}
+
+/// Whether each element of an array holds a value.
+pub(super) fn has_value(array: &dyn Array) -> Vec<bool> {
+    let len = array.len();
+    let mut has = match array.data_type() {
+        DataType::Struct(_) => {
+            let mut any = vec![false; len];
+            for column in array.as_struct().columns() {
+                any.iter_mut()
+                    .zip(has_value(column))
+                    .for_each(|(any, has)| *any |= has);
+            }
+            any
+        }
+        DataType::List(_) => any_item::<i32>(array),
+        DataType::LargeList(_) => any_item::<i64>(array),
+        DataType::FixedSizeList(..) => {
+            let list = array.as_fixed_size_list();
+            let items = has_value(list.values());
+            let size = usize::try_from(list.value_length()).unwrap_or(0);
+            let any = |row: usize| items.iter().skip(row * size).take(size).any(|has| *has);
+            (0..len).map(any).collect()
+        }
+        DataType::Map(..) => {
+            let offsets = array.as_map().offsets();
+            offsets
+                .windows(2)
+                .map(|range| range.first() < range.last())
+                .collect()
+        }
+        _ => vec![true; len],
+    };
+    if let Some(nulls) = array.logical_nulls() {
+        has.iter_mut()
+            .zip(&nulls)
+            .for_each(|(has, is_valid)| *has &= is_valid);
+    }
+    has
+}
+
+fn any_item<O: OffsetSizeTrait>(array: &dyn Array) -> Vec<bool> {
+    let list = array.as_list::<O>();
+    let items = has_value(list.values());
+    let any = |range: &[O]| match range {
+        [start, end] => items
+            .get(start.as_usize()..end.as_usize())
+            .is_some_and(|items| items.contains(&true)),
+        _ => false,
+    };
+    list.offsets().windows(2).map(any).collect()
+}
+
+/// The types of the values of a map that has text for keys.
+fn map_values(entry: &Field) -> Option<&DataType> {
+    let DataType::Struct(fields) = entry.data_type() else {
+        return None;
+    };
+    let [key, value] = fields.as_ref() else {
+        return None;
+    };
+    is_text(key.data_type()).then(|| value.data_type())
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::Utf8View
+        | DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView => true,
+        DataType::Dictionary(_, values) => is_text(values),
+        _ => false,
+    }
+}
+
+/// Shows each column that is no struct, with its dotted path, in the order of the leaves.
+fn walk(fields: &Fields, see: &mut impl FnMut(&str, &Field)) {
+    layout(
+        fields,
+        "",
+        false,
+        &mut Vec::new(),
+        &mut |path, field, _, _| {
+            if !matches!(field.data_type(), DataType::Struct(_)) {
+                see(path, field);
+            }
+            false
+        },
+    );
+}
+
+/// Shows every field that isn't inside of a list or a map: its path, where it is, and what was said of the one
+/// around it; `see` says something of it to those inside.
+fn layout(
+    fields: &Fields,
+    around: &str,
+    said: bool,
+    place: &mut Vec<usize>,
+    see: &mut impl FnMut(&str, &Field, &[usize], bool) -> bool,
+) {
+    for (number, field) in fields.iter().enumerate() {
+        let path = match around {
+            "" => field.name().clone(),
+            around => format!("{around}.{}", field.name()),
+        };
+        place.push(number);
+        let said = see(&path, field, place, said);
+        if let DataType::Struct(fields) = field.data_type() {
+            layout(fields, &path, said, place, see);
+        }
+        place.pop();
+    }
+}
+
+/// A type in words that people know from SQL and JSON.
+pub(super) fn type_name(data_type: &DataType) -> String {
+    let of = |item: &Field| type_name(item.data_type());
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "string".to_owned(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "binary".to_owned(),
+        DataType::FixedSizeBinary(len) => format!("binary({len})"),
+        DataType::Float16 => "half".to_owned(),
+        DataType::Float32 => "float".to_owned(),
+        DataType::Float64 => "double".to_owned(),
+        DataType::Timestamp(unit, zone) => match zone {
+            Some(zone) => format!("timestamp({}, {zone})", unit_name(*unit)),
+            None => format!("timestamp({})", unit_name(*unit)),
+        },
+        DataType::Date32 | DataType::Date64 => "date".to_owned(),
+        DataType::Time32(unit) | DataType::Time64(unit) => format!("time({})", unit_name(*unit)),
+        DataType::Duration(unit) => format!("duration({})", unit_name(*unit)),
+        DataType::Interval(_) => "interval".to_owned(),
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale)
+        | DataType::Decimal256(precision, scale) => format!("decimal({precision}, {scale})"),
+        DataType::Dictionary(_, values) => type_name(values),
+        DataType::RunEndEncoded(_, values) => of(values),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => format!("list<{}>", of(item)),
+        DataType::Map(entry, _) => match entry.data_type() {
+            DataType::Struct(fields) => {
+                let parts: Vec<String> = fields.iter().map(|field| of(field)).collect();
+                format!("map<{}>", parts.join(", "))
+            }
+            other => format!("map<{}>", type_name(other)),
+        },
+        DataType::Struct(fields) => {
+            let part = |field: &Field| format!("{}: {}", field.name(), of(field));
+            let parts: Vec<String> = fields.iter().map(|field| part(field)).collect();
+            format!("struct<{}>", parts.join(", "))
+        }
+        // Boolean, Null, the integers.
+        other => other.to_string().to_ascii_lowercase(),
+    }
+}
+
+fn unit_name(unit: TimeUnit) -> &'static str {
+    match unit {
+        TimeUnit::Second => "s",
+        TimeUnit::Millisecond => "ms",
+        TimeUnit::Microsecond => "us",
+        TimeUnit::Nanosecond => "ns",
+    }
+}
