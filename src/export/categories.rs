@@ -41,7 +41,6 @@ impl Categories {
         }
     }
 
-
     fn count(&mut self) -> Result<()> {
         let Some((export, mut owners)) = self.rows.take() else {
             return Ok(());
@@ -51,7 +50,7 @@ impl Categories {
             let batch = batch.map_err(Error::arrow("counting the columns"))?;
             let seen = self
                 .columns
-                .look(&batch)
+                .look(&batch, true)
                 .map_err(Error::arrow("counting the columns"))?;
             let owners = owners.next_rows(batch.num_rows())?;
             for (subjects, rows) in rows_by_subjects(&owners) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, UInt64Array};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use rayon::prelude::*;
@@ -66,6 +66,24 @@ pub struct BySubject {
     owners: Option<Owners>,
     /// The position of each subject in the request.
     positions: Vec<usize>,
+    about: About,
+}
+
+/// What is said of an export besides its rows.
+#[derive(Debug, Clone)]
+pub(super) struct About {
+    /// What the rows are of.
+    pub(super) table: String,
+    pub(super) disclosure: Disclosure,
+    pub(super) roles: Roles,
+    config: Config,
+}
+
+impl About {
+    /// The columns of an export with this schema.
+    pub(super) fn columns(&self, schema: &Schema) -> Columns {
+        Columns::new(schema, &self.roles, &self.config)
+    }
 }
 
 /// A batch, and whose its rows are.
@@ -87,7 +105,17 @@ impl BySubject {
             disclosed: Disclosed::new(dataset, plan)?,
             owners,
             positions: positions(plan),
+            about: About {
+                table: dataset.name(),
+                disclosure: plan.disclosure(),
+                roles: roles(dataset, plan)?,
+                config: dataset.config.clone(),
+            },
         })
+    }
+
+    pub(super) fn about(&self) -> About {
+        self.about.clone()
     }
 
     /// The schema of the batches.

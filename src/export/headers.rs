@@ -23,6 +23,7 @@ use crate::error::Result;
 use crate::shard::Shard;
 use crate::shard::json::{each_member, json_leaves};
 use crate::shard::sources::Sources;
+use crate::shard::time::{TimeKind, UnitName};
 
 /// Different keys that are told apart, over all columns. Later ones are counted together, as the key `*`.
 pub const KEYS_MAX: usize = 20_000;
@@ -58,6 +59,8 @@ pub(super) struct Roles {
     subjects: BTreeSet<String>,
     pub(super) times: BTreeSet<String>,
     json: BTreeSet<String>,
+    /// The unit of a time column of integers.
+    pub(super) unit: Option<UnitName>,
 }
 
 impl Roles {
@@ -68,9 +71,17 @@ impl Roles {
     pub(super) fn of(shard: &Shard, schema: &Schema, config: &Config) -> Result<Self> {
         let subjects = config.roles().subjects(shard)?;
         let subjects: BTreeSet<usize> = subjects.iter().map(|column| column.leaf).collect();
-        let time = config.roles().time(shard)?.map(|column| column.leaf);
+        let time = config.roles().time(shard)?;
+        let unit = time.as_ref().and_then(|column| match column.kind {
+            TimeKind::Instant(unit) => Some(unit),
+            TimeKind::Date | TimeKind::Int96 => None,
+        });
+        let time = time.map(|column| column.leaf);
         let json = json_leaves(shard, &config.json_column)?;
-        let mut roles = Self::default();
+        let mut roles = Self {
+            unit,
+            ..Self::default()
+        };
         let mut next = 0;
         walk(schema.fields(), &mut |path, field| {
             let leaves = next..next + leaf_count(field.data_type());
@@ -92,6 +103,7 @@ impl Roles {
         self.subjects.extend(other.subjects);
         self.times.extend(other.times);
         self.json.extend(other.json);
+        self.unit = self.unit.or(other.unit);
     }
 }
 
@@ -105,7 +117,7 @@ pub(super) struct Column {
     /// Its keys, if it has some.
     keys: Option<Keys>,
     /// Where it is: the column of the schema, then fields of structs.
-    place: Vec<usize>,
+    pub(super) place: Vec<usize>,
 }
 
 /// The keys of a column.
@@ -211,11 +223,11 @@ impl Columns {
         }
     }
 
-    /// Looks at a batch.
+    /// Looks at a batch, with `has_keys` also at the keys.
     ///
     /// # Errors
     /// When text can't be had from a column of text.
-    pub(super) fn look(&mut self, batch: &RecordBatch) -> Result<Seen, ArrowError> {
+    pub(super) fn look(&mut self, batch: &RecordBatch, has_keys: bool) -> Result<Seen, ArrowError> {
         let mut seen = Seen {
             columns: Vec::with_capacity(self.columns.len()),
             keys: Vec::new(),
@@ -234,6 +246,7 @@ impl Columns {
                 .zip(is_there)
                 .for_each(|(has, is_there)| *has &= is_there);
             match &column.keys {
+                _ if !has_keys => {}
                 None => {}
                 Some(Keys::Map(_)) => self.map_keys(number, &array, &has, &mut seen.keys)?,
                 Some(Keys::Json) => self.json_keys(number, &array, &has, &mut seen.keys)?,
@@ -319,6 +332,11 @@ impl Columns {
         number
     }
 
+    /// Whether a key of a column says how the data was collected.
+    pub(super) fn is_source_key(&self, column: &Column, key: &str) -> bool {
+        column.role == Role::Source || self.sources.name_key(&column.path, key)
+    }
+
     /// What was counted, as headers: those of each column, then of its keys in their order.
     pub(super) fn headers(&self, counts: &Counts) -> Vec<Header> {
         let mut keys: BTreeMap<(usize, &str), (u64, Kinds)> = BTreeMap::new();
@@ -339,8 +357,7 @@ impl Columns {
                 rows: *rows,
             });
             for ((_, key), (rows, kinds)) in keys.range((number, "")..(number + 1, "")) {
-                let is_source =
-                    column.role == Role::Source || self.sources.name_key(&column.path, key);
+                let is_source = self.is_source_key(column, key);
                 headers.push(Header {
                     column: format!("{}.{key}", column.path),
                     type_name: match &column.keys {
@@ -356,7 +373,19 @@ impl Columns {
     }
 }
 
+impl Column {
+    /// Whether it has keys.
+    pub(super) fn has_keys(&self) -> bool {
+        self.keys.is_some()
+    }
+}
+
 impl Counts {
+    /// Of each column.
+    pub(super) fn columns(&self) -> &[u64] {
+        &self.columns
+    }
+
     /// Counts these rows of a batch; they are in order.
     pub(super) fn add(&mut self, seen: &Seen, rows: &[usize]) {
         self.columns.resize(seen.columns.len(), 0);
@@ -387,8 +416,26 @@ fn kind_names(kinds: Kinds) -> String {
     names.join(" or ")
 }
 
+/// Where the column with this dotted path is.
+pub(super) fn column_at(schema: &Schema, path: &str) -> Option<Vec<usize>> {
+    let mut found = None;
+    layout(
+        schema.fields(),
+        "",
+        false,
+        &mut Vec::new(),
+        &mut |known, _, place, _| {
+            if known == path {
+                found = Some(place.to_vec());
+            }
+            false
+        },
+    );
+    found
+}
+
 /// The array at a place, and whether the structs around it are there in each row.
-fn array_at(batch: &RecordBatch, place: &[usize]) -> (Option<ArrayRef>, Vec<bool>) {
+pub(super) fn array_at(batch: &RecordBatch, place: &[usize]) -> (Option<ArrayRef>, Vec<bool>) {
     let mut is_there = vec![true; batch.num_rows()];
     let Some((first, fields)) = place.split_first() else {
         return (None, is_there);
@@ -472,7 +519,7 @@ fn map_values(entry: &Field) -> Option<&DataType> {
     is_text(key.data_type()).then(|| value.data_type())
 }
 
-fn is_text(data_type: &DataType) -> bool {
+pub(super) fn is_text(data_type: &DataType) -> bool {
     match data_type {
         DataType::Utf8
         | DataType::LargeUtf8

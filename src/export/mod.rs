@@ -50,8 +50,12 @@ pub mod disclosed;
 pub mod headers;
 mod json;
 pub mod owners;
+pub mod per_subject;
+mod report;
 mod schema;
 pub mod sink;
+pub mod spool;
+mod when;
 
 pub use disclosed::{BySubject, Disclosed};
 

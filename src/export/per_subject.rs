@@ -1,0 +1,271 @@
+//! An export as a directory: a file for each submitted id, named by its position, and a manifest.
+//!
+//! ```text
+//!   subject-0001.jsonl  subject-0002.jsonl ...  manifest.json      (and with pages: subject-0001.html ... index.html)
+//! ```
+//!
+//! A row that belongs to several subjects (by ids that share an alias) goes to each. No name holds an id.
+//!
+//! # Crash behaviour
+//! Each file is written under a temporary name, synced and renamed; the manifest comes last. A directory without
+//! one is of an export that didn't end. A directory that holds anything but an earlier export of this kind is
+//! refused; the earlier one is replaced file by file, and what it had more is removed.
+//!
+//! Memory: see [`spool`](super::spool::SPOOL_BYTES), and what one file of the format takes.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use arrow::record_batch::RecordBatch;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::disclosed::BySubject;
+use super::report::{self, Facts, Page};
+use super::sink::{self, Format, Written};
+use super::spool::{SPOOL_BYTES, Spool};
+use super::when::When;
+use crate::error::{Error, Result};
+use crate::plan::SubjectPlan;
+use crate::storage::{self, Storage, TEMPORARY_SUFFIX, temporary_name};
+
+/// The name of the manifest.
+pub const MANIFEST: &str = "manifest.json";
+
+/// How a directory is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// The format of the files.
+    pub format: Format,
+    /// Whether there is a page for each subject as well, for people to read.
+    pub has_pages: bool,
+    /// Decoded bytes that are gathered before they are written to a temporary file.
+    pub spool_bytes: usize,
+}
+
+/// What is in the directory.
+#[derive(Debug, Clone, Serialize)]
+pub struct Manifest {
+    /// What the rows are of.
+    pub table: String,
+    /// How much of them was asked for.
+    pub disclosure: String,
+    /// The files, in the order of the request.
+    pub subjects: Vec<Entry>,
+}
+
+/// The file of one subject.
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    /// The position of the subject in the request, counted from 1.
+    pub position: usize,
+    /// Whether anything is known of it.
+    pub found: bool,
+    /// The name of its file.
+    pub file: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Its BLAKE3 hash.
+    pub blake3: String,
+    /// The first and the last time of its rows, where they have one.
+    pub time: Option<[Timestamp; 2]>,
+    /// The columns that hold a value.
+    pub columns: Vec<String>,
+    /// The name of its page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
+}
+
+impl Layout {
+    /// Files of this format, without pages.
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            has_pages: false,
+            spool_bytes: SPOOL_BYTES,
+        }
+    }
+
+    /// An archive for people: pages, and CSV that spreadsheets can be trusted with.
+    pub fn report() -> Self {
+        Self {
+            has_pages: true,
+            ..Self::new(Format::Csv { safe: true })
+        }
+    }
+}
+
+/// Checks that `out` is empty, or holds nothing but an earlier export of this kind.
+///
+/// # Errors
+/// [`Error::Option`] when it holds something else.
+pub fn check(out: &dyn Storage) -> Result<()> {
+    let files = out.list("")?;
+    match files.iter().find(|file| !is_ours(&file.path)) {
+        None => Ok(()),
+        Some(other) => Err(Error::Option {
+            option: "-o",
+            reason: format!(
+                "the directory holds {}, which is no file of an earlier export per subject: name an empty directory",
+                other.path
+            ),
+        }),
+    }
+}
+
+/// Writes the directory `out`; `subjects` are the plan's.
+///
+/// # Errors
+/// Those of [`check`] and [`sink::write`], and when a file can't be written.
+pub fn write(
+    mut export: BySubject,
+    subjects: &[SubjectPlan],
+    out: &dyn Storage,
+    layout: &Layout,
+) -> Result<Manifest> {
+    check(out)?;
+    let before: BTreeSet<String> = out.list("")?.into_iter().map(|file| file.path).collect();
+    // Until there is one again, the directory isn't whole.
+    out.remove(MANIFEST)?;
+    let mut spool = Spool::new(out, export.schema(), subjects.len(), layout.spool_bytes);
+    let filled = export.by_ref().try_for_each(|owned| spool.add(&owned?));
+    let pieces = match filled {
+        Ok(()) => spool.finish()?,
+        Err(error) => {
+            // The error that is told is the first one.
+            let _ignored = out.remove(&Spool::path());
+            return Err(error);
+        }
+    };
+    let about = export.about();
+    let when = When::of(pieces.schema(), &about.roles);
+    let mut manifest = Manifest {
+        table: about.table.clone(),
+        disclosure: about.disclosure.to_string(),
+        subjects: Vec::with_capacity(subjects.len()),
+    };
+    let mut columns = about.columns(pieces.schema());
+    for (place, subject) in subjects.iter().enumerate() {
+        let name = |ending: &str| format!("subject-{:04}.{ending}", subject.position);
+        let file = name(layout.format.ending());
+        let mut facts = Facts::default();
+        let rows = pieces.of(place).map(|batch| {
+            let batch: RecordBatch = batch?;
+            facts.add(&batch, &mut columns, when.as_ref(), layout.has_pages)?;
+            Ok(batch)
+        });
+        let (written, hash) = put(out, &file, |to| {
+            sink::write_batches(pieces.schema(), rows, layout.format, to)
+        })?;
+        let Written { rows, bytes } = written;
+        let mut entry = Entry {
+            position: subject.position,
+            found: subject.found,
+            file,
+            rows,
+            bytes,
+            blake3: hash,
+            time: facts.time,
+            columns: facts.held_columns(&columns),
+            page: None,
+        };
+        if layout.has_pages {
+            let page = name("html");
+            let of = subjects.len();
+            put(out, &page, |to| {
+                let page = Page {
+                    about: &about,
+                    entry: &entry,
+                    of,
+                    facts: &facts,
+                    columns: &columns,
+                    schema: pieces.schema(),
+                };
+                page.write(to, pieces.of(place))
+            })?;
+            entry.page = Some(page);
+        }
+        manifest.subjects.push(entry);
+    }
+    let mut kept: BTreeSet<String> = [MANIFEST.to_owned()].into();
+    if layout.has_pages {
+        put(out, report::INDEX, |to| report::index(to, &manifest))?;
+        kept.insert(report::INDEX.to_owned());
+    }
+    for entry in &manifest.subjects {
+        kept.insert(entry.file.clone());
+        kept.extend(entry.page.clone());
+    }
+    let stale: Vec<String> = before.difference(&kept).cloned().collect();
+    out.remove_all(&stale)?;
+    let text = serde_json::to_vec_pretty(&manifest)
+        .map_err(|error| Error::io("write", MANIFEST)(error.into()))?;
+    storage::publish(out, MANIFEST, &text)?;
+    Ok(manifest)
+}
+
+/// Puts what `fill` writes in the place of `name`, and gives its hash.
+fn put<T>(
+    out: &dyn Storage,
+    name: &str,
+    fill: impl FnOnce(&mut (dyn Write + Send)) -> Result<T>,
+) -> Result<(T, String)> {
+    let temporary = temporary_name(name);
+    let write = || {
+        let mut sink = out.create(&temporary, None)?;
+        let mut hashing = Hashing {
+            out: &mut sink,
+            hasher: blake3::Hasher::new(),
+        };
+        let filled = fill(&mut hashing)?;
+        let hash = hashing.hasher.finalize().to_hex().to_string();
+        sink.sync().map_err(Error::io("write", name))?;
+        out.replace(&temporary, name)?;
+        Ok((filled, hash))
+    };
+    let result = write();
+    if result.is_err() {
+        // The error that is told is the first one.
+        let _ignored = out.remove(&temporary);
+    }
+    result
+}
+
+/// Hashes what is written.
+struct Hashing<'a, W: Write> {
+    out: &'a mut W,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write> Write for Hashing<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.out.write(bytes)?;
+        self.hasher.update(bytes.get(..taken).unwrap_or_default());
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Whether a file of this name is one that [`write`] makes.
+fn is_ours(path: &str) -> bool {
+    let temporary = path
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(TEMPORARY_SUFFIX));
+    let name = temporary.unwrap_or(path);
+    if name == MANIFEST || name == report::INDEX || (temporary.is_some() && name == "subjects") {
+        return true;
+    }
+    let parts = name
+        .strip_prefix("subject-")
+        .and_then(|rest| rest.split_once('.'));
+    parts.is_some_and(|(number, ending)| {
+        number.len() >= 4
+            && number.bytes().all(|digit| digit.is_ascii_digit())
+            && ["parquet", "jsonl", "csv", "arrow", "html"].contains(&ending)
+    })
+}
