@@ -12,8 +12,8 @@
 //!                                                   shard::select: exact rows ──> Plan (a dry run, a digest)
 //!                           ┌──────────────────────────────────────────────────────┤
 //!                           v                                                      v
-//!                export: Arrow batches, or         delete: shard::rewrite (pages without them copied, the
-//!                Parquet, JSON Lines               others edited) ─> read back ─> rename ─> index ─> aliases
+//!                export: rows, headers or pages    delete: shard::rewrite (pages without them copied, the
+//!                as Parquet, CSV, JSON, Arrow      others edited) ─> read back ─> rename ─> index ─> aliases
 //! ```
 //!
 //! ```

@@ -7,6 +7,8 @@ mod oracle;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use efface::export::sink::{self, Format};
+use efface::request::Disclosure;
 use efface::request::subjects::Subjects;
 use efface::shard::Shard;
 use efface::shard::roles::{Roles, SubjectColumn};
@@ -51,6 +53,46 @@ fn subject_columns(shard: &Shard) -> Vec<(String, SubjectColumn)> {
         .into_iter()
         .filter_map(find)
         .collect()
+}
+
+/// Exports the subjects of `delete` in each disclosure and format: all their rows, or an error that says why not.
+fn export_in_every_way(engine: &Engine, delete: &Request, rows: u64, what: &str) {
+    let formats = [
+        Format::Parquet,
+        Format::Jsonl,
+        Format::Csv { safe: true },
+        Format::Arrow,
+    ];
+    for disclosure in [
+        Disclosure::Data,
+        Disclosure::Sources,
+        Disclosure::Categories,
+    ] {
+        let export = Request {
+            disclosure,
+            ..Request::export(delete.subjects.clone(), delete.requested_at)
+        };
+        let plan = engine.plan(&export).unwrap();
+        for format in formats {
+            let what = format!("{what}, {disclosure} as {format:?}");
+            let write = || sink::write(&mut engine.export(&plan)?, format, &mut std::io::sink());
+            match write() {
+                Ok(written) if disclosure == Disclosure::Categories => {
+                    assert!(
+                        written.rows > 0,
+                        "{what}: at least the subject has a header"
+                    );
+                }
+                Ok(written) => assert_eq!(written.rows, rows, "{what}"),
+                Err(error) => {
+                    eprintln!("refused: {what}: {error}");
+                    let kind = error.kind();
+                    let is_said = matches!(kind, ErrorKind::Unsupported | ErrorKind::Usage);
+                    assert!(is_said, "{what}: {error}");
+                }
+            }
+        }
+    }
 }
 
 /// Deletes one value of each possible subject column, each from a fresh copy, and compares.
@@ -100,10 +142,11 @@ fn delete_from_each_column(path: &Path) -> usize {
                 Request::delete(Subjects::new([id]).unwrap(), jiff::Timestamp::UNIX_EPOCH);
             request.max_match = 1.0;
             let what = format!("{} by {name}", path.display());
+            let dropped = before.rows_with(column.leaf, raw);
+            export_in_every_way(&engine, &request, dropped.len() as u64, &what);
             let report = engine
                 .delete(&request, None, &DeleteOptions::default())
                 .unwrap_or_else(|error| panic!("{what}: {error}"));
-            let dropped = before.rows_with(column.leaf, raw);
             assert_eq!(report.rows_removed, dropped.len() as u64, "{what}");
             let after = Contents::read(&copy).unwrap_or_else(|error| panic!("{what}: {error}"));
             let expected = Contents::read(path)

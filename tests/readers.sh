@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # After deletes, pyarrow, DuckDB and Polars read shards as they read the old ones without the deleted rows.
 # Generated events, data-samples/ and, if EFFACE_FOREIGN names a folder, other writers' files.
+# Exports are what pyarrow and DuckDB select themselves.
 # Skips with a message where Python or its packages can't be had.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -27,4 +28,6 @@ events brotli-v1-by-user --codec brotli --sort user
 mkdir -p "$work/data/data-samples"
 cp -R data-samples/events "$work/data/data-samples/events"
 
+# Exports first: the other one deletes.
+"$python" tests/exports.py "$efface" "$work/data"
 "$python" tests/readers.py "$efface" "$work/data" ${EFFACE_FOREIGN:+"$EFFACE_FOREIGN"}

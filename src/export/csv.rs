@@ -54,9 +54,11 @@ impl<W: Write> CsvRows<W> {
             for column in 0..batch.num_columns() {
                 text.clear();
                 let is_text = cells.push(row, column, &mut text);
-                let cell = match self.is_safe && is_text {
-                    true => neutral(Cow::Borrowed(&text)),
-                    false => Cow::Borrowed(text.as_str()),
+                let cell = Cow::Borrowed(text.as_str());
+                let cell = if self.is_safe && is_text {
+                    neutral(cell)
+                } else {
+                    cell
                 };
                 self.out.write_field(cell.as_bytes()).map_err(failed)?;
             }
@@ -76,15 +78,20 @@ fn end_record(out: &mut csv::Writer<impl Write>) -> Result<()> {
     out.write_record(None::<&[u8]>).map_err(failed)
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "map_err passes errors by value"
+)]
 fn failed(error: csv::Error) -> crate::Error {
     written(ArrowError::CsvError(error.to_string()))
 }
 
 /// Text that no spreadsheet takes for a formula.
 fn neutral(text: Cow<'_, str>) -> Cow<'_, str> {
-    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        true => Cow::Owned(format!("'{text}")),
-        false => text,
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        Cow::Owned(format!("'{text}"))
+    } else {
+        text
     }
 }
 

@@ -201,11 +201,10 @@ impl Walk {
             DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
                 // A map without values comes as the list of its keys.
                 let keys = self.keys(item.data_type());
-                let edit = keys.or_else(|| match self.node(item.data_type(), place)? {
+                keys.or_else(|| match self.node(item.data_type(), place)? {
                     Edit::Keep => Some(Edit::Keep),
                     edit => Some(Edit::Items(Box::new(edit))),
-                });
-                edit
+                })
             }
             DataType::Dictionary(_, values) => self.node(values, place),
             _ => self.leaf(place),
@@ -405,11 +404,10 @@ fn within(
     is_null: impl Fn(usize) -> bool,
 ) -> BooleanArray {
     let mut kept = vec![false; is_kept.len()];
-    for (row, range) in ranges(offsets)
+    for (_, range) in ranges(offsets)
         .enumerate()
         .filter(|(row, _)| !is_null(*row))
     {
-        let _row: usize = row;
         for at in range {
             if let Some(kept) = kept.get_mut(at) {
                 *kept = is_kept.value(at);

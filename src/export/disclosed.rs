@@ -124,15 +124,14 @@ impl BySubject {
     }
 
     fn owned(&mut self, batch: RecordBatch) -> Result<Owned> {
-        let subjects = match &mut self.owners {
-            Some(owners) => owners.next_rows(batch.num_rows())?,
-            None => {
-                let positions = batch.column_by_name("subject");
-                let positions = positions.and_then(|column| column.as_primitive_opt());
-                let none = UInt64Array::from(Vec::<u64>::new());
-                let positions = positions.unwrap_or(&none).values().iter();
-                positions.map(|position| self.place(*position)).collect()
-            }
+        let subjects = if let Some(owners) = &mut self.owners {
+            owners.next_rows(batch.num_rows())?
+        } else {
+            let positions = batch.column_by_name("subject");
+            let positions = positions.and_then(|column| column.as_primitive_opt());
+            let none = UInt64Array::from(Vec::<u64>::new());
+            let positions = positions.unwrap_or(&none).values().iter();
+            positions.map(|position| self.place(*position)).collect()
         };
         Ok(Owned { batch, subjects })
     }

@@ -13,11 +13,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait};
-use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use super::disclose::{leaf_count, text_bytes};
+use super::type_names::type_name;
 use crate::config::Config;
 use crate::error::Result;
 use crate::shard::Shard;
@@ -131,7 +132,7 @@ enum Keys {
 
 /// The columns of an export, and the keys that were seen in them.
 pub(super) struct Columns {
-    pub(super) columns: Vec<Column>,
+    pub(super) listed: Vec<Column>,
     sources: Sources,
     /// Number of each column's key.
     numbers: HashMap<(usize, String), u32>,
@@ -216,7 +217,7 @@ impl Columns {
             },
         );
         Self {
-            columns,
+            listed: columns,
             sources,
             numbers: HashMap::new(),
             names: Vec::new(),
@@ -229,11 +230,11 @@ impl Columns {
     /// When text can't be had from a column of text.
     pub(super) fn look(&mut self, batch: &RecordBatch, has_keys: bool) -> Result<Seen, ArrowError> {
         let mut seen = Seen {
-            columns: Vec::with_capacity(self.columns.len()),
+            columns: Vec::with_capacity(self.listed.len()),
             keys: Vec::new(),
         };
-        for number in 0..self.columns.len() {
-            let Some(column) = self.columns.get(number) else {
+        for number in 0..self.listed.len() {
+            let Some(column) = self.listed.get(number) else {
                 break;
             };
             let (array, is_there) = array_at(batch, &column.place);
@@ -346,7 +347,7 @@ impl Columns {
             }
         }
         let mut headers = Vec::new();
-        for (number, (column, rows)) in self.columns.iter().zip(&counts.columns).enumerate() {
+        for (number, (column, rows)) in self.listed.iter().zip(&counts.columns).enumerate() {
             if *rows == 0 {
                 continue;
             }
@@ -568,60 +569,5 @@ fn layout(
             layout(fields, &path, said, place, see);
         }
         place.pop();
-    }
-}
-
-/// A type in words that people know from SQL and JSON.
-pub(super) fn type_name(data_type: &DataType) -> String {
-    let of = |item: &Field| type_name(item.data_type());
-    match data_type {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "string".to_owned(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "binary".to_owned(),
-        DataType::FixedSizeBinary(len) => format!("binary({len})"),
-        DataType::Float16 => "half".to_owned(),
-        DataType::Float32 => "float".to_owned(),
-        DataType::Float64 => "double".to_owned(),
-        DataType::Timestamp(unit, zone) => match zone {
-            Some(zone) => format!("timestamp({}, {zone})", unit_name(*unit)),
-            None => format!("timestamp({})", unit_name(*unit)),
-        },
-        DataType::Date32 | DataType::Date64 => "date".to_owned(),
-        DataType::Time32(unit) | DataType::Time64(unit) => format!("time({})", unit_name(*unit)),
-        DataType::Duration(unit) => format!("duration({})", unit_name(*unit)),
-        DataType::Interval(_) => "interval".to_owned(),
-        DataType::Decimal32(precision, scale)
-        | DataType::Decimal64(precision, scale)
-        | DataType::Decimal128(precision, scale)
-        | DataType::Decimal256(precision, scale) => format!("decimal({precision}, {scale})"),
-        DataType::Dictionary(_, values) => type_name(values),
-        DataType::RunEndEncoded(_, values) => of(values),
-        DataType::List(item)
-        | DataType::LargeList(item)
-        | DataType::ListView(item)
-        | DataType::LargeListView(item)
-        | DataType::FixedSizeList(item, _) => format!("list<{}>", of(item)),
-        DataType::Map(entry, _) => match entry.data_type() {
-            DataType::Struct(fields) => {
-                let parts: Vec<String> = fields.iter().map(|field| of(field)).collect();
-                format!("map<{}>", parts.join(", "))
-            }
-            other => format!("map<{}>", type_name(other)),
-        },
-        DataType::Struct(fields) => {
-            let part = |field: &Field| format!("{}: {}", field.name(), of(field));
-            let parts: Vec<String> = fields.iter().map(|field| part(field)).collect();
-            format!("struct<{}>", parts.join(", "))
-        }
-        // Boolean, Null, the integers.
-        other => other.to_string().to_ascii_lowercase(),
-    }
-}
-
-fn unit_name(unit: TimeUnit) -> &'static str {
-    match unit {
-        TimeUnit::Second => "s",
-        TimeUnit::Millisecond => "ms",
-        TimeUnit::Microsecond => "us",
-        TimeUnit::Nanosecond => "ns",
     }
 }

@@ -3,10 +3,14 @@
 //! ```text
 //!   [ShardRows] ── Export::new: footers ──> one schema, one task per row group that is hit
 //!      tasks ── waves of small ones decoded in parallel, large ones batch by batch ──> batches, in order
-//!      batches ── sink::write ──> Parquet, JSON Lines
+//!      batches ── sink::write ──> Parquet, JSON Lines, CSV, Arrow
 //! ```
 //!
-//! * `schema`: one schema over shards that differ; [`sink`]: the formats
+//! * `schema`: one schema over shards that differ; [`sink`]: the formats, with `json` and `csv`
+//! * `disclose`: what of a shard is shown; [`headers`], [`categories`]: which columns hold a value;
+//!   [`disclosed`]: an export as its plan's disclosure asks for it
+//! * [`owners`]: whose the rows are; [`spool`], [`per_subject`]: a file for each subject; `report`: a page for each;
+//!   `when`: when its rows were; `type_names`: what types are called
 //!
 //! # Invariants
 //! Rows come in the order of shard, row group, row, whatever the number of threads. Only row groups that are
@@ -55,6 +59,7 @@ mod report;
 mod schema;
 pub mod sink;
 pub mod spool;
+mod type_names;
 mod when;
 
 pub use disclosed::{BySubject, Disclosed};
@@ -381,9 +386,9 @@ impl OpenShard {
         let shown = options.shown(&shard, metadata.schema())?;
         Ok(Self {
             place,
-            shown,
             shard,
             metadata,
+            shown,
         })
     }
 }

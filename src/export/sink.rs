@@ -15,13 +15,12 @@ use std::io::{self, BufWriter, Write};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -30,6 +29,7 @@ use super::csv::CsvRows;
 use super::json::{Encoders, unwritable};
 use crate::error::{Error, Result};
 use crate::limits::WRITE_BYTES;
+use crate::parquet_bytes::chunk_reader::guarded;
 
 /// Encoded bytes after which a row group of a Parquet export ends.
 pub const ROW_GROUP_BYTES: usize = 64 << 20;
@@ -151,7 +151,7 @@ pub fn write_batches(
 enum RowWriter<W: Write + Send> {
     Parquet(Box<ArrowWriter<W>>),
     Jsonl(arrow::json::Writer<W, LineDelimited>),
-    Csv(CsvRows<W>),
+    Csv(Box<CsvRows<W>>),
     Arrow(Box<StreamWriter<BufWriter<W>>>),
 }
 
@@ -159,18 +159,19 @@ impl<W: Write + Send> RowWriter<W> {
     fn new(format: Format, schema: &SchemaRef, out: W) -> Result<Self> {
         Ok(match format {
             Format::Parquet => {
+                refuse_unwritable(schema, "parquet", parquet_lacks)?;
                 let schema = Arc::clone(schema);
                 let writer = ArrowWriter::try_new(out, schema, Some(parquet_properties()));
                 Self::Parquet(Box::new(writer.map_err(parquet_error)?))
             }
             Format::Jsonl => {
-                refuse_unwritable(schema, "jsonl")?;
+                refuse_unwritable(schema, "jsonl", unwritable)?;
                 let writer = WriterBuilder::new().with_encoder_factory(Arc::new(Encoders));
                 Self::Jsonl(writer.build::<_, LineDelimited>(out))
             }
             Format::Csv { safe } => {
-                refuse_unwritable(schema, "csv")?;
-                Self::Csv(CsvRows::new(out, schema, safe)?)
+                refuse_unwritable(schema, "csv", unwritable)?;
+                Self::Csv(Box::new(CsvRows::new(out, schema, safe)?))
             }
             Format::Arrow => {
                 // Each message is written in many small pieces.
@@ -219,13 +220,29 @@ fn parquet_properties() -> WriterProperties {
         .build()
 }
 
-fn refuse_unwritable(schema: &Schema, format: &str) -> Result<()> {
+/// Why Parquet can't hold a type, if it can't.
+fn parquet_lacks(data_type: &DataType) -> Option<String> {
+    if *data_type == DataType::Interval(IntervalUnit::MonthDayNano) {
+        return Some("it is an interval of nanoseconds".to_owned());
+    }
+    let schema = Schema::new(vec![Field::new("column", data_type.clone(), true)]);
+    let converted = guarded("schema", || ArrowSchemaConverter::new().convert(&schema));
+    converted
+        .is_err()
+        .then(|| format!("its type is {data_type}"))
+}
+
+fn refuse_unwritable(
+    schema: &Schema,
+    format: &str,
+    lacks: impl Fn(&DataType) -> Option<String>,
+) -> Result<()> {
     for field in schema.fields() {
-        if let Some(reason) = unwritable(field.data_type()) {
+        if let Some(reason) = lacks(field.data_type()) {
             return Err(Error::Option {
                 option: "--format",
                 reason: format!(
-                    "{format} can't hold column {:?}: {reason}; parquet can",
+                    "{format} can't hold column {:?}: {reason}; arrow can",
                     field.name()
                 ),
             });

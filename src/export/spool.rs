@@ -58,7 +58,8 @@ pub(super) struct Pieces {
     schema: SchemaRef,
     file: Option<Arc<dyn ReadAt>>,
     gathered: Gathered,
-    pieces: Vec<Vec<Range<u64>>>,
+    /// Places in the file.
+    places: Vec<Vec<Range<u64>>>,
 }
 
 impl<'a> Spool<'a> {
@@ -139,7 +140,7 @@ impl<'a> Spool<'a> {
             schema: self.schema,
             file: self.file.map(open).transpose()?,
             gathered: self.gathered,
-            pieces: self.pieces,
+            places: self.pieces,
         })
     }
 }
@@ -194,7 +195,7 @@ impl Pieces {
         &self,
         subject: usize,
     ) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
-        let pieces = self.pieces.get(subject).map_or(&[][..], Vec::as_slice);
+        let pieces = self.places.get(subject).map_or(&[][..], Vec::as_slice);
         let written = pieces.iter().flat_map(|piece| match self.read(piece) {
             Ok(reader) => Box::new(reader) as Box<dyn Iterator<Item = _>>,
             Err(error) => Box::new(std::iter::once(Err(error))),

@@ -392,3 +392,79 @@ fn a_parquet_export_reads_back_with_the_same_rows() {
     let read: Vec<_> = read.map(std::result::Result::unwrap).collect();
     assert_eq!(concat_batches(&batch.schema(), &read).unwrap(), batch);
 }
+
+#[test]
+fn an_export_of_sources_reads_no_page_of_another_column() {
+    let memory = storage([("a", file(&events(1000, 1), 100, 10, true, false))]);
+    let rows = shard(&memory, "a", [345]);
+    let open = Shard::open(&memory, "a").unwrap();
+    let reads = Arc::clone(&memory.reads);
+    let named = |name: &str| vec![name.to_owned()];
+    let config = Config {
+        subject: named("id"),
+        source: named("tags"),
+        json_column: named("there is none"),
+        ..Config::default()
+    };
+    let options = ExportOptions {
+        sources_of: Some(Arc::new(config)),
+        ..ExportOptions::default()
+    };
+    let export = Export::new(Arc::new(memory), vec![rows], &options).unwrap();
+    let shown: Vec<String> = export
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    assert_eq!(shown, ["id", "time", "tags"]);
+    reads.lock().unwrap().clear();
+    assert_eq!(
+        export.map(|batch| batch.unwrap().num_rows()).sum::<usize>(),
+        1
+    );
+    let reads = reads.lock().unwrap();
+    let chunks = &open.footer.row_groups()[3].chunks;
+    let is_read = |range: &Range<u64>| reads.iter().any(|read| range.contains(&read.start));
+    let read: Vec<bool> = chunks.iter().map(|chunk| is_read(&chunk.range)).collect();
+    // id, name, time, tags, props.name
+    assert_eq!(read, [true, false, true, true, false]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn rows_that_went_through_a_spool_are_those_of_each_subject(
+        batches in proptest::collection::vec((1..40_usize, any::<i64>()), 0..8),
+        subjects in 1..5_u32,
+        budget in prop_oneof![Just(0), Just(20_000), Just(usize::MAX)],
+        dice in any::<u64>(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = crate::Disk::new(dir.path());
+        let batches: Vec<RecordBatch> = batches.iter().map(|(rows, seed)| events(*rows, seed >> 8)).collect();
+        let schema = events(1, 0).schema();
+        let mut spool = spool::Spool::new(&disk, Arc::clone(&schema), subjects as usize, budget);
+        let is_of = |batch: usize, row: usize, subject: u32| {
+            (dice >> ((batch * 7 + row * 3 + subject as usize) % 60)) & 1 == 1
+        };
+        for (number, batch) in batches.iter().enumerate() {
+            let of_row = |row| (0..subjects).filter(|subject| is_of(number, row, *subject)).collect();
+            let subjects = (0..batch.num_rows()).map(of_row).collect();
+            spool.add(&disclosed::Owned { batch: batch.clone(), subjects }).unwrap();
+        }
+        let pieces = spool.finish().unwrap();
+        prop_assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "no name is left");
+        for subject in 0..subjects {
+            let found: Vec<RecordBatch> = pieces.of(subject as usize).map(std::result::Result::unwrap).collect();
+            let found = concat_batches(&schema, &found).unwrap();
+            let kept = batches.iter().enumerate().map(|(number, batch)| {
+                let keep: Vec<bool> = (0..batch.num_rows()).map(|row| is_of(number, row, subject)).collect();
+                filter_record_batch(batch, &keep.into()).unwrap()
+            });
+            let kept: Vec<RecordBatch> = kept.collect();
+            prop_assert_eq!(found, concat_batches(&schema, &kept).unwrap());
+        }
+    }
+}

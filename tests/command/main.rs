@@ -14,6 +14,7 @@
 mod answers;
 mod bad_datasets;
 mod clears;
+mod disclosures;
 mod lake;
 mod outputs;
 mod pending;

@@ -1,7 +1,7 @@
 //! Where the rows of an export go and what they look like there, also when nobody reads them to the end.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, Read};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -58,6 +58,22 @@ fn rows_come_as_parquet_or_json_lines_in_a_file_or_on_standard_output() {
         let rows = strings(&lake.beside(name), "distinct_id");
         assert_eq!(rows, vec![Some(id.clone()); 12], "{name}");
     }
+    lake.json("export", &["--id", &id, "-o", "rows.csv"]);
+    let text = fs::read_to_string(lake.beside("rows.csv")).unwrap();
+    let mut rows = text.split("\r\n");
+    assert_eq!(rows.next(), Some("distinct_id,device_id,time,amount,day"));
+    let first = format!("{id},{MARK}device-2,2026-01-01T02:00:00Z,1.0,1");
+    assert_eq!(rows.next(), Some(first.as_str()));
+    assert_eq!(rows.count(), 12, "eleven more, and the end of the last one");
+    lake.json("export", &["--id", &id, "-o", "rows.arrow"]);
+    let file = fs::File::open(lake.beside("rows.arrow")).unwrap();
+    let batches = arrow::ipc::reader::StreamReader::try_new(file, None).unwrap();
+    assert_eq!(
+        batches
+            .map(|batch| batch.unwrap().num_rows())
+            .sum::<usize>(),
+        12
+    );
     // A file that was there is replaced, and nothing is left beside it.
     put(&lake.beside("rows.jsonl"), "old");
     lake.json("export", &["--id", &id, "-o", "rows.jsonl"]);
@@ -109,27 +125,39 @@ fn the_report_of_an_export_to_standard_output_goes_to_standard_error() {
 #[test]
 fn a_reader_of_the_output_that_goes_away_is_a_normal_end() {
     let lake = Lake::without_shards();
-    let event = |row| Event {
+    let event = |row: i64| Event {
         who: Some(person(1)),
-        device: format!("{MARK}device"),
+        // Nothing that compresses well.
+        device: format!("{MARK}{}", blake3::hash(&row.to_le_bytes()).to_hex()),
         time_us: Some(row),
     };
     // Far more rows than a pipe holds.
     lake.add_shard("a.parquet", &(0..8000).map(event).collect::<Vec<_>>());
-    let words = lake.words("export", &["--id", &person(1), "-o", "-"]);
-    let mut child = lake
-        .command(&words)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut first = String::new();
-    let mut rows = BufReader::new(child.stdout.take().unwrap());
-    rows.read_line(&mut first).unwrap();
-    drop(rows);
-    assert!(first.starts_with('{') && first.ends_with("}\n"), "{first}");
-    let run = Run::of(child.wait_with_output().unwrap());
-    assert_eq!((run.status, run.stderr.as_str()), (0, ""));
+    for (format, begin) in [
+        ("jsonl", "{"),
+        ("csv", "distinct_id,"),
+        ("arrow", "\u{FFFD}"),
+        ("parquet", "PAR1"),
+    ] {
+        let words = lake.words(
+            "export",
+            &["--id", &person(1), "-o", "-", "--format", format],
+        );
+        let mut child = lake
+            .command(&words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = [0; 12];
+        let mut rows = child.stdout.take().unwrap();
+        rows.read_exact(&mut first).unwrap();
+        drop(rows);
+        let first = String::from_utf8_lossy(&first);
+        assert!(first.starts_with(begin), "{format}: {first}");
+        let run = Run::of(child.wait_with_output().unwrap());
+        assert_eq!((run.status, run.stderr.as_str()), (0, ""), "{format}");
+    }
 }
 
 #[test]

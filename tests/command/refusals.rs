@@ -278,7 +278,6 @@ fn an_option_that_means_nothing_is_a_usage_error() {
         ("export", vec!["--since", "2020-01-01"], "--since"),
         ("delete", vec!["--since", "2020-01-01"], "--since"),
         ("delete", vec!["--unknown", "shrug"], "--unknown"),
-        ("export", vec!["--disclosure", "sources"], "--disclosure"),
         ("delete", vec!["--disclosure", "everything"], "--disclosure"),
         (
             "delete",

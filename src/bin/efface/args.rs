@@ -14,7 +14,6 @@ use std::str::FromStr;
 use clap::error::{ContextKind, ContextValue};
 use clap::{ArgGroup, Parser, Subcommand};
 use efface::config::{Config, EmptyShards};
-use efface::export::sink::Format;
 use efface::limits;
 use efface::request::{Disclosure, Identity, Kind, Regulation, RequiredColumns, Suppress, Unknown};
 use efface::shard::chunk::level::ZstdLevel;
@@ -24,6 +23,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use roaring::RoaringBitmap;
+
+mod written;
+
+pub(crate) use written::{Form, Written};
 
 /// Exports or erases every row of a person from Parquet event shards.
 ///
@@ -90,12 +93,8 @@ pub(crate) enum Command {
         dataset: Dataset,
         #[command(flatten)]
         request: RequestArgs,
-        /// How to write the rows: parquet or jsonl [default: by the ending of PATH; jsonl for -]
-        #[arg(long)]
-        format: Option<Format>,
-        /// Where to write the rows; - is standard output, the report then goes to standard error
-        #[arg(short, long, value_name = "PATH", default_value = "-")]
-        output: PathBuf,
+        #[command(flatten)]
+        written: Written,
     },
     /// Rewrite the shards without any row of the subjects
     Delete {
@@ -283,8 +282,11 @@ pub(crate) struct RequestArgs {
     #[arg(long, default_value_t)]
     pub(crate) regulation: Regulation,
 
-    /// How much of the rows it is about: data; a delete may also clear categories (all columns but
-    /// subject and time) or sources (how the data was collected)
+    /// How much of the rows it is about: data, categories or sources
+    ///
+    /// An export of categories lists the columns and keys that hold a value, one of sources shows how the data was
+    /// collected; a delete of categories clears all columns but subject and time, one of sources those that say how
+    /// the data was collected.
     #[arg(long, default_value_t)]
     pub(crate) disclosure: Disclosure,
 

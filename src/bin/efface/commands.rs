@@ -12,7 +12,8 @@ use efface::config::Config;
 use efface::dataset;
 use efface::delete::DeleteOptions;
 use efface::engine::{Engine, EngineOptions};
-use efface::export::sink::{self, Format};
+use efface::export::per_subject::{self, Layout};
+use efface::export::sink;
 use efface::request::{Kind, Request};
 use efface::shard::Shard;
 use efface::shard::chunk::level::ZstdLevel;
@@ -23,8 +24,8 @@ use efface::subject::SubjectKey;
 use efface::{Error, Result};
 use jiff::Timestamp;
 
-use crate::args::{Args, Command, Dataset, Guard, Ids, RequestArgs, Rows};
-use crate::output::{Destination, Place, io_error};
+use crate::args::{Args, Command, Dataset, Form, Guard, Ids, RequestArgs, Rows, Written};
+use crate::output::{self, Destination, Place, io_error};
 use crate::report::{self, Report};
 use crate::{demo, ids, pending, progress};
 
@@ -49,9 +50,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Command::Export {
             dataset,
             request,
-            format,
-            output,
-        } => return export(args, dataset, request, *format, output).map(|()| 0),
+            written,
+        } => return export(args, dataset, request, written).map(|()| 0),
         Command::Delete {
             dataset,
             request,
@@ -147,17 +147,27 @@ fn plan(args: &Args, dataset: &Dataset, request: &Request, words: &RequestArgs) 
     Ok(report::plan(&plan, request.kind, started.elapsed()))
 }
 
-fn export(
-    args: &Args,
-    dataset: &Dataset,
-    words: &RequestArgs,
-    format: Option<Format>,
-    output: &Path,
-) -> Result<()> {
+fn export(args: &Args, dataset: &Dataset, words: &RequestArgs, how: &Written) -> Result<()> {
     let started = Instant::now();
     let request = asked(Kind::Export, words, None)?;
+    let output = how.output.as_path();
+    let form = how.form()?;
+    let format = match form {
+        Form::Rows(format) if !how.per_subject => format,
+        Form::Rows(format) => {
+            return per_subject(
+                args,
+                dataset,
+                (words, &request),
+                output,
+                &Layout::new(format),
+            );
+        }
+        Form::Report => {
+            return per_subject(args, dataset, (words, &request), output, &Layout::report());
+        }
+    };
     let destination = Destination::of(output, "-o")?;
-    let format = format.map_or_else(|| format_of(output), Ok)?;
     if let Destination::Stdout = destination
         && format.is_binary()
         && io::stdout().is_terminal()
@@ -175,11 +185,47 @@ fn export(
     expect_digest(words, &plan.digest)?;
     let mut rows = engine.export(&plan)?;
     let written = destination.write(|out| sink::write(&mut rows, format, out))?;
-    let report = report::export(&plan, &written, output, started.elapsed());
+    let report = report::export(&plan, &written, None, output, started.elapsed());
     match destination {
         Destination::Stdout => report.print_to_stderr(args.json),
         Destination::Stream(_) | Destination::File(_) => report.print(args.json),
     }
+}
+
+/// An export into a directory.
+fn per_subject(
+    args: &Args,
+    dataset: &Dataset,
+    (words, request): (&RequestArgs, &Request),
+    output: &Path,
+    layout: &Layout,
+) -> Result<()> {
+    let started = Instant::now();
+    let directory = output::directory(output, "-o")?;
+    per_subject::check(&directory)?;
+    let engine = open(args, dataset)?;
+    let name = format!("subject-0001.{}", layout.format.ending());
+    if output.is_dir() {
+        refuse_shard(&dataset.path, &Place::of(&output.join(name), "-o")?)?;
+    } else {
+        // It isn't there yet; what would be in it is where it is.
+        let place = Place::of(output, "-o")?;
+        let beside = Place {
+            storage: place.storage,
+            name: format!("{}/{name}", place.name),
+        };
+        refuse_shard(&dataset.path, &beside)?;
+    }
+    let plan = engine.plan(request)?;
+    expect_digest(words, &plan.digest)?;
+    let rows = engine.export_by_subject(&plan)?;
+    let manifest = per_subject::write(rows, &plan.subjects, &directory, layout)?;
+    let written = sink::Written {
+        rows: manifest.subjects.iter().map(|entry| entry.rows).sum(),
+        bytes: manifest.subjects.iter().map(|entry| entry.bytes).sum(),
+    };
+    let files = Some(manifest.subjects.len());
+    report::export(&plan, &written, files, output, started.elapsed()).print(args.json)
 }
 
 fn delete(
@@ -309,31 +355,6 @@ fn expect_digest(words: &RequestArgs, found: &str) -> Result<()> {
     }
 }
 
-/// The format that the name of the output asks for.
-fn format_of(output: &Path) -> Result<Format> {
-    if output.as_os_str() == "-" {
-        return Ok(Format::Jsonl);
-    }
-    let ending = output.extension().unwrap_or_default();
-    if ending.eq_ignore_ascii_case("parquet") {
-        Ok(Format::Parquet)
-    } else if ending.eq_ignore_ascii_case("jsonl") || ending.eq_ignore_ascii_case("ndjson") {
-        Ok(Format::Jsonl)
-    } else if ending.eq_ignore_ascii_case("csv") {
-        Ok(Format::Csv { safe: false })
-    } else if ending.eq_ignore_ascii_case("arrow") || ending.eq_ignore_ascii_case("arrows") {
-        Ok(Format::Arrow)
-    } else {
-        Err(wrong(
-            "--format",
-            format!(
-                "the ending of {} doesn't tell the format: say --format parquet, jsonl, csv or arrow",
-                output.display()
-            ),
-        ))
-    }
-}
-
 /// An export that lies in the dataset as a Parquet file would count as one of its shards.
 fn refuse_shard(root: &Path, place: &Place) -> Result<()> {
     let root = fs::canonicalize(root).map_err(io_error("open", root))?;
@@ -358,15 +379,6 @@ pub(crate) fn wrong(option: &'static str, reason: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_ending_of_the_output_tells_the_format() {
-        for (path, parquet) in [("-", false), ("a.jsonl", false), ("b/c.PARQUET", true)] {
-            let format = format_of(Path::new(path)).unwrap();
-            assert_eq!(matches!(format, Format::Parquet), parquet, "{path}");
-        }
-        assert!(format_of(Path::new("rows")).is_err());
-    }
 
     #[test]
     fn an_export_never_becomes_a_shard_of_its_dataset() {

@@ -134,6 +134,21 @@ impl Place {
     }
 }
 
+/// The directory `path`, which may still have to be made.
+///
+/// # Errors
+/// When there is something else, or it is to be made where no directory is.
+pub(crate) fn directory(path: &Path, option: &'static str) -> Result<Disk> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(Disk::new(path)),
+        Ok(_) => Err(Error::Option {
+            option,
+            reason: format!("{} is not a directory", path.display()),
+        }),
+        Err(_) => Place::of(path, option).map(|_| Disk::new(path)),
+    }
+}
+
 /// Prints a report or a line of one.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use efface::export::sink::Written;
 use efface::index::compare::Comparison;
 use efface::plan::{Plan, SubjectPlan};
 use efface::queue::Status;
-use efface::request::Kind;
+use efface::request::{Disclosure, Kind};
 use efface::shard::rewrite::RewriteReport;
 use efface::verify::Verification;
 use efface::{Error, Result};
@@ -256,7 +256,14 @@ pub(crate) fn plan(plan: &Plan, kind: Kind, took: Duration) -> Report {
     report
 }
 
-pub(crate) fn export(plan: &Plan, written: &Written, output: &Path, took: Duration) -> Report {
+/// What was exported; `files` of subjects, if `output` is a directory of these.
+pub(crate) fn export(
+    plan: &Plan,
+    written: &Written,
+    files: Option<usize>,
+    output: &Path,
+    took: Duration,
+) -> Report {
     let shards = plan.shards.iter().filter(|shard| !shard.rows.is_empty());
     let shards = shards.count() as u64;
     let json = json!({
@@ -265,20 +272,33 @@ pub(crate) fn export(plan: &Plan, written: &Written, output: &Path, took: Durati
         "row_groups": plan.row_groups,
         "output": output.to_string_lossy(),
         "bytes": written.bytes,
+        "disclosure": plan.disclosure(),
+        "files": files,
         "digest": plan.digest,
         "left_out": plan.left_out,
         "subjects": subjects(&plan.subjects),
         "seconds": took.as_secs_f64(),
     });
+    let (one, many) = match plan.disclosure() {
+        Disclosure::Categories => ("header", "headers"),
+        Disclosure::Data | Disclosure::Sources => ("row", "rows"),
+    };
     let headline = format!(
         "Exported {} ({})",
-        counted(written.rows, "row", "rows"),
+        counted(written.rows, one, many),
         seconds(took)
     );
     let to = if output.as_os_str() == "-" {
         "standard output".to_owned()
     } else {
         output.display().to_string()
+    };
+    let to = match files {
+        Some(files) => format!(
+            "{to}, {} and a manifest",
+            counted(files as u64, "file", "files")
+        ),
+        None => to,
     };
     Report::new(headline, json)
         .fact(

@@ -23,9 +23,10 @@ impl Chart {
         let number = |(year, month): Month| i32::from(year) * 12 + i32::from(month) - 1;
         let first = number(*all.first_key_value()?.0);
         let last = number(*all.last_key_value()?.0);
-        let (size, unit) = match last - first < BARS_MAX {
-            true => (1, "month"),
-            false => (12, "year"),
+        let (size, unit) = if last - first < BARS_MAX {
+            (1, "month")
+        } else {
+            (12, "year")
         };
         let last = last.div_euclid(size);
         let first = first.div_euclid(size).max(last - BARS_MAX + 1);

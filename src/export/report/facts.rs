@@ -76,7 +76,7 @@ impl Facts {
         }
         if has_details {
             self.count_events(batch, &instants)?;
-            for column in &columns.columns {
+            for column in &columns.listed {
                 self.sample(batch, columns, column)?;
             }
         }
@@ -85,7 +85,7 @@ impl Facts {
 
     /// The columns that hold a value.
     pub(in crate::export) fn held_columns(&self, columns: &Columns) -> Vec<String> {
-        let counted = columns.columns.iter().zip(self.counts.columns());
+        let counted = columns.listed.iter().zip(self.counts.columns());
         let held = counted.filter(|(_, rows)| **rows > 0);
         held.map(|(column, _)| column.path.clone()).collect()
     }

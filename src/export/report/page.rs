@@ -88,9 +88,10 @@ impl Page<'_> {
     fn summary(&self, out: &mut dyn Write) -> io::Result<()> {
         let entry = self.entry;
         if entry.rows == 0 {
-            let why = match entry.found {
-                true => "Nothing is held within what was asked for.",
-                false => "Nothing is held: the identifier does not occur.",
+            let why = if entry.found {
+                "Nothing is held within what was asked for."
+            } else {
+                "Nothing is held: the identifier does not occur."
             };
             return write!(out, "<p class=\"none\">{why}</p>");
         }
@@ -152,6 +153,7 @@ impl Page<'_> {
                 out,
                 "Events",
                 &["Event", "Rows", "First", "Last", "Over time"],
+                &[1],
             )?;
             for (name, months) in events.iter().take(EVENTS_SHOWN) {
                 let name = if name.is_empty() { "(no name)" } else { name };
@@ -186,6 +188,7 @@ impl Page<'_> {
             out,
             "Columns",
             &["Column", "Type", "Role", "Rows with a value"],
+            &[3],
         )?;
         for header in self.columns.headers(&self.facts.counts) {
             write!(
@@ -209,6 +212,7 @@ impl Page<'_> {
             out,
             "Sources",
             &["Source", "Values, the most frequent first"],
+            &[],
         )?;
         for (source, values) in &self.facts.sources {
             write!(
@@ -244,13 +248,14 @@ impl Page<'_> {
             return Ok(());
         }
         let shown = self.entry.rows.min(ROWS_MAX as u64);
-        let which = match self.entry.rows > shown {
-            true => format!(
+        let which = if self.entry.rows > shown {
+            format!(
                 "The first {} of {}",
                 Number(shown),
                 rows_of(self.entry.rows)
-            ),
-            false => format!("All {}", rows_of(self.entry.rows)),
+            )
+        } else {
+            format!("All {}", rows_of(self.entry.rows))
         };
         write!(
             out,
@@ -264,7 +269,7 @@ impl Page<'_> {
             .iter()
             .map(|field| field.name().as_str())
             .collect();
-        table_head(out, "Rows", &names).map_err(failed)?;
+        table_head(out, "Rows", &names, &[]).map_err(failed)?;
         let options = encoder_options();
         let mut left = ROWS_MAX;
         let mut text = String::new();
@@ -307,6 +312,7 @@ pub(in crate::export) fn index(out: &mut dyn Write, manifest: &Manifest) -> Resu
             &mut out,
             "Subjects",
             &["Subject", "Rows", "First", "Last", "Data file"],
+            &[1],
         )?;
         for entry in &manifest.subjects {
             let [first, last] = match entry.time {
@@ -345,13 +351,28 @@ fn foot(out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b"</main><footer>This page is complete in itself: it loads nothing and runs no program. It holds personal data; keep it accordingly.</footer></body></html>\n")
 }
 
-fn table_head(out: &mut dyn Write, label: &str, columns: &[&str]) -> io::Result<()> {
+/// The beginning of a table; the columns at `numbers` hold numbers.
+fn table_head(
+    out: &mut dyn Write,
+    label: &str,
+    columns: &[&str],
+    numbers: &[usize],
+) -> io::Result<()> {
     write!(
         out,
         "<div class=\"scroll\" role=\"region\" aria-label=\"{label}\" tabindex=\"0\"><table><thead><tr>"
     )?;
-    for column in columns {
-        write!(out, "<th scope=\"col\"><bdi>{}</bdi></th>", Text(column))?;
+    for (place, column) in columns.iter().enumerate() {
+        let class = if numbers.contains(&place) {
+            " class=\"n\""
+        } else {
+            ""
+        };
+        write!(
+            out,
+            "<th scope=\"col\"{class}><bdi>{}</bdi></th>",
+            Text(column)
+        )?;
     }
     out.write_all(b"</tr></thead><tbody>\n")
 }

@@ -1,0 +1,257 @@
+//! Types of every kind through every format: written, or refused with the column's name.
+
+use std::sync::Arc;
+
+use arrow::array::*;
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::*;
+use arrow::error::ArrowError;
+use efface::Error;
+use efface::export::sink::{Format, write_batches};
+
+const FORMATS: [Format; 5] = [
+    Format::Parquet,
+    Format::Jsonl,
+    Format::Csv { safe: false },
+    Format::Csv { safe: true },
+    Format::Arrow,
+];
+
+/// Three rows of each type, the last one null where that can be.
+#[expect(clippy::too_many_lines, reason = "a list of all types")]
+fn columns() -> Vec<(&'static str, ArrayRef)> {
+    let words = || {
+        Arc::new(StringArray::from(vec![
+            Some("=x"),
+            Some("\u{202e}\"\n\0"),
+            None,
+        ])) as ArrayRef
+    };
+    let numbers = || Arc::new(Int32Array::from(vec![1, 2, 3])) as ArrayRef;
+    let map = |keys: ArrayRef, values: ArrayRef| -> ArrayRef {
+        let fields: Fields = vec![
+            Field::new("k", keys.data_type().clone(), false),
+            Field::new("v", values.data_type().clone(), true),
+        ]
+        .into();
+        let entries = StructArray::new(fields.clone(), vec![keys, values], None);
+        let field = Arc::new(Field::new("entries", DataType::Struct(fields), false));
+        let offsets = OffsetBuffer::new(vec![0, 2, 3, 3].into());
+        Arc::new(MapArray::new(field, offsets, entries, None, false))
+    };
+    let text_map = map(Arc::new(StringArray::from(vec!["a", "b", "<"])), words());
+    let list_of = |items: ArrayRef| -> ArrayRef {
+        let item = Arc::new(Field::new("item", items.data_type().clone(), true));
+        let offsets = OffsetBuffer::new(vec![0, 1, 3, 3].into());
+        Arc::new(ListArray::new(item, offsets, items, None))
+    };
+    let union_fields = UnionFields::try_new(
+        vec![0, 1],
+        vec![
+            Field::new("i", DataType::Int32, true),
+            Field::new("s", DataType::Utf8, true),
+        ],
+    )
+    .unwrap();
+    let union = UnionArray::try_new(
+        union_fields,
+        vec![0_i8, 1, 0].into(),
+        None,
+        vec![numbers(), words()],
+    )
+    .unwrap();
+    let dictionary: DictionaryArray<Int8Type> =
+        vec![Some("a"), None, Some("a")].into_iter().collect();
+    let runs = RunArray::<Int32Type>::try_new(
+        &Int32Array::from(vec![2, 3]),
+        &StringArray::from(vec!["a", "b"]),
+    );
+    vec![
+        ("map of text", text_map.clone()),
+        ("map of numbers", map(numbers(), words())),
+        ("list of maps", list_of(text_map)),
+        ("list of maps of numbers", list_of(map(numbers(), words()))),
+        ("dictionary", Arc::new(dictionary)),
+        (
+            "decimal 32",
+            Arc::new(
+                Decimal32Array::from(vec![1, -2, 3])
+                    .with_precision_and_scale(9, 2)
+                    .unwrap(),
+            ),
+        ),
+        (
+            "decimal 128",
+            Arc::new(
+                Decimal128Array::from(vec![i128::MAX / 4, -1, 0])
+                    .with_precision_and_scale(38, 10)
+                    .unwrap(),
+            ),
+        ),
+        (
+            "decimal 256",
+            Arc::new(
+                Decimal256Array::from(vec![i256::from(7), i256::MINUS_ONE, i256::ZERO])
+                    .with_precision_and_scale(76, 3)
+                    .unwrap(),
+            ),
+        ),
+        (
+            "duration",
+            Arc::new(DurationNanosecondArray::from(vec![1, i64::MIN, 0])),
+        ),
+        (
+            "interval of months",
+            Arc::new(IntervalYearMonthArray::from(vec![1, -1, 0])),
+        ),
+        (
+            "interval of days",
+            Arc::new(IntervalDayTimeArray::from(vec![
+                IntervalDayTime::new(1, 2);
+                3
+            ])),
+        ),
+        (
+            "interval of both",
+            Arc::new(IntervalMonthDayNanoArray::from(
+                vec![IntervalMonthDayNano::new(1, 2, 3); 3],
+            )),
+        ),
+        ("union", Arc::new(union)),
+        (
+            "time 32",
+            Arc::new(Time32MillisecondArray::from(vec![0, 86_399_999, i32::MAX])),
+        ),
+        (
+            "time 64",
+            Arc::new(Time64NanosecondArray::from(vec![0, -1, i64::MAX])),
+        ),
+        (
+            "date 32",
+            Arc::new(Date32Array::from(vec![0, i32::MIN, i32::MAX])),
+        ),
+        (
+            "date 64",
+            Arc::new(Date64Array::from(vec![0, i64::MIN, i64::MAX])),
+        ),
+        (
+            "timestamp",
+            Arc::new(
+                TimestampNanosecondArray::from(vec![0, i64::MIN, i64::MAX])
+                    .with_timezone("Mars/Olympus"),
+            ),
+        ),
+        (
+            "fixed binary",
+            Arc::new(
+                FixedSizeBinaryArray::try_from_iter([[0_u8, 255], [1, 2], [3, 4]].into_iter())
+                    .unwrap(),
+            ),
+        ),
+        (
+            "half",
+            Arc::new(Float16Array::from_iter_values(
+                ["1", "NaN", "inf"].map(|text| text.parse().unwrap()),
+            )),
+        ),
+        (
+            "double",
+            Arc::new(Float64Array::from(vec![-0.0, f64::NEG_INFINITY, f64::NAN])),
+        ),
+        ("null", Arc::new(NullArray::new(3))),
+        ("runs", Arc::new(runs.unwrap())),
+        (
+            "view",
+            Arc::new(StringViewArray::from(vec![
+                "a long text that is not inline",
+                "b",
+                "c",
+            ])),
+        ),
+        (
+            "binary view",
+            Arc::new(BinaryViewArray::from_iter_values([
+                &b"\xff\0"[..],
+                b"",
+                b"x",
+            ])),
+        ),
+        (
+            "fixed list",
+            Arc::new(FixedSizeListArray::new(
+                Arc::new(Field::new("item", DataType::Int32, true)),
+                1,
+                numbers(),
+                None,
+            )),
+        ),
+        (
+            "large list",
+            Arc::new(LargeListArray::new(
+                Arc::new(Field::new("item", DataType::Utf8, true)),
+                OffsetBuffer::from_lengths([1, 0, 2]),
+                words(),
+                None,
+            )),
+        ),
+        (
+            "unsigned",
+            Arc::new(UInt64Array::from(vec![u64::MAX, 0, 1])),
+        ),
+        (
+            "boolean",
+            Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])),
+        ),
+        (
+            "struct",
+            Arc::new(StructArray::from(vec![(
+                Arc::new(Field::new("a\"b", DataType::Utf8, true)),
+                words(),
+            )])),
+        ),
+    ]
+}
+
+#[test]
+fn every_type_is_written_or_refused_by_the_name_of_its_column() {
+    let mut refused = Vec::new();
+    for (name, column) in columns() {
+        let batch = RecordBatch::try_from_iter_with_nullable([(name, column, true)]).unwrap();
+        for format in FORMATS {
+            let mut out = Vec::new();
+            let batches = [Ok::<_, ArrowError>(batch.clone())];
+            match write_batches(&batch.schema(), batches, format, &mut out) {
+                Ok(written) => {
+                    assert_eq!(written.rows, 3, "{name} as {format:?}");
+                    let text = String::from_utf8_lossy(&out);
+                    if format == Format::Jsonl {
+                        let lines = text.lines().map(serde_json::from_str::<serde_json::Value>);
+                        assert_eq!(lines.flatten().count(), 3, "{name}: {text}");
+                    }
+                    if let Format::Csv { .. } = format {
+                        let mut rows = csv::Reader::from_reader(&out[..]);
+                        assert_eq!(rows.records().flatten().count(), 3, "{name}: {text}");
+                    }
+                }
+                Err(Error::Option { reason, .. }) => {
+                    assert!(reason.contains(&format!("{name:?}")), "{reason}");
+                    assert!(out.is_empty());
+                    refused.push((name, format.ending()));
+                }
+                Err(error) => panic!("{name} as {format:?}: {error}"),
+            }
+        }
+    }
+    // What is refused is what a format has no word for.
+    let lacking = |format| {
+        let of = refused.iter().filter(|(_, ending)| *ending == format);
+        let mut names: Vec<&str> = of.map(|(name, _)| *name).collect();
+        names.dedup();
+        names
+    };
+    let maps = ["map of numbers", "list of maps of numbers"];
+    assert_eq!(lacking("jsonl"), [&maps[..], &["union"]].concat());
+    assert_eq!(lacking("csv"), [&maps[..], &["union"]].concat());
+    assert_eq!(lacking("parquet"), ["interval of both", "union"]);
+    assert_eq!(lacking("arrow"), Vec::<&str>::new());
+}
