@@ -19,6 +19,7 @@ use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::identity::removal;
 use crate::index::{DIRECTORY, Index};
+use crate::queue;
 use crate::shard::Shard;
 use crate::shard::residue::{Finding, PART_BYTES_MIN, Place, Sought, SoughtColumn, residue};
 use crate::subject::{Form, SubjectHash, SubjectId};
@@ -120,18 +121,20 @@ impl Search<'_> {
             columns: BTreeMap::new(),
             texts: Arc::new(texts),
         };
-        let everywhere = of(self.texts.to_vec());
-        // The index holds hashes, numbers and paths: a short id would be met by chance.
+        // These files hold hashes, numbers, times and paths: a short id would be met by chance.
         let long = self
             .texts
             .iter()
             .filter(|text| text.len() >= PART_BYTES_MIN);
-        let in_index = of(long.cloned().collect());
+        let everywhere = of(long.cloned().collect());
+        // A waiting request holds its ids as whole strings.
+        let whole = |id: &SubjectId| serde_json::to_vec(id.reveal()).unwrap_or_default();
+        let in_queue = of(self.ids.iter().map(whole).collect());
         let mut findings = Vec::new();
         for file in storage.list(STATE)? {
             let open = storage.open(&file.path)?;
-            let sought = if file.path.starts_with(DIRECTORY) {
-                &in_index
+            let sought = if file.path.starts_with(queue::DIRECTORY) {
+                &in_queue
             } else {
                 &everywhere
             };
