@@ -12,6 +12,9 @@ pub const IDENTITY_CAP: usize = 10_000;
 /// Bytes of a footer. Real ones of files with 10,000 columns stay under 100 MiB.
 pub const FOOTER_BYTES_MAX: u64 = 256 << 20;
 
+/// Bytes of the footers that are kept between a plan and its export. In memory they take some 20 times as much.
+pub const FOOTERS_HELD_BYTES: u64 = 2 << 20;
+
 /// Nesting depth of Thrift structures. Parquet's own are at most 7 deep.
 pub const THRIFT_DEPTH_MAX: usize = 32;
 

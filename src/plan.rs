@@ -9,6 +9,7 @@ use roaring::RoaringBitmap;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::parquet_bytes::footer::Footer;
 use crate::request::{Disclosure, Kind, Request, Unknown};
 use crate::shard::select::{Selection, Wanted};
 
@@ -65,6 +66,8 @@ pub struct ShardPlan {
     pub total_rows: u64,
     /// Matching rows of each subject that has some here, by its place in [`Plan::subjects`].
     pub of_subject: Vec<(usize, u64)>,
+    /// The footer, where it is kept for whoever carries the plan out.
+    pub(crate) footer: Option<Arc<Footer>>,
 }
 
 /// What was found of one subject.
@@ -95,6 +98,8 @@ pub struct SelectedShard {
     pub bytes: u64,
     /// Rows of the shard.
     pub total_rows: u64,
+    /// The footer, where it is kept for whoever carries the plan out.
+    pub(crate) footer: Option<Arc<Footer>>,
 }
 
 /// A submitted id, as the plan is made from.
@@ -155,6 +160,7 @@ impl Plan {
                     .enumerate()
                     .filter(|(_, rows)| *rows > 0)
                     .collect(),
+                footer: shard.footer,
             })
             .collect();
         Self {

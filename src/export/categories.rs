@@ -7,14 +7,15 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
 
-use super::Export;
 use super::headers::{Columns, Counts, Header};
 use super::owners::{Owners, rows_by_subjects};
+use super::{Canceller, Export};
 use crate::error::{Error, Result};
 
 /// The headers of each subject, one batch a subject. The rows are read when the first is asked for.
 pub struct Categories {
     schema: SchemaRef,
+    canceller: Canceller,
     table: String,
     /// The position of each subject in the request.
     positions: Vec<usize>,
@@ -33,12 +34,17 @@ impl Categories {
     ) -> Self {
         Self {
             schema: schema(),
+            canceller: export.canceller(),
             table,
             positions,
             rows: Some((Box::new(export), Box::new(owners))),
             columns,
             counts: Vec::new().into_iter(),
         }
+    }
+
+    pub(super) fn canceller(&self) -> Canceller {
+        self.canceller.clone()
     }
 
     fn count(&mut self) -> Result<()> {

@@ -9,12 +9,14 @@ use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use rayon::prelude::*;
 
 use super::categories::Categories;
+use super::decode::arrow_schema;
 use super::headers::{Columns, Roles};
 use super::owners::{Owners, Subjects};
-use super::{Export, ExportOptions, ShardRows, arrow_metadata, open_unchanged};
+use super::{Canceller, Export, ExportOptions, ShardRows, open_unchanged};
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::parquet_bytes::footer::Footer;
 use crate::plan::Plan;
 use crate::request::Disclosure;
 use crate::shard::select::Wanted;
@@ -36,6 +38,16 @@ impl Disclosed {
             Disclosure::Categories => return categories(dataset, plan).map(Self::Categories),
         };
         rows(dataset, plan, sources_of).map(Self::Rows)
+    }
+}
+
+impl Disclosed {
+    /// What gives this export up.
+    pub fn canceller(&self) -> Canceller {
+        match self {
+            Self::Rows(rows) => rows.canceller(),
+            Self::Categories(categories) => categories.canceller(),
+        }
     }
 }
 
@@ -180,7 +192,10 @@ fn rows(dataset: &Dataset, plan: &Plan, sources_of: Option<Arc<Config>>) -> Resu
         sources_of,
         ..ExportOptions::default()
     };
-    Export::new(Arc::clone(&dataset.storage), selected(plan), &options)
+    let footers = plan.shards.iter().map(|shard| shard.footer.clone());
+    let shards: Vec<(ShardRows, Option<Arc<Footer>>)> =
+        selected(plan).into_iter().zip(footers).collect();
+    Export::with_footers(Arc::clone(&dataset.storage), shards, &options)
 }
 
 fn owners(dataset: &Dataset, plan: &Plan) -> Result<Owners> {
@@ -218,9 +233,9 @@ pub(super) fn roles(dataset: &Dataset, plan: &Plan) -> Result<Roles> {
     let of_each: Vec<Roles> = selected(plan)
         .par_iter()
         .map(|rows| {
-            let shard = open_unchanged(&*dataset.storage, rows)?;
-            let metadata = arrow_metadata(&shard, shard.footer.metadata())?;
-            Roles::of(&shard, metadata.schema(), &dataset.config)
+            let shard = open_unchanged(&*dataset.storage, rows, None)?;
+            let schema = Arc::new(arrow_schema(&shard.path, &shard.footer)?);
+            Roles::of(&shard, &schema, &dataset.config)
         })
         .collect::<Result<_>>()?;
     let mut roles = Roles::default();

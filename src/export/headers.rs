@@ -75,7 +75,7 @@ impl Roles {
         let time = config.roles().time(shard)?;
         let unit = time.as_ref().and_then(|column| match column.kind {
             TimeKind::Instant(unit) => Some(unit),
-            TimeKind::Date | TimeKind::Int96 => None,
+            TimeKind::Date | TimeKind::DateMillis | TimeKind::Int96 => None,
         });
         let time = time.map(|column| column.leaf);
         let json = json_leaves(shard, &config.json_column)?;

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{ShardRows, group_ranges, open_unchanged};
+use super::decode::group_ranges;
+use super::{ShardRows, open_unchanged};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::shard::Shard;
@@ -82,7 +83,7 @@ impl Owners {
                     reason: "it has more rows than were selected".to_owned(),
                 });
             };
-            let shard = open_unchanged(&*self.storage, &rows)?;
+            let shard = open_unchanged(&*self.storage, &rows, None)?;
             let columns = self.config.roles().subjects(&shard)?;
             self.open = Some(Open {
                 shard,
@@ -94,7 +95,7 @@ impl Owners {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        let ranges: Vec<_> = group_ranges(&open.shard)
+        let ranges: Vec<_> = group_ranges(&open.shard.footer)
             .enumerate()
             .skip(open.next_group)
             .filter_map(|(group, range)| Some((group, range?)))

@@ -1,4 +1,6 @@
 use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
 
 use arrow::array::{
     ArrayRef, Int32Array, Int32Builder, Int64Array, ListBuilder, StringArray, StructArray,
@@ -13,6 +15,8 @@ use proptest::prelude::*;
 
 use super::sink::{Format, write};
 use super::*;
+use crate::parquet_bytes::page_places::Places;
+use crate::storage::ReadAt;
 use crate::storage::{FileInfo, Lock, Mapped, Sink};
 
 /// Files in memory that record every read.
@@ -237,8 +241,8 @@ proptest! {
 }
 
 #[test]
-fn a_row_group_larger_than_a_wave_comes_batch_by_batch_and_in_order() {
-    let rows = u32::try_from(WAVE_ROWS).unwrap() + 1000;
+fn a_row_group_of_several_batches_comes_in_order() {
+    let rows = 40_000_u32;
     let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..i64::from(rows)));
     let batch = RecordBatch::try_from_iter([("i", column)]).unwrap();
     let memory = storage([("a", file(&batch, 1 << 20, 5000, true, false))]);
@@ -280,6 +284,97 @@ fn only_the_hit_row_group_is_read() {
             }
         }
     }
+}
+
+#[test]
+fn with_an_offset_index_no_page_without_a_selected_row_is_read() {
+    for v2 in [false, true] {
+        let memory = storage([("a", file(&events(1000, 1), 100, 10, true, v2))]);
+        let rows = shard(&memory, "a", [345]);
+        let open = Shard::open(&memory, "a").unwrap();
+        let reads = Arc::clone(&memory.reads);
+        let export = Export::new(Arc::new(memory), vec![rows], &ExportOptions::default()).unwrap();
+        reads.lock().unwrap().clear();
+        assert_eq!(
+            export.map(|batch| batch.unwrap().num_rows()).sum::<usize>(),
+            1
+        );
+        // A copy: looking for the pages reads, too.
+        let reads = reads.lock().unwrap().clone();
+        let is_read = |range: &Range<u64>| {
+            let overlaps = |read: &Range<u64>| read.start < range.end && range.start < read.end;
+            reads.iter().any(overlaps)
+        };
+        for (number, group) in open.footer.row_groups().iter().enumerate() {
+            for (chunk, column) in group.chunks.iter().zip(open.footer.schema().columns()) {
+                let is_flat = column.max_rep_level() == 0;
+                let places = Places::find(&open.file, chunk, is_flat, group.rows).unwrap();
+                // Pages of lists end where a batch of the writer does.
+                assert!(places.pages.len() >= 9, "{}", places.pages.len());
+                for place in &places.pages {
+                    let is_hit = number == 3 && place.rows.as_ref().unwrap().contains(&45);
+                    assert_eq!(is_read(&place.bytes), is_hit, "{number} {place:?} {v2}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cancelled_export_says_so_and_reads_no_more() {
+    let memory = storage([("a", file(&events(1000, 1), 10, 10, true, false))]);
+    let rows = shard(&memory, "a", 0..1000);
+    let reads = Arc::clone(&memory.reads);
+    let options = ExportOptions {
+        batch_rows: 1,
+        ..ExportOptions::default()
+    };
+    let mut export = Export::new(Arc::new(memory), vec![rows], &options).unwrap();
+    export.canceller().cancel();
+    reads.lock().unwrap().clear();
+    let error = write(&mut export, Format::Jsonl, &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, Error::Cancelled), "{error}");
+    assert!(export.next().is_none());
+    assert_eq!(reads.lock().unwrap().len(), 0);
+}
+
+#[test]
+fn an_offset_index_that_lies_about_rows_is_an_error_and_never_another_row() {
+    let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100));
+    let batch = RecordBatch::try_from_iter([("i", column)]).unwrap();
+    let mut bytes = file(&batch, 100, 10, true, false);
+    let memory = storage([("a", bytes.clone())]);
+    let open = Shard::open(&memory, "a").unwrap();
+    let range = open.footer.row_groups()[0].chunks[0]
+        .offset_index
+        .clone()
+        .unwrap();
+    let place = |at: u64| usize::try_from(at).unwrap();
+    let index = &mut bytes[place(range.start)..place(range.end)];
+    // The first row of the third page, 20, as a zigzag varint, becomes 21.
+    let at = index.iter().position(|byte| *byte == 40).unwrap();
+    index[at] = 42;
+    let memory = storage([("a", bytes)]);
+    let rows = shard(&memory, "a", [20, 25]);
+    let mut export = Export::new(Arc::new(memory), vec![rows], &ExportOptions::default()).unwrap();
+    let error = write(&mut export, Format::Jsonl, &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, Error::Shard { .. }), "{error}");
+}
+
+#[test]
+fn a_pool_of_one_thread_exports_from_inside_of_itself() {
+    let batch = events(500, 1);
+    let memory = storage([("a", file(&batch, 30, 10, true, false))]);
+    let rows = shard(&memory, "a", 0..500);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    let found: Vec<RecordBatch> = pool.install(|| {
+        let export = Export::new(Arc::new(memory), vec![rows], &ExportOptions::default()).unwrap();
+        export.map(std::result::Result::unwrap).collect()
+    });
+    assert_eq!(concat_batches(&batch.schema(), &found).unwrap(), batch);
 }
 
 #[test]

@@ -13,6 +13,8 @@
 
 use std::io::{Cursor, Read, Write};
 
+use zstd::zstd_safe::{DCtx, InBuffer, OutBuffer, ResetDirective, get_error_name};
+
 use crate::error::FormatError;
 use crate::limits::PAGE_BYTES_MAX;
 
@@ -61,6 +63,8 @@ impl TryFrom<i32> for Codec {
 #[derive(Default)]
 pub struct Codecs {
     from_zstd: Option<zstd::bulk::Decompressor<'static>>,
+    /// For what is not decompressed to its end.
+    from_zstd_front: Option<DCtx<'static>>,
     to_zstd: Option<zstd::bulk::Compressor<'static>>,
     zstd_level: i32,
 }
@@ -110,6 +114,37 @@ impl Codecs {
                 counted: (out.len() - before) as u64,
             })
         }
+    }
+
+    /// Appends the first `wanted` decompressed bytes to `out`; says whether it did, since not every codec can stop
+    /// before the end. What comes behind them is not looked at.
+    ///
+    /// # Errors
+    /// When the bytes can't be decompressed, or to fewer.
+    pub fn decompress_front(
+        &mut self,
+        codec: Codec,
+        bytes: &[u8],
+        wanted: usize,
+        out: &mut Vec<u8>,
+        offset: u64,
+    ) -> Result<bool> {
+        if wanted as u64 > PAGE_BYTES_MAX {
+            return Ok(false);
+        }
+        match codec {
+            Codec::Uncompressed => match bytes.get(..wanted) {
+                Some(front) => out.extend_from_slice(front),
+                None => return Ok(false),
+            },
+            Codec::Zstd => {
+                let context = self.from_zstd_front.get_or_insert_with(DCtx::create);
+                zstd_front(context, bytes, grow(out, wanted))
+                    .map_err(|found| damaged(codec, offset, found))?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     fn expand(
@@ -241,6 +276,29 @@ impl Codecs {
     }
 }
 
+/// Fills `out` with the first bytes of what `bytes` decompress to.
+fn zstd_front(
+    context: &mut DCtx<'_>,
+    bytes: &[u8],
+    out: &mut [u8],
+) -> std::result::Result<(), String> {
+    let name = |code| get_error_name(code).to_owned();
+    context.reset(ResetDirective::SessionOnly).map_err(name)?;
+    let wanted = out.len();
+    let mut input = InBuffer::around(bytes);
+    let mut output = OutBuffer::around(out);
+    while output.pos() < wanted {
+        let before = (input.pos(), output.pos());
+        context
+            .decompress_stream(&mut output, &mut input)
+            .map_err(name)?;
+        if (input.pos(), output.pos()) == before {
+            return Err(format!("{} bytes", output.pos()));
+        }
+    }
+    Ok(())
+}
+
 fn lz4_block(bytes: &[u8], out: &mut Vec<u8>) -> std::result::Result<(), String> {
     let before = out.len();
     let target = grow(out, lz4_flex::block::get_maximum_output_size(bytes.len()));
@@ -334,6 +392,33 @@ mod tests {
                     .decompress(codec, &small[1..], input.len(), &mut back, 0)
                     .unwrap();
                 assert_eq!(&back[1..], input, "{codec:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_front_is_the_front_of_the_whole() {
+        let mut codecs = Codecs::default();
+        let long: Vec<u8> = (0..200_000_u32)
+            .flat_map(|i| (i.wrapping_mul(i) / 7).to_le_bytes())
+            .collect();
+        for codec in ALL {
+            let mut small = Vec::new();
+            codecs.compress(codec, &long, &mut small).unwrap();
+            for wanted in [0, 1, 131_072, 200_001, long.len()] {
+                let mut front = vec![9];
+                let can = codecs
+                    .decompress_front(codec, &small, wanted, &mut front, 0)
+                    .unwrap();
+                assert_eq!(can, matches!(codec, Codec::Uncompressed | Codec::Zstd));
+                if can {
+                    assert_eq!(&front[1..], &long[..wanted]);
+                }
+            }
+            if codec == Codec::Zstd {
+                let too_much = long.len() + 1;
+                let result = codecs.decompress_front(codec, &small, too_much, &mut Vec::new(), 0);
+                assert!(result.is_err());
             }
         }
     }

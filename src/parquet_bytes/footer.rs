@@ -90,8 +90,12 @@ impl Footer {
     pub fn read(file: &dyn ReadAt) -> Result<Self> {
         let (bytes, offset) = footer_bytes(file)?;
         let hash = Self::hash_of(&bytes);
-        let metadata = understood(&bytes, offset)?;
-        let (mut tree, _) = Struct::read(&bytes, "footer", offset)?;
+        let (mut tree, metadata) = if let Some(read) = as_it_is(&bytes, offset)? {
+            read
+        } else {
+            let metadata = understood(&bytes, offset)?;
+            (Struct::read(&bytes, "footer", offset)?.0, metadata)
+        };
         edit_chunks(&mut tree, drop_meaningless);
         let row_groups = row_groups(&tree, metadata.file_metadata().schema_descr(), offset)?;
         let footer = Self {
@@ -244,6 +248,33 @@ impl RowGroup {
 /// The `ColumnMetaData` of a `ColumnChunk`.
 pub fn meta_data(chunk: &Struct) -> Option<&Struct> {
     chunk.structure(chunk::META_DATA)
+}
+
+/// The footer as a tree and as the `parquet` crate understands it, where that needs no help: most often.
+fn as_it_is(bytes: &[u8], offset: u64) -> Result<Option<(Struct, ParquetMetaData)>> {
+    let (tree, used) = Struct::read(bytes, "footer", offset)?;
+    if used != bytes.len() || tree.get(file::ENCRYPTION_ALGORITHM).is_some() || is_odd(&tree) {
+        return Ok(None);
+    }
+    let metadata = guarded("footer", || ParquetMetaDataReader::decode_metadata(bytes));
+    Ok(metadata.ok().map(|metadata| (tree, metadata)))
+}
+
+/// Whether a footer has fields that are there but mean nothing.
+fn is_odd(tree: &Struct) -> bool {
+    let is_odd = |chunk: &Struct| {
+        let meta = chunk.structure(chunk::META_DATA);
+        let has_half = |offset, length| chunk.get(offset).is_some() != chunk.get(length).is_some();
+        meta.and_then(|meta| meta.i64(column::DICTIONARY_PAGE_OFFSET)) == Some(0)
+            || has_half(chunk::OFFSET_INDEX_OFFSET, chunk::OFFSET_INDEX_LENGTH)
+            || has_half(chunk::COLUMN_INDEX_OFFSET, chunk::COLUMN_INDEX_LENGTH)
+    };
+    let groups = tree.list(file::ROW_GROUPS).into_iter();
+    groups
+        .flat_map(List::structs)
+        .filter_map(|group| group.list(row_group::COLUMNS))
+        .flat_map(List::structs)
+        .any(is_odd)
 }
 
 /// The footer as the `parquet` crate understands it. Its tree is gone when this returns: one of a wide file

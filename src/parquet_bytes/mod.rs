@@ -12,8 +12,9 @@
 //! * [`rle`], [`levels`]: the hybrid run-length encoding, and the levels that it encodes
 //! * [`values`], [`delta`], [`dictionary`]: the values of a page, decoded as far as leaving some out needs it
 //! * [`order`], [`statistics`]: how values compare, and bounds after some went
-//! * [`chunk_reader`]: a chunk's pages as the `parquet` crate's leaf column readers take them
-//! * [`page_index`], [`bloom`]: what the footer points to besides pages
+//! * [`chunk_reader`]: a chunk's pages as the `parquet` crate's leaf column readers take them; [`gather`]: the same of
+//!   just some rows
+//! * [`page_index`], [`bloom`]: what the footer points to besides pages; [`page_places`]: where the pages are
 //!
 //! Numbers of fields and enums are those of `parquet.thrift` in the `parquet-format` repository.
 
@@ -23,10 +24,12 @@ pub mod codec;
 pub mod delta;
 pub mod dictionary;
 pub mod footer;
+pub mod gather;
 pub mod levels;
 pub mod order;
 pub mod page;
 pub mod page_index;
+pub mod page_places;
 pub mod page_walk;
 pub mod rle;
 pub mod statistics;

@@ -296,6 +296,47 @@ impl PageHeader {
         codecs: &mut Codecs,
         out: &mut Vec<u8>,
     ) -> Result<()> {
+        let (levels, values, compressed) = self.checked_parts(body)?;
+        out.extend_from_slice(levels);
+        let expected = (self.uncompressed_len as usize).saturating_sub(levels.len());
+        if compressed && !(values.is_empty() && expected == 0) {
+            codecs.decompress(codec, values, expected, out, self.offset)
+        } else if values.len() == expected {
+            out.extend_from_slice(values);
+            Ok(())
+        } else {
+            Err(FormatError::Contradiction {
+                what: format!("bytes of the uncompressed page at offset {}", self.offset),
+                claimed: expected as u64,
+                counted: values.len() as u64,
+            })
+        }
+    }
+
+    /// Appends at least the first `wanted` bytes of the page's body without compression to `out`, after checking its
+    /// CRC; says whether it did: not every codec can stop before the end.
+    ///
+    /// # Errors
+    /// When the CRC is wrong or the bytes can't be decompressed.
+    pub fn decompress_front(
+        &self,
+        body: &[u8],
+        codec: Codec,
+        codecs: &mut Codecs,
+        wanted: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let (levels, values, compressed) = self.checked_parts(body)?;
+        if !compressed {
+            return Ok(false);
+        }
+        out.extend_from_slice(levels);
+        let wanted = wanted.saturating_sub(levels.len());
+        codecs.decompress_front(codec, values, wanted, out, self.offset)
+    }
+
+    /// The levels that stand in front of what is compressed, the rest, and whether that is compressed.
+    fn checked_parts<'a>(&self, body: &'a [u8]) -> Result<(&'a [u8], &'a [u8], bool)> {
         if let Some(expected) = self.crc {
             let found = crc32fast::hash(body);
             if found != expected {
@@ -326,20 +367,7 @@ impl PageHeader {
                 needed: levels as u64,
                 available: body.len() as u64,
             })?;
-        out.extend_from_slice(levels);
-        let expected = (self.uncompressed_len as usize).saturating_sub(levels.len());
-        if compressed && !(values.is_empty() && expected == 0) {
-            codecs.decompress(codec, values, expected, out, self.offset)
-        } else if values.len() == expected {
-            out.extend_from_slice(values);
-            Ok(())
-        } else {
-            Err(FormatError::Contradiction {
-                what: format!("bytes of the uncompressed page at offset {}", self.offset),
-                claimed: expected as u64,
-                counted: values.len() as u64,
-            })
-        }
+        Ok((levels, values, compressed))
     }
 }
 

@@ -99,6 +99,66 @@ impl<'a> RleDecoder<'a> {
         Ok(())
     }
 
+    /// The next value.
+    ///
+    /// # Errors
+    /// When the bytes end before.
+    pub fn one(&mut self) -> Result<u32> {
+        if let Run::Repeated { left: 0, .. } | Run::Packed { left: 0, .. } = self.run {
+            self.next_run(1)?;
+        }
+        Ok(match &mut self.run {
+            Run::Repeated { value, left } => {
+                *left -= 1;
+                *value
+            }
+            Run::Packed { bytes, at, left } => {
+                let bit = *at * usize::from(self.width);
+                *at += 1;
+                *left -= 1;
+                // At most 32 bits that begin inside of a byte.
+                let mut word = [0; 8];
+                let bytes = bytes.get(bit / 8..).unwrap_or_default();
+                match bytes.first_chunk::<8>() {
+                    Some(bytes) => word = *bytes,
+                    None => word
+                        .iter_mut()
+                        .zip(bytes)
+                        .for_each(|(to, from)| *to = *from),
+                }
+                let value = u64::from_le_bytes(word) >> (bit % 8);
+                let mask = (1_u64 << self.width) - 1;
+                u32::try_from(value & mask).unwrap_or(u32::MAX)
+            }
+        })
+    }
+
+    /// Passes over the next `count` values.
+    ///
+    /// # Errors
+    /// When the bytes end before.
+    pub fn skip(&mut self, mut count: usize) -> Result<()> {
+        while count > 0 {
+            match &mut self.run {
+                Run::Repeated { left: 0, .. } | Run::Packed { left: 0, .. } => {
+                    self.next_run(count)?;
+                }
+                Run::Repeated { left, .. } => {
+                    let take = count.min(*left);
+                    *left -= take;
+                    count -= take;
+                }
+                Run::Packed { at, left, .. } => {
+                    let take = count.min(*left);
+                    *at += take;
+                    *left -= take;
+                    count -= take;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The value of the next `count` values, if they are one run.
     ///
     /// # Errors

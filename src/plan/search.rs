@@ -6,7 +6,6 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use rayon::prelude::*;
@@ -18,13 +17,14 @@ use crate::error::{Error, Result};
 use crate::identity::Expansion;
 use crate::index::Index;
 use crate::index::manifest::ShardEntry;
-use crate::parquet_bytes::footer::Chunk;
-use crate::parquet_bytes::page_walk::PageWalk;
+use crate::parquet_bytes::page_places::Places;
 use crate::request::{Disclosure, Request};
 use crate::shard::Shard;
 use crate::shard::clear::Clearing;
+use crate::shard::held::Holder;
 use crate::shard::schema::{column_names, find};
 use crate::shard::select::{Selection, Wanted, select};
+use crate::shard::time::is_all_before;
 use crate::storage::FileInfo;
 use crate::subject::SubjectHash;
 
@@ -43,6 +43,14 @@ struct Candidate {
     row_groups: Vec<u32>,
     /// Rows of the whole shard.
     rows: u64,
+}
+
+/// What was found in one shard.
+struct Found {
+    selected: SelectedShard,
+    unknown: Vec<Unknown>,
+    /// Candidate row groups that were not looked into, since all of their rows are too old.
+    old: Vec<u32>,
 }
 
 /// What an index says of the shards.
@@ -89,30 +97,37 @@ pub(crate) fn plan(
         dataset.check_roles(&dataset.open(&first.path)?, true)?;
     }
     dataset.observer.begin("selecting", candidates.len() as u64);
-    let selected: Vec<(SelectedShard, Vec<Unknown>)> = candidates
+    let holder = Holder::default();
+    let mut found: Vec<Found> = candidates
         .into_par_iter()
         .map(|candidate| {
             let shard = dataset.open(&candidate.path)?;
-            let selection = in_shard(dataset, &shard, candidate.row_groups, &wanted, window)?;
+            let (old, groups) = split_by_age(dataset, &shard, candidate.row_groups, window)?;
+            let selection = in_shard(dataset, &shard, groups, &wanted, window)?;
             let clearing = (request.clears() && !selection.rows.is_empty())
                 .then(|| dataset.clearing(&shard, request.disclosure, request.required_columns))
                 .transpose()?;
-            let selected = priced(&shard, selection, clearing.as_ref())?;
+            let selected = priced(&shard, selection, clearing.as_ref(), &holder)?;
             dataset.observer.advance(1);
             let unknown = match &clearing {
                 Some(clearing) => unknown_columns(dataset, &shard, clearing),
                 None => Vec::new(),
             };
-            Ok((selected, unknown))
+            Ok(Found {
+                selected,
+                unknown,
+                old,
+            })
         })
         // All of them, so that the error is that of the first shard whoever is faster.
         .collect::<Vec<Result<_>>>()
         .into_iter()
         .collect::<Result<_>>()?;
     if request.clears() && request.disclosure == Disclosure::Sources {
-        refuse_unknown_columns(dataset, &selected)?;
+        refuse_unknown_columns(dataset, &found)?;
     }
-    let selected = selected.into_iter().map(|(shard, _)| shard).collect();
+    look_for_older_rows(dataset, expansion, &wanted, window, &mut found)?;
+    let selected = found.into_iter().map(|found| found.selected).collect();
     dataset.observer.end();
     let subjects: Vec<KnownSubject> = expansion
         .covers
@@ -150,17 +165,19 @@ fn unknown_columns(dataset: &Dataset, shard: &Shard, clearing: &Clearing) -> Vec
 }
 
 /// A configured column that no shard with matching rows has is a misspelt one.
-fn refuse_unknown_columns(
-    dataset: &Dataset,
-    selected: &[(SelectedShard, Vec<Unknown>)],
-) -> Result<()> {
-    let is_hit = |shard: &&(SelectedShard, Vec<Unknown>)| !shard.0.selection.rows.is_empty();
-    let mut hit = selected.iter().filter(is_hit);
-    let Some((first, unknown)) = hit.next() else {
+fn refuse_unknown_columns(dataset: &Dataset, found: &[Found]) -> Result<()> {
+    let is_hit = |shard: &&Found| !shard.selected.selection.rows.is_empty();
+    let mut hit = found.iter().filter(is_hit);
+    let Some(Found {
+        selected: first,
+        unknown,
+        ..
+    }) = hit.next()
+    else {
         return Ok(());
     };
     let mut unknown: Vec<&Unknown> = unknown.iter().collect();
-    hit.for_each(|(_, others)| unknown.retain(|name| others.contains(name)));
+    hit.for_each(|other| unknown.retain(|name| other.unknown.contains(name)));
     match unknown.first() {
         None => Ok(()),
         Some((role, column)) => Err(Error::MissingColumn {
@@ -170,6 +187,62 @@ fn refuse_unknown_columns(
             columns: column_names(dataset.open(&first.path)?.footer.schema()),
         }),
     }
+}
+
+/// Of the row groups `groups`, those whose bounds show that all their rows are before `window`, and the others.
+fn split_by_age(
+    dataset: &Dataset,
+    shard: &Shard,
+    groups: Vec<u32>,
+    window: Option<Timestamp>,
+) -> Result<(Vec<u32>, Vec<u32>)> {
+    let Some(start) = window else {
+        return Ok((Vec::new(), groups));
+    };
+    dataset.check_roles(shard, true)?;
+    if dataset.subject_columns(shard)?.is_empty() {
+        return Ok((Vec::new(), groups));
+    }
+    let Some(column) = dataset.config.roles().time(shard)? else {
+        return Ok((Vec::new(), groups));
+    };
+    let is_old = |group: &u32| is_all_before(shard, *group as usize, &column, start);
+    Ok(groups.into_iter().partition(is_old))
+}
+
+/// A subject of which nothing was found may still have rows in row groups that are too old: then it is known, with
+/// no row. Just for such subjects these are looked into.
+fn look_for_older_rows(
+    dataset: &Dataset,
+    expansion: &Expansion,
+    wanted: &Wanted,
+    window: Option<Timestamp>,
+    found: &mut [Found],
+) -> Result<()> {
+    let is_held = |subject: usize| {
+        let mut selections = found.iter().map(|shard| &shard.selected.selection);
+        selections.any(|selection| selection.is_held.get(subject) == Some(&true))
+    };
+    let mut covers = expansion.covers.iter().enumerate();
+    if covers.all(|(subject, cover)| cover.linked || is_held(subject)) {
+        return Ok(());
+    }
+    let older: Vec<Result<()>> = found
+        .par_iter_mut()
+        .filter(|shard| !shard.old.is_empty())
+        .map(|found| {
+            let shard = dataset.open(&found.selected.path)?;
+            if shard.footer.hash != found.selected.footer_hash {
+                return Err(Error::ShardChanged { path: shard.path });
+            }
+            let groups = std::mem::take(&mut found.old);
+            let older = in_shard(dataset, &shard, groups, wanted, window)?;
+            let newer = std::mem::take(&mut found.selected.selection);
+            found.selected.selection = Selection::union([newer, older]);
+            Ok(())
+        })
+        .collect();
+    older.into_iter().collect()
 }
 
 /// The rows of one shard, looking just into the row groups `groups`.
@@ -195,15 +268,17 @@ pub(crate) fn in_shard(
 }
 
 /// A selection with what it costs: to rewrite the shard without its rows, or with values of some columns
-/// cleared in them.
+/// cleared in them. Pages whose rows can't be told without decompressing them all count.
 fn priced(
     shard: &Shard,
     selection: Selection,
     clearing: Option<&Clearing>,
+    holder: &Holder,
 ) -> Result<SelectedShard> {
     let touched = touched_row_groups(shard, &selection);
     let (mut pages, mut bytes) = (0, 0);
     let bases = shard.row_bases();
+    let row = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
     for number in &touched {
         let (Some(group), Some(base)) =
             (shard.footer.row_groups().get(*number), bases.get(*number))
@@ -216,14 +291,26 @@ fn priced(
                 continue;
             }
             let is_flat = descriptor.max_rep_level() == 0;
-            let cost = touched_pages(shard, chunk, is_flat, *base, &selection.rows)?;
-            pages += cost.0;
-            bytes += cost.1;
+            let places = Places::find(&shard.file, chunk, is_flat, group.rows)
+                .map_err(|error| error.in_shard(&shard.path))?;
+            for place in places.pages {
+                let is_hit = place.rows.is_none_or(|rows| {
+                    let rows = row(base + rows.start)..row(base + rows.end);
+                    selection.rows.range_cardinality(rows) > 0
+                });
+                if is_hit {
+                    pages += 1;
+                    bytes += place.bytes.end - place.bytes.start;
+                }
+            }
         }
     }
     Ok(SelectedShard {
         path: shard.path.clone(),
         footer_hash: shard.footer.hash,
+        footer: Some(&shard.footer)
+            .filter(|_| !touched.is_empty())
+            .and_then(|footer| holder.hold(footer)),
         selection,
         row_groups: touched.len() as u64,
         pages,
@@ -325,32 +412,4 @@ impl<'a> Nominations<'a> {
             },
         })
     }
-}
-
-/// The data pages of a chunk that hold one of `rows` (counted in the shard), and their bytes, by the page
-/// headers. Which rows a page of a repeated column holds is not in its header, so all of them count.
-fn touched_pages(
-    shard: &Shard,
-    chunk: &Chunk,
-    is_flat: bool,
-    base: u64,
-    rows: &RoaringBitmap,
-) -> Result<(u64, u64)> {
-    const HEADER_READ_BYTES: u64 = 512;
-    let row = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
-    let file = Arc::clone(&shard.file);
-    let mut walk = PageWalk::with_read_len(file, chunk.range.clone(), HEADER_READ_BYTES);
-    let (mut pages, mut bytes, mut at) = (0, 0, base);
-    while let Some(page) = walk.peek().map_err(|error| error.in_shard(&shard.path))? {
-        walk.skip(&page);
-        if let Some(values) = page.kind.data_values().filter(|values| *values > 0) {
-            let end = at + u64::from(values);
-            if !is_flat || rows.range_cardinality(row(at)..=row(end - 1)) > 0 {
-                pages += 1;
-                bytes += page.end() - page.offset;
-            }
-            at = end;
-        }
-    }
-    Ok((pages, bytes))
 }

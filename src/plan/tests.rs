@@ -31,6 +31,7 @@ fn shard(path: &str, of_subject: &[u64]) -> SelectedShard {
         pages: 1,
         bytes: 100,
         total_rows: 50,
+        footer: None,
     }
 }
 

@@ -164,6 +164,11 @@ pub fn hits(
         if seen > chunk.values || page.kind.data_values().unwrap_or(0) > PAGE_VALUES_MAX {
             return Err(contradiction(column, chunk, seen));
         }
+        if page.kind.uses_dictionary() && scan.wants_no_entry() {
+            scan.row += page.kind.data_values().unwrap_or(0);
+            walk.skip(&page);
+            continue;
+        }
         bytes.clear();
         page.decompress(walk.body(&page)?, chunk.codec, &mut codecs, &mut bytes)?;
         if let PageKind::Dictionary { values, .. } = page.kind {
@@ -206,6 +211,12 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
+    /// Whether the pages of the dictionary can be passed over: their entries are rows, and none is wanted.
+    fn wants_no_entry(&self) -> bool {
+        let is_flat = self.column.descriptor.max_rep_level() == 0;
+        is_flat && !self.verdicts.is_empty() && self.verdicts.iter().all(Option::is_none)
+    }
+
     fn dictionary(
         &mut self,
         page: &PageHeader,
@@ -242,6 +253,7 @@ impl Scan<'_> {
             at: 0,
             count: count as usize,
             row: self.row,
+            values: 0,
         };
         if page.kind.data_encoding().is_some_and(is_dictionary) {
             self.indices.clear();
@@ -254,18 +266,22 @@ impl Scan<'_> {
                 })?;
                 RleDecoder::new(packed, *width, page.offset)?.read(present, &mut self.indices)?;
             }
-            for index in &self.indices {
-                let Some(verdict) = self.verdicts.get(*index as usize) else {
-                    return Err(FormatError::Invalid {
-                        structure: "dictionary indices",
-                        offset: page.offset,
-                        found: format!("index {index}"),
-                        expected: "an entry of the dictionary",
-                    });
-                };
-                let row = rows.next_value();
-                if let (Some(ordinal), Some(row)) = (verdict, row) {
-                    hit(row, *ordinal);
+            for (at, index) in self.indices.iter().enumerate() {
+                match self.verdicts.get(*index as usize) {
+                    Some(None) => {}
+                    Some(Some(ordinal)) => {
+                        if let Some(row) = rows.of_value(at) {
+                            hit(row, *ordinal);
+                        }
+                    }
+                    None => {
+                        return Err(FormatError::Invalid {
+                            structure: "dictionary indices",
+                            offset: page.offset,
+                            found: format!("index {index}"),
+                            expected: "an entry of the dictionary",
+                        });
+                    }
                 }
             }
         } else if page.kind.data_encoding() != Some(Encoding::PLAIN) {
@@ -273,19 +289,23 @@ impl Scan<'_> {
             let physical = Physical::of(descriptor);
             let at = bytes.len() - values.len();
             let values = PageValues::read(page, physical, bytes.to_vec(), at, present, Vec::new())?;
-            for raw in (0..present).filter_map(|at| values.get(at)) {
-                let row = rows.next_value();
-                if let (Some(ordinal), Some(row)) = (judge(kind.canonical(raw, scratch)), row) {
+            for (at, raw) in (0..present).filter_map(|at| Some((at, values.get(at)?))) {
+                if let Some(ordinal) = judge(kind.canonical(raw, scratch))
+                    && let Some(row) = rows.of_value(at)
+                {
                     hit(row, ordinal);
                 }
             }
         } else {
             let (kind, scratch) = (self.column.kind, &mut self.scratch);
+            let mut at = 0;
             each_plain(values, self.column, present as u64, page, |raw| {
-                let row = rows.next_value();
-                if let (Some(ordinal), Some(row)) = (judge(kind.canonical(raw, scratch)), row) {
+                if let Some(ordinal) = judge(kind.canonical(raw, scratch))
+                    && let Some(row) = rows.of_value(at)
+                {
                     hit(row, ordinal);
                 }
+                at += 1;
             })?;
         }
         self.row = rows.finish();
@@ -306,9 +326,24 @@ struct Rows<'a> {
     count: usize,
     /// Rows that began before `at`.
     row: u32,
+    /// Values before `at`.
+    values: usize,
 }
 
 impl Rows<'_> {
+    /// The row of the value with this number in the page, which must not be less than the last one asked for.
+    fn of_value(&mut self, value: usize) -> Option<u32> {
+        if !self.has_repetition && self.levels.definition.is_empty() {
+            return Some(self.row + u32::try_from(value).ok()?);
+        }
+        let mut row = None;
+        while self.values <= value {
+            row = self.next_value();
+            self.values += 1;
+        }
+        row
+    }
+
     /// The row of the next value that is not null.
     fn next_value(&mut self) -> Option<u32> {
         while self.at < self.count {

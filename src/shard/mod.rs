@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::parquet_bytes::footer::Footer;
 use crate::storage::{ReadAt, Storage};
 
@@ -23,6 +23,7 @@ pub mod batch_ids;
 pub mod chunk;
 pub mod clear;
 mod fate;
+pub(crate) mod held;
 pub mod ids;
 pub mod json;
 pub mod lineage;
@@ -67,6 +68,25 @@ impl Shard {
             path: path.to_owned(),
             file,
             footer: Arc::new(footer),
+        })
+    }
+
+    /// Opens the shard of which `footer` was read before.
+    ///
+    /// # Errors
+    /// [`ShardChanged`](crate::Error::ShardChanged) when it has another footer now, or what keeps it from being read.
+    pub fn reopen(storage: &dyn Storage, path: &str, footer: Arc<Footer>) -> Result<Self> {
+        let file = storage.open(path)?;
+        let hash = Footer::read_hash(&*file).map_err(|error| error.in_shard(path))?;
+        if hash != footer.hash {
+            return Err(Error::ShardChanged {
+                path: path.to_owned(),
+            });
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            footer,
         })
     }
 

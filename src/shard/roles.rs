@@ -1,5 +1,7 @@
 //! What a column is for, and whether its type can be that.
 
+use arrow::datatypes::{DataType, TimeUnit as ArrowUnit};
+use parquet::arrow::parquet_to_arrow_schema;
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
 use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor, SchemaDescriptor};
 
@@ -7,6 +9,7 @@ use super::Shard;
 use super::schema::{Found, column_names, find};
 use super::time::{TimeKind, UnitName};
 use crate::error::{Error, Result};
+use crate::parquet_bytes::chunk_reader::guarded;
 use crate::subject::Form;
 
 /// Names that mean the subject column when none is configured.
@@ -281,13 +284,15 @@ fn time(shard: &Shard, name: &str, found: Found, unit: Option<UnitName>) -> Resu
                 ConvertedType::DECIMAL | ConvertedType::TIME_MICROS | ConvertedType::TIME_MILLIS
             ) =>
         {
-            let unit = match unit {
-                Some(unit) => unit,
-                None => UnitName::guess(shard, leaf).ok_or_else(|| {
-                    wrong("whose unit can't be told from its statistics: give it with --time-unit (s, ms, us or ns)")
-                })?,
+            let kind = match unit {
+                Some(unit) => TimeKind::Instant(unit),
+                None => hinted(shard, &descriptor)
+                    .or_else(|| UnitName::guess(shard, leaf).map(TimeKind::Instant))
+                    .ok_or_else(|| {
+                        wrong("whose unit can't be told from its statistics: give it with --time-unit (s, ms, us or ns)")
+                    })?,
             };
-            Some(TimeKind::Instant(unit))
+            Some(kind)
         }
         _ => None,
     };
@@ -298,5 +303,29 @@ fn time(shard: &Shard, name: &str, found: Found, unit: Option<UnitName>) -> Resu
             descriptor,
         }),
         None => Err(wrong("expected a timestamp, a date or an integer")),
+    }
+}
+
+/// What the writer's Arrow schema says of a plain integer: Parquet has no type for times in seconds and for dates in
+/// milliseconds.
+fn hinted(shard: &Shard, descriptor: &ColumnDescriptor) -> Option<TimeKind> {
+    let about = shard.footer.metadata().file_metadata();
+    let hints = about.key_value_metadata();
+    let schema = guarded("schema", || {
+        parquet_to_arrow_schema(shard.footer.schema(), hints)
+    })
+    .ok()?;
+    let (first, rest) = descriptor.path().parts().split_first()?;
+    let mut found = schema.field_with_name(first).ok()?.data_type();
+    for name in rest {
+        let DataType::Struct(fields) = found else {
+            return None;
+        };
+        found = fields.find(name)?.1.data_type();
+    }
+    match found {
+        DataType::Timestamp(ArrowUnit::Second, _) => Some(TimeKind::Instant(UnitName::Seconds)),
+        DataType::Date64 => Some(TimeKind::DateMillis),
+        _ => None,
     }
 }

@@ -20,6 +20,7 @@ use crate::subject::{Form, SubjectId};
 
 /// The ids that are looked for, by canonical bytes.
 pub struct Wanted {
+    sieve: Sieve,
     ordinals: HashMap<Form, HashMap<Vec<u8>, u32>>,
     /// For each ordinal, the subjects (by their place in the request) that it belongs to.
     subjects: Vec<Vec<u32>>,
@@ -63,6 +64,7 @@ impl Wanted {
             all.dedup();
         }
         Self {
+            sieve: Sieve::of(ordinals.values().flat_map(HashMap::keys)),
             ordinals,
             subjects: merged,
             subject_count,
@@ -76,6 +78,7 @@ impl Wanted {
             ordinals.entry(form).or_default().insert(canonical, 0);
         }
         Self {
+            sieve: Sieve::of(ordinals.values().flat_map(HashMap::keys)),
             ordinals,
             subjects: Vec::new(),
             subject_count: 0,
@@ -96,8 +99,58 @@ impl Wanted {
 
     /// The ordinal of a value of `column`, if it is wanted.
     fn ordinal(&self, column: &SubjectColumn, canonical: &[u8]) -> Option<u32> {
+        if !self.sieve.may_hold(canonical) {
+            return None;
+        }
         let mut forms = column.forms().iter();
         forms.find_map(|form| self.ordinals.get(form)?.get(canonical).copied())
+    }
+}
+
+/// Lets all wanted values through and few others, at a fraction of the price of a look-up.
+struct Sieve {
+    bits: Vec<u64>,
+    /// Bits of a key that are not used.
+    shift: u32,
+}
+
+impl Sieve {
+    fn of<'a>(values: impl Iterator<Item = &'a Vec<u8>> + Clone) -> Self {
+        const BITS_PER_VALUE: usize = 32;
+        let count = values.clone().count().saturating_mul(BITS_PER_VALUE);
+        let bits = count.clamp(1 << 12, 1 << 24).next_power_of_two();
+        let mut sieve = Self {
+            bits: vec![0; bits / 64],
+            shift: u64::BITS - bits.trailing_zeros(),
+        };
+        for value in values {
+            let (word, bit) = sieve.place(value);
+            if let Some(word) = sieve.bits.get_mut(word) {
+                *word |= bit;
+            }
+        }
+        sieve
+    }
+
+    fn may_hold(&self, value: &[u8]) -> bool {
+        let (word, bit) = self.place(value);
+        self.bits.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// The word and the bit of a value, by its length, its first bytes and its last ones.
+    fn place(&self, value: &[u8]) -> (usize, u64) {
+        let ends = match (value.first_chunk::<8>(), value.last_chunk::<8>()) {
+            (Some(first), Some(last)) => {
+                u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29)
+            }
+            _ => value
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        };
+        let mixed = (ends ^ value.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mixed = (mixed ^ mixed >> 32).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+        let place = mixed >> self.shift;
+        (usize::try_from(place / 64).unwrap_or(0), 1 << (place % 64))
     }
 }
 
@@ -107,8 +160,9 @@ impl Selection {
         let mut all = Self::default();
         for part in parts {
             all.rows |= part.rows;
-            all.of_subject.resize(part.of_subject.len(), 0);
-            all.is_held.resize(part.is_held.len(), false);
+            let subjects = all.of_subject.len().max(part.of_subject.len());
+            all.of_subject.resize(subjects, 0);
+            all.is_held.resize(subjects, false);
             for (sum, rows) in all.of_subject.iter_mut().zip(part.of_subject) {
                 *sum += rows;
             }

@@ -1,0 +1,299 @@
+//! The selected rows of one row group as Arrow batches.
+//!
+//! ```text
+//!   selected rows ── gather, leaf by leaf ──> pages of just these rows ── the `parquet` crate's Arrow reader ──> batches
+//! ```
+//!
+//! Memory: of each leaf one page and the dictionary; one batch.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
+use parquet::arrow::{FieldLevels, parquet_to_arrow_field_levels, parquet_to_arrow_schema};
+use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use roaring::RoaringBitmap;
+
+use super::disclose::Shown;
+use crate::error::{Error, FormatError, Result};
+use crate::parquet_bytes::chunk_reader::guarded;
+use crate::parquet_bytes::footer::Footer;
+use crate::parquet_bytes::gather::{Gather, SharedScratch};
+use crate::shard::Shard;
+use crate::storage::ReadAt;
+
+/// The Arrow schema of a shard. A schema hint of the writer that doesn't fit the file is ignored.
+pub(super) fn arrow_schema(path: &str, footer: &Footer) -> Result<Schema> {
+    let hints = footer.metadata().file_metadata().key_value_metadata();
+    let read = |hints| guarded("schema", || parquet_to_arrow_schema(footer.schema(), hints));
+    read(hints)
+        .or_else(|_| read(None))
+        .map_err(|error| error.in_shard(path))
+}
+
+/// A shard that rows are read from.
+pub(super) struct OpenShard {
+    shard: Shard,
+    levels: FieldLevels,
+    shown: Shown,
+}
+
+impl OpenShard {
+    pub(super) fn new(shard: Shard, shown: Shown) -> Result<Self> {
+        let schema = arrow_schema(&shard.path, &shard.footer)?;
+        let levels = guarded("schema", || {
+            let leaves = shown.leaves.clone();
+            parquet_to_arrow_field_levels(shard.footer.schema(), leaves, Some(schema.fields()))
+        })
+        .map_err(|error| error.in_shard(&shard.path))?;
+        Ok(Self {
+            shard,
+            levels,
+            shown,
+        })
+    }
+}
+
+/// The row numbers of each row group; of one without rows, or beyond what a bitmap can hold, `None`.
+pub(super) fn group_ranges(footer: &Footer) -> impl Iterator<Item = Option<RangeInclusive<u32>>> {
+    let mut base = 0;
+    footer.row_groups().iter().map(move |group| {
+        let start = base;
+        base += group.rows;
+        let last = base.checked_sub(1).filter(|last| *last >= start)?;
+        let last = u32::try_from(last).unwrap_or(u32::MAX);
+        Some(u32::try_from(start).ok()?..=last)
+    })
+}
+
+/// Decodes the selected rows of one row group.
+pub(super) struct GroupReader {
+    open: Arc<OpenShard>,
+    reader: ParquetRecordBatchReader,
+    failure: Failure,
+    context: String,
+    selected: u64,
+    seen: u64,
+}
+
+/// What a row group is read with.
+pub(super) struct Means {
+    pub(super) batch_rows: usize,
+    pub(super) scratch: SharedScratch,
+    /// Set when nobody waits for the rows any more: reads fail then.
+    pub(super) cancelled: Arc<AtomicBool>,
+}
+
+impl GroupReader {
+    /// A reader of those of `rows` (counted in the shard) that are in the row group `group`.
+    pub(super) fn new(
+        open: Arc<OpenShard>,
+        group: usize,
+        rows: &RoaringBitmap,
+        means: Means,
+    ) -> Result<Self> {
+        let range = group_ranges(&open.shard.footer).nth(group).flatten();
+        let base = range.as_ref().map_or(0, |range| *range.start());
+        let rows: Arc<[u32]> = match range {
+            Some(range) => rows.range(range).map(|row| row - base).collect(),
+            None => Arc::default(),
+        };
+        let failure = Failure::default();
+        let context = format!("row group {group}");
+        let selected = rows.len() as u64;
+        let source = Source {
+            file: Arc::new(Cancellable {
+                file: Arc::clone(&open.shard.file),
+                cancelled: means.cancelled,
+            }),
+            footer: &open.shard.footer,
+            group,
+            rows,
+            scratch: means.scratch,
+            failure: failure.clone(),
+        };
+        let reader = guarded(&context, || {
+            let batch_rows = means.batch_rows;
+            ParquetRecordBatchReader::try_new_with_row_groups(
+                &open.levels,
+                &source,
+                batch_rows,
+                None,
+            )
+        })
+        .map_err(|error| failure.cause(error).in_shard(&open.shard.path))?;
+        Ok(Self {
+            open,
+            reader,
+            failure,
+            context,
+            selected,
+            seen: 0,
+        })
+    }
+
+    pub(super) fn next_batch(&mut self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+        let path = &self.open.shard.path;
+        let batch = guarded(&self.context, || {
+            let next = self.reader.next().transpose();
+            next.map_err(|error| ParquetError::External(Box::new(error)))
+        })
+        .map_err(|error| self.failure.cause(error).in_shard(path))?;
+        let Some(batch) = batch else {
+            if self.seen == self.selected {
+                return Ok(None);
+            }
+            return Err(FormatError::Contradiction {
+                what: format!("selected rows of {}", self.context),
+                claimed: self.selected,
+                counted: self.seen,
+            }
+            .in_shard(path));
+        };
+        self.seen += batch.num_rows() as u64;
+        let shown = &self.open.shown;
+        shown
+            .conform(&batch, schema)
+            .map(Some)
+            .map_err(|source| Error::Arrow {
+                context: format!("{path}: {}", self.context),
+                source,
+            })
+    }
+}
+
+/// The leaves of one row group, as the Arrow reader asks for them.
+struct Source<'a> {
+    file: Arc<dyn ReadAt>,
+    footer: &'a Footer,
+    group: usize,
+    /// Counted in the row group.
+    rows: Arc<[u32]>,
+    scratch: SharedScratch,
+    failure: Failure,
+}
+
+impl RowGroups for Source<'_> {
+    fn num_rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn column_chunks(&self, leaf: usize) -> Result<Box<dyn PageIterator>, ParquetError> {
+        let group = self.footer.row_groups().get(self.group);
+        let found = group
+            .and_then(|group| Some((group, group.chunks.get(leaf)?)))
+            .zip(self.footer.schema().columns().get(leaf));
+        let pages = found.map(|((group, chunk), column)| {
+            let pages = Gather::new(
+                Arc::clone(&self.file),
+                chunk,
+                column.clone(),
+                group.rows,
+                Arc::clone(&self.rows),
+                Arc::clone(&self.scratch),
+            );
+            Box::new(Watched {
+                pages,
+                failure: self.failure.clone(),
+            })
+        });
+        Ok(Box::new(OneChunk(pages)))
+    }
+
+    fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
+        let groups = self.footer.metadata().row_groups();
+        Box::new(groups.get(self.group).into_iter())
+    }
+
+    fn metadata(&self) -> &ParquetMetaData {
+        self.footer.metadata()
+    }
+}
+
+/// The chunk of a leaf in the one row group that is read.
+struct OneChunk(Option<Box<Watched>>);
+
+impl Iterator for OneChunk {
+    type Item = Result<Box<dyn PageReader>, ParquetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.take().map(|pages| Ok(pages as Box<dyn PageReader>))
+    }
+}
+
+impl PageIterator for OneChunk {}
+
+/// The first failure of any leaf, which the `parquet` crate turns into a string on the way out.
+#[derive(Clone, Default)]
+struct Failure(Arc<Mutex<Option<FormatError>>>);
+
+impl Failure {
+    /// The failure behind `error`, if there was one.
+    fn cause(&self, error: FormatError) -> FormatError {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        first.take().unwrap_or(error)
+    }
+
+    fn keep<T>(&self, result: Result<T, FormatError>) -> Result<T, ParquetError> {
+        result.map_err(|error| {
+            let text = error.to_string();
+            let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(error);
+            ParquetError::General(text)
+        })
+    }
+}
+
+/// Pages whose failure is kept.
+struct Watched {
+    pages: Gather,
+    failure: Failure,
+}
+
+impl Iterator for Watched {
+    type Item = Result<Page, ParquetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+impl PageReader for Watched {
+    fn get_next_page(&mut self) -> Result<Option<Page>, ParquetError> {
+        self.failure.keep(self.pages.pop())
+    }
+
+    fn peek_next_page(&mut self) -> Result<Option<PageMetadata>, ParquetError> {
+        self.failure.keep(self.pages.coming())
+    }
+
+    fn skip_next_page(&mut self) -> Result<(), ParquetError> {
+        self.get_next_page().map(drop)
+    }
+}
+
+/// A file that can't be read any more once that is in vain.
+struct Cancellable {
+    file: Arc<dyn ReadAt>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl ReadAt for Cancellable {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the export was given up"));
+        }
+        self.file.read_at(offset, buffer)
+    }
+}
