@@ -70,19 +70,23 @@
 //! | plan | which rows of which shards a request touches, and what that will cost; touches nothing ([`Plan`]) |
 //! | index, segment | hash of a subject id to row-group numbers; a segment is one immutable file of it ([`index`]) |
 //! | rewrite | making a new shard without some rows ([`shard::rewrite`]) |
+//! | receipt | the evidence that a request was carried out; holds no subject id ([`receipts`]) |
+//! | compaction | carrying out all deletes that wait, in one pass ([`compaction`], [`queue`], [`mod@pass`]) |
+//! | suppression list | keyed hashes of ids whose rows must not come back ([`suppression`]) |
 //! | residue | any trace of an erased subject that is left anywhere after an erasure |
 //!
 //! # Layers
 //!
 //! Each imports only from those before it.
 //!
-//! 1. [`error`], [`limits`], [`storage`] (the only way to files), [`observe`] (progress)
+//! 1. [`error`], [`limits`], [`tracking`], [`storage`] (the only way to files), [`observe`] (progress)
 //! 2. [`parquet_bytes`]: the file format below Arrow; knows nothing of subjects
 //! 3. [`subject`], [`mod@shard`]: for services with a catalog of their own: [`select`](shard::select::select) rows of a shard,
 //!    [`rewrite`](shard::rewrite::rewrite) it without them, from any [`ReadAt`](storage::ReadAt) to any
 //!    [`Sink`](storage::Sink)
 //! 4. [`request`], [`identity`], [`config`], [`dataset`], [`index`]
-//! 5. [`plan`], [`export`], [`delete`], and over them [`engine`]: what most users call
+//! 5. [`plan`], [`export`], [`receipts`], [`mod@pass`], [`queue`], [`suppression`], [`compaction`],
+//!    [`delete`], and over them [`engine`]: what most users call
 //!
 //! Work runs on the rayon pool in which the caller is. Nothing is printed, and there is no global state.
 #![deny(
