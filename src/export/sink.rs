@@ -111,7 +111,7 @@ pub fn write(
 /// Writes `batches` of one schema to `out`.
 ///
 /// # Errors
-/// Those of [`write`].
+/// Those of [`write()`].
 pub fn write_batches(
     schema: &SchemaRef,
     batches: impl IntoIterator<Item = Result<RecordBatch, ArrowError>>,

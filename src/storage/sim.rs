@@ -69,7 +69,7 @@ pub enum Operation {
     Map,
     /// [`Storage::create`].
     Create,
-    /// One call of [`Write::write`]. Half of the bytes of one that fails are written.
+    /// One call of [`write`](std::io::Write::write). Half of the bytes of one that fails are written.
     Write,
     /// [`Sink::copy_from`]. Half of the bytes of one that fails are copied.
     Copy,
