@@ -116,7 +116,7 @@ impl<'a> SegmentBuilder<'a> {
     ) -> Result<()> {
         let mut buffer = self.sorter.buffer();
         let mut pushed = Ok(());
-        columns.each(batch, &mut |value| {
+        columns.each(batch, &mut |_, value| {
             if pushed.is_ok() {
                 pushed = buffer.push(SubjectHash::of(value, self.seed), row_group);
             }

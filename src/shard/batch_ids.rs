@@ -21,6 +21,7 @@ use parquet::arrow::ArrowSchemaConverter;
 
 use super::roles::{Columns, Roles, SubjectColumn, SubjectKind};
 use crate::error::{Error, Result};
+use crate::subject::Form;
 
 /// The subject columns of batches of one schema.
 #[derive(Debug, Clone)]
@@ -35,6 +36,7 @@ struct BatchColumn {
     /// From the batch down to the leaf.
     steps: Vec<Step>,
     kind: SubjectKind,
+    forms: &'static [Form],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -75,8 +77,8 @@ impl BatchColumns {
                 });
             };
             steps.reverse();
-            let kind = column.kind;
-            Ok(BatchColumn { steps, kind })
+            let (kind, forms) = (column.kind, column.forms());
+            Ok(BatchColumn { steps, kind, forms })
         };
         let columns = roles.subjects_among(&place)?;
         Ok(Self {
@@ -85,11 +87,16 @@ impl BatchColumns {
         })
     }
 
-    /// Shows the canonical bytes of every id of `batch` to `see`, some of them repeatedly.
+    /// Shows the canonical bytes of every id of `batch` to `see`, some of them repeatedly, with the forms of an id
+    /// that they are compared with.
     ///
     /// # Errors
     /// When the batch has another schema, or an array a type that can't be an id.
-    pub fn each(&self, batch: &RecordBatch, see: &mut dyn FnMut(&[u8])) -> Result<()> {
+    pub fn each(
+        &self,
+        batch: &RecordBatch,
+        see: &mut dyn FnMut(&'static [Form], &[u8]),
+    ) -> Result<()> {
         let all = BooleanBuffer::new_set(batch.num_rows());
         for column in &self.columns {
             let array = match column.steps.split_first() {
@@ -98,6 +105,7 @@ impl BatchColumns {
             };
             let mut leaf = Leaf {
                 kind: column.kind,
+                forms: column.forms,
                 scratch: Vec::new(),
                 see,
             };
@@ -164,8 +172,9 @@ fn steps_within<'a>(data_type: &'a DataType, left: &mut usize) -> Option<Way<'a>
 /// Shows the values of one leaf. What returns `None` came across a type that can't be there.
 struct Leaf<'a> {
     kind: SubjectKind,
+    forms: &'static [Form],
     scratch: Vec<u8>,
-    see: &'a mut dyn FnMut(&[u8]),
+    see: &'a mut dyn FnMut(&'static [Form], &[u8]),
 }
 
 impl Leaf<'_> {
@@ -335,7 +344,7 @@ impl Leaf<'_> {
     }
 
     fn canonical(&mut self, raw: &[u8]) {
-        (self.see)(self.kind.canonical(raw, &mut self.scratch));
+        (self.see)(self.forms, self.kind.canonical(raw, &mut self.scratch));
     }
 }
 

@@ -9,6 +9,7 @@
 //! be later, and goes.
 //!
 //! * `rows`: the suppressed rows of a shard
+//! * [`filter`]: taking suppressed rows out of record batches on their way in
 //!
 //! # Invariants
 //! No file holds a subject id. An id is hashed in each of its forms (text, number, UUID), so that it is met in
@@ -25,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::storage::{Storage, document};
 use crate::subject::{Form, KeyedHash, SubjectId, SubjectKey};
 
+pub mod filter;
 pub(crate) mod rows;
 #[cfg(test)]
 mod tests;

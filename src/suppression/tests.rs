@@ -1,4 +1,12 @@
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, DictionaryArray, RecordBatch, StringArray};
+use arrow::datatypes::Int32Type;
+use proptest::prelude::*;
+
+use super::filter::Filter;
 use super::*;
+use crate::shard::roles::Roles;
 use crate::storage::disk::Disk;
 
 fn at(text: &str) -> Timestamp {
@@ -71,4 +79,59 @@ fn another_list_makes_every_shard_unchecked() {
     assert!(Checked::load(&disk, &list).unwrap().holds("a.parquet", 7));
     list.add(&key, &[SubjectId::new("bob")], None, time);
     assert!(!Checked::load(&disk, &list).unwrap().holds("a.parquet", 7));
+}
+
+fn filtered(list: &Suppression, key: &SubjectKey, ids: ArrayRef) -> Vec<Option<String>> {
+    let batch = RecordBatch::try_from_iter_with_nullable([("distinct_id", ids, true)]).unwrap();
+    let mut filter = Filter::new(list, key, &batch.schema(), &Roles::default()).unwrap();
+    // The row's number is its time, in seconds.
+    let second = |row| Timestamp::from_second(row).ok();
+    let time = |row: usize| second(i64::try_from(row).unwrap());
+    let kept = filter.keep(&batch, time).unwrap();
+    let column = arrow::compute::cast(kept.column(0), &arrow::datatypes::DataType::Utf8).unwrap();
+    let column = column.as_string::<i32>();
+    column.iter().map(|id| id.map(str::to_owned)).collect()
+}
+
+#[test]
+fn batches_of_another_schema_are_refused() {
+    let key = SubjectKey::new([3; 32]);
+    let list = Suppression::default();
+    let ids: ArrayRef = Arc::new(StringArray::from(vec!["ada"]));
+    let batch = |name| RecordBatch::try_from_iter([(name, Arc::clone(&ids))]).unwrap();
+    let known = batch("distinct_id");
+    assert!(Filter::new(&list, &key, &batch("other").schema(), &Roles::default()).is_err());
+    let mut filter = Filter::new(&list, &key, &known.schema(), &Roles::default()).unwrap();
+    let numbers: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![1]));
+    let numbers = RecordBatch::try_from_iter([("distinct_id", numbers)]).unwrap();
+    assert!(filter.keep(&numbers, |_| None).is_err());
+}
+
+proptest! {
+    /// As a naive filter of the rows, for plain and dictionary columns, with and without cut-offs.
+    #[test]
+    fn a_filter_keeps_what_a_naive_one_keeps(
+        ids in prop::collection::vec(prop::option::of(0..12_u8), 0..60),
+        suppressed in prop::collection::btree_map(0..12_u8, prop::option::of(0..60_i64), 0..5),
+    ) {
+        let key = SubjectKey::new([3; 32]);
+        let name = |id: u8| format!("person {id}");
+        let mut list = Suppression::default();
+        for (id, before) in &suppressed {
+            let before = before.map(|second| Timestamp::from_second(second).unwrap());
+            list.add(&key, &[SubjectId::new(name(*id))], before, at("2026-01-01T00:00:00Z"));
+        }
+        let texts: Vec<Option<String>> = ids.iter().map(|id| id.map(name)).collect();
+        let naive: Vec<Option<String>> = (0_i64..).zip(&ids).zip(&texts).filter(|((row, id), _)| {
+            match id.and_then(|id| suppressed.get(&id)) {
+                None => true,
+                Some(None) => false,
+                Some(Some(before)) => row >= before,
+            }
+        }).map(|(_, text)| text.clone()).collect();
+        let plain = StringArray::from(texts.clone());
+        prop_assert_eq!(filtered(&list, &key, Arc::new(plain)), naive.clone());
+        let dictionary: DictionaryArray<Int32Type> = texts.iter().map(Option::as_deref).collect();
+        prop_assert_eq!(filtered(&list, &key, Arc::new(dictionary)), naive);
+    }
 }

@@ -15,7 +15,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{ArgGroup, Parser, Subcommand};
 use efface::config::{Config, EmptyShards};
 use efface::limits;
-use efface::request::{Disclosure, Identity, Kind, Regulation, RequiredColumns, Suppress, Unknown};
+use efface::request::{Disclosure, Identity, Kind, Regulation, RequiredColumns, Unknown};
 use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::time::UnitName;
 use efface::tracking::TrackingId;
@@ -24,9 +24,12 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use roaring::RoaringBitmap;
 
+mod suppressed;
 mod written;
 
 pub(crate) use written::{Form, Written};
+
+pub(crate) use suppressed::{SuppressedIds, Suppression, SuppressionArgs};
 
 /// Exports or erases every row of a person from Parquet event shards.
 ///
@@ -344,67 +347,6 @@ pub(crate) struct Guard {
     pub(crate) required_columns: RequiredColumns,
 }
 
-/// Whether the ids are suppressed as well.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Request")]
-pub(crate) struct SuppressionArgs {
-    /// Also put the covered ids on the suppression list, so that their rows can't come back
-    #[arg(long)]
-    suppress: bool,
-
-    /// With --suppress: rows of this time or later may come in again: a date (UTC) or an RFC 3339 time
-    #[arg(long, value_name = "DATE", value_parser = date_or_time, requires = "suppress")]
-    suppress_before: Option<Timestamp>,
-}
-
-/// What is done with the suppression list.
-#[derive(Subcommand)]
-pub(crate) enum Suppression {
-    /// Put ids on the list; the next compaction removes their rows, also those that come in later
-    Add {
-        #[command(flatten)]
-        dataset: Dataset,
-        #[command(flatten)]
-        ids: SuppressedIds,
-        /// The cut-off: rows of this time or later stay: a date (UTC) or an RFC 3339 time
-        #[arg(long, value_name = "DATE", value_parser = date_or_time)]
-        before: Option<Timestamp>,
-    },
-    /// Take ids off the list
-    Remove {
-        #[command(flatten)]
-        dataset: Dataset,
-        #[command(flatten)]
-        ids: SuppressedIds,
-    },
-    /// Show the list: hashes of ids, and cut-offs
-    List {
-        #[command(flatten)]
-        dataset: Dataset,
-    },
-}
-
-/// Whose ids are suppressed.
-#[derive(clap::Args)]
-#[command(group = ArgGroup::new("who").args(["id", "ids"]).required(true).multiple(true))]
-pub(crate) struct SuppressedIds {
-    #[command(flatten)]
-    pub(crate) ids: Ids,
-
-    /// Which ids a submitted id covers: forward (what it maps to), cluster (all that is linked) or exact
-    #[arg(long, default_value_t)]
-    pub(crate) identity: Identity,
-}
-
-impl SuppressionArgs {
-    /// What they ask for.
-    pub(crate) fn suppress(&self) -> Option<Suppress> {
-        self.suppress.then_some(Suppress {
-            before: self.suppress_before,
-        })
-    }
-}
-
 /// Numbers of rows, counted from 0.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rows(pub(crate) RoaringBitmap);
@@ -542,7 +484,7 @@ fn empty_shards(text: &str) -> Result<EmptyShards, String> {
     }
 }
 
-fn date_or_time(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn date_or_time(text: &str) -> Result<Timestamp, String> {
     let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp());
     text.parse::<Timestamp>()
         .or_else(|_| text.parse::<Date>().and_then(midnight))

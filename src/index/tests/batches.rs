@@ -252,7 +252,7 @@ fn a_batch_that_no_file_could_hold_is_refused() {
     // Columns of one schema, a batch of another.
     let columns = BatchColumns::of(&batch.schema(), &roles("id"), "shard").unwrap();
     let mut seen = 0;
-    assert!(columns.each(&timed, &mut |_| seen += 1).is_err());
+    assert!(columns.each(&timed, &mut |_, _| seen += 1).is_err());
     assert_eq!(seen, 0);
 }
 
