@@ -204,7 +204,8 @@ class Comparison:
         for reader in READERS:
             name = reader.__name__
             try:
-                expected = reader.read(old).filter(stays)
+                whole = reader.read(old)
+                expected = whole.filter(stays)
             except Exception as error:
                 print(f"  {name} can't read {label} itself: {first_line(error)}")
                 continue
@@ -212,8 +213,12 @@ class Comparison:
             for where in filters(expected, subject, deleted):
                 try:
                     rows = reader.keep(expected, where)
+                    is_wrong = differ(reader.keep(whole, where), reader.read_where(old, where))
                 except Exception as error:
                     print(f"  {name} can't filter {label} itself by {where.column}: {first_line(error)}")
+                    continue
+                if is_wrong:
+                    print(f"  {name} filters {label} wrongly itself: {where}")
                     continue
                 self.note(name, f"{what} where {where}", lambda: not differ(rows, reader.read_where(new, where)))
         try:
