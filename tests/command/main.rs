@@ -21,3 +21,4 @@ mod pending;
 mod refusals;
 mod remains;
 mod requests;
+mod workers;
