@@ -23,7 +23,7 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 /// A segment with this tail, filled from `data`, each check as it must be.
-fn segment(tail: Tail, data: &[u8]) -> Vec<u8> {
+fn segment(mut tail: Tail, data: &[u8]) -> Vec<u8> {
     let check = Check::new(SEED, NUMBER);
     let [entries, directory, heap] = tail.sections();
     let mut bytes = Vec::new();
@@ -32,6 +32,7 @@ fn segment(tail: Tail, data: &[u8]) -> Vec<u8> {
         let mut payload = data.next().unwrap_or_default().to_vec();
         payload.resize(PAYLOAD_BYTES, 0);
         let check = check.block(&payload, block);
+        tail.content = tail.content.wrapping_add(check);
         bytes.extend(payload);
         bytes.extend(check.to_le_bytes());
     }
@@ -46,6 +47,9 @@ fn segment(tail: Tail, data: &[u8]) -> Vec<u8> {
         };
         let check = check.record(bitmap, offset as u64);
         records[offset + 4..start].copy_from_slice(&check.to_le_bytes());
+        if (offset as u64) < tail.heap_bytes {
+            tail.content = tail.content.wrapping_add(check.into());
+        }
         offset = start + len;
     }
     bytes.extend(records);
@@ -67,6 +71,7 @@ fuzz_target!(|data: &[u8]| {
         heap_bytes: number(&head[8..12]),
         directory_bits: u32::from(head[12]),
         row_group_end: u32::try_from(number(&head[13..17])).unwrap(),
+        content: 0,
     };
     if tail.directory_bits > 30 || tail.file_bytes() > BLOCKS_MAX * BLOCK_BYTES as u64 {
         return;
