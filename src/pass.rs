@@ -129,10 +129,17 @@ impl Pass {
     /// # Errors
     /// [`Error::State`] when its record is damaged, or of another version.
     pub fn load(storage: &dyn Storage) -> Result<Option<Self>> {
-        let pass: Option<Self> = document::load(storage, PATH, limits::PASS_BYTES_MAX)?;
         let damage = |reason: &str| Error::State {
             path: PATH.to_owned(),
             reason: reason.to_owned(),
+        };
+        let pass: Option<Self> = match document::load(storage, PATH, limits::PASS_BYTES_MAX) {
+            Err(Error::State { reason, .. }) => {
+                return Err(damage(&format!(
+                    "{reason}: remove it, and what waits is planned and carried out anew"
+                )));
+            }
+            loaded => loaded?,
         };
         match pass {
             Some(pass) if pass.format != FORMAT => Err(damage(

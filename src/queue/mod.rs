@@ -237,6 +237,10 @@ impl<'a> Queue<'a> {
         match document::load(self.storage, &path, limits::QUEUE_ENTRY_BYTES_MAX) {
             Ok(entry) => Ok(entry),
             Err(_) if self.storage.info(&path)?.is_none() => Ok(None),
+            Err(Error::State { path, reason }) => Err(Error::State {
+                path,
+                reason: format!("{reason}: remove it, and submit that request again"),
+            }),
             Err(error) => Err(error),
         }
     }

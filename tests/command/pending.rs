@@ -82,6 +82,30 @@ fn an_unknown_tracking_id_is_not_found_and_what_is_none_is_a_usage_error_that_do
     let unknown = "01890a5d-ac96-774b-bcce-b302099a8057";
     assert_eq!(lake.json("status", &[unknown])["state"], "NOT_FOUND");
     assert_eq!(lake.run("cancel", &[unknown]).status, 3);
+    for command in ["status", "cancel"] {
+        // Each run checks that no subject id is printed.
+        let run = lake.run(command, &[&person(3)]);
+        assert_eq!(run.status, 2, "{run:?}");
+        assert!(run.stderr.contains("tracking id"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_damaged_request_is_named_with_what_to_do() {
+    let lake = Lake::new();
+    let id = submit(&lake, &[person(3)]);
+    alter(&lake.at(&format!("_efface/queue/{id}.json")), |bytes| {
+        bytes[20] ^= 1;
+    });
+    for command in ["status", "compact"] {
+        let run = lake.run(command, &[]);
+        assert_eq!(run.status, 5, "{run:?}");
+        assert!(
+            run.stderr.contains("submit that request again"),
+            "{}",
+            run.stderr
+        );
+    }
 }
 
 #[test]

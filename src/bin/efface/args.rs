@@ -18,7 +18,6 @@ use efface::limits;
 use efface::request::{Disclosure, Identity, Kind, Regulation, RequiredColumns, Unknown};
 use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::time::UnitName;
-use efface::tracking::TrackingId;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -139,7 +138,7 @@ pub(crate) enum Command {
         dataset: Dataset,
         /// What `submit` or `delete` said
         #[arg(value_name = "TRACKING_ID")]
-        tracking_id: Option<TrackingId>,
+        tracking_id: Option<String>,
     },
     /// Cancel a request that was not begun
     Cancel {
@@ -147,7 +146,7 @@ pub(crate) enum Command {
         dataset: Dataset,
         /// What `submit` said
         #[arg(value_name = "TRACKING_ID")]
-        tracking_id: TrackingId,
+        tracking_id: String,
     },
     /// Carry out every delete that waits, and what an interrupted run left, each touched shard rewritten once
     Compact {

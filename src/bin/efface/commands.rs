@@ -77,11 +77,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Command::Status {
             dataset,
             tracking_id,
-        } => pending::status(&open(args, dataset)?, *tracking_id),
+        } => pending::status(&open(args, dataset)?, tracking_id.as_deref()),
         Command::Cancel {
             dataset,
             tracking_id,
-        } => pending::cancel(&open(args, dataset)?, *tracking_id),
+        } => pending::cancel(&open(args, dataset)?, tracking_id),
         Command::Compact {
             dataset,
             max_match,

@@ -41,16 +41,18 @@ pub(crate) fn submit(
     Ok(report::submitted(&submitted))
 }
 
-pub(crate) fn status(engine: &Engine, tracking_id: Option<TrackingId>) -> Result<Report> {
+/// Tracking ids are parsed here: the parser of the command line would repeat what may be a subject id.
+pub(crate) fn status(engine: &Engine, tracking_id: Option<&str>) -> Result<Report> {
     let now = Timestamp::now();
     match tracking_id {
-        Some(id) => report::status(&engine.status(id, now)?),
+        Some(id) => report::status(&engine.status(id.parse()?, now)?),
         None => report::waiting(&engine.waiting(now)?),
     }
 }
 
-pub(crate) fn cancel(engine: &Engine, tracking_id: TrackingId) -> Result<Report> {
+pub(crate) fn cancel(engine: &Engine, tracking_id: &str) -> Result<Report> {
     let now = Timestamp::now();
+    let tracking_id: TrackingId = tracking_id.parse()?;
     engine.cancel(tracking_id, now)?;
     report::status(&engine.status(tracking_id, now)?)
 }
