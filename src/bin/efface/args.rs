@@ -108,15 +108,8 @@ pub(crate) enum Command {
         guard: Guard,
         #[command(flatten)]
         suppression: SuppressionArgs,
-        /// The level at which zstd pages are compressed again, or auto
-        #[arg(
-            long,
-            value_name = "N|auto",
-            default_value = "auto",
-            value_parser = zstd_level,
-            allow_hyphen_values = true
-        )]
-        zstd_level: ZstdLevel,
+        #[command(flatten)]
+        compression: Compression,
     },
     /// Hand a delete over to the next compaction; says its tracking id
     Submit {
@@ -155,15 +148,8 @@ pub(crate) enum Command {
         /// The part of the dataset's rows, from 0 to 1, that may go since their ids are suppressed
         #[arg(long, value_name = "FRACTION", default_value_t = limits::MAX_MATCH)]
         max_match: f64,
-        /// The level at which zstd pages are compressed again, or auto
-        #[arg(
-            long,
-            value_name = "N|auto",
-            default_value = "auto",
-            value_parser = zstd_level,
-            allow_hyphen_values = true
-        )]
-        zstd_level: ZstdLevel,
+        #[command(flatten)]
+        compression: Compression,
     },
     /// List the receipts of ended requests, and check that none was changed, removed or moved
     Receipts {
@@ -205,15 +191,8 @@ pub(crate) enum Command {
         /// The rows to leave out, counted from 0 over the whole file; ranges include both ends: 1,5,9-20
         #[arg(long, value_name = "ROWS")]
         rows: Rows,
-        /// The level at which zstd pages are compressed again, or auto
-        #[arg(
-            long,
-            value_name = "N|auto",
-            default_value = "auto",
-            value_parser = zstd_level,
-            allow_hyphen_values = true
-        )]
-        zstd_level: ZstdLevel,
+        #[command(flatten)]
+        compression: Compression,
     },
     /// Show an export and a delete on a copy of the sample data
     Demo,
@@ -344,6 +323,20 @@ pub(crate) struct Guard {
     /// type's empty value (default)
     #[arg(long, value_name = "CHOICE", default_value_t)]
     pub(crate) required_columns: RequiredColumns,
+}
+
+/// How pages that are made anew are compressed.
+#[derive(clap::Args)]
+pub(crate) struct Compression {
+    /// The level at which zstd pages are compressed again, or auto
+    #[arg(
+        long,
+        value_name = "N|auto",
+        default_value = "auto",
+        value_parser = zstd_level,
+        allow_hyphen_values = true
+    )]
+    pub(crate) zstd_level: ZstdLevel,
 }
 
 /// Numbers of rows, counted from 0.

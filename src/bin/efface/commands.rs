@@ -57,11 +57,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             request,
             guard,
             suppression,
-            zstd_level,
+            compression,
         } => {
             let mut asked = asked(Kind::Delete, request, Some(guard))?;
             asked.suppress = suppression.suppress();
-            delete(args, dataset, &asked, request, *zstd_level)
+            delete(args, dataset, &asked, request, compression.zstd_level)
         }
         Command::Submit {
             dataset,
@@ -85,8 +85,15 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Command::Compact {
             dataset,
             max_match,
-            zstd_level,
-        } => return pending::compact(args, &open(args, dataset)?, *max_match, *zstd_level),
+            compression,
+        } => {
+            return pending::compact(
+                args,
+                &open(args, dataset)?,
+                *max_match,
+                compression.zstd_level,
+            );
+        }
         Command::Receipts { dataset, check } => pending::receipts(&open(args, dataset)?, *check),
         Command::Suppress { what } => pending::suppress(args, what),
         Command::Task { dataset, file } => return pending::task(&open(args, dataset)?, file),
@@ -94,8 +101,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             input,
             output,
             rows,
-            zstd_level,
-        } => rewrite_file(args, input, output, rows, *zstd_level),
+            compression,
+        } => rewrite_file(args, input, output, rows, compression.zstd_level),
         Command::Demo => return demo::run(args).map(|()| 0),
         Command::Verify { dataset, ids } => return verify(args, dataset, ids),
     };
