@@ -12,7 +12,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use parquet::basic::Type;
 use serde::Serialize;
 
 use crate::dataset::Dataset;
@@ -20,8 +19,8 @@ use crate::error::Result;
 use crate::identity::removal;
 use crate::index::{DIRECTORY, Index};
 use crate::queue;
-use crate::shard::Shard;
-use crate::shard::residue::{Finding, PART_BYTES_MIN, Place, Sought, SoughtColumn, residue};
+use crate::shard::residue::{Finding, PART_BYTES_MIN, Place, Sought, residue};
+use crate::shard::roles::SubjectColumn;
 use crate::subject::{Form, SubjectHash, SubjectId};
 
 /// Where efface keeps its own files, relative to the dataset.
@@ -43,16 +42,10 @@ pub struct Verification {
 /// # Errors
 /// When there are no shards, one is damaged, or something can't be read.
 pub(crate) fn verify(dataset: &Dataset, ids: &[SubjectId]) -> Result<Verification> {
-    let text = |id: &SubjectId| id.reveal().as_bytes().to_vec();
-    let texts: Vec<Vec<u8>> = ids.iter().map(text).collect();
     let search = Search {
         dataset,
-        as_text: SoughtColumn {
-            kind: None,
-            values: Arc::new(texts.iter().cloned().collect()),
-        },
         ids,
-        texts: Arc::new(texts),
+        texts: ids.iter().map(|id| id.reveal().into()).collect(),
     };
     let files = dataset.list()?;
     dataset
@@ -62,10 +55,9 @@ pub(crate) fn verify(dataset: &Dataset, ids: &[SubjectId]) -> Result<Verificatio
     let mut forms = BTreeSet::new();
     for file in &files.shards {
         let shard = dataset.open(&file.path)?;
-        for column in dataset.subject_columns(&shard)? {
-            forms.extend(column.forms());
-        }
-        findings.extend(residue(&shard, &search.in_shard(&shard)?)?);
+        let columns = dataset.subject_columns(&shard)?;
+        forms.extend(columns.iter().flat_map(SubjectColumn::forms));
+        findings.extend(residue(&shard, &Sought::of_ids(&shard, ids, &columns))?);
         dataset.observer.advance(1);
     }
     dataset.observer.end();
@@ -85,35 +77,10 @@ pub(crate) fn verify(dataset: &Dataset, ids: &[SubjectId]) -> Result<Verificatio
 struct Search<'a> {
     dataset: &'a Dataset,
     ids: &'a [SubjectId],
-    texts: Arc<Vec<Vec<u8>>>,
-    as_text: SoughtColumn,
+    texts: Vec<Vec<u8>>,
 }
 
 impl Search<'_> {
-    fn in_shard(&self, shard: &Shard) -> Result<Sought> {
-        let mut columns = BTreeMap::new();
-        for (leaf, descriptor) in shard.footer.schema().columns().iter().enumerate() {
-            let kind = descriptor.physical_type();
-            if matches!(kind, Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY) {
-                columns.insert(leaf, self.as_text.clone());
-            }
-        }
-        for column in self.dataset.subject_columns(shard)? {
-            let forms = column.forms().iter();
-            let values =
-                forms.flat_map(|form| self.ids.iter().filter_map(|id| id.canonical(*form)));
-            let sought = SoughtColumn {
-                kind: Some(column.kind),
-                values: Arc::new(values.collect()),
-            };
-            columns.insert(column.leaf, sought);
-        }
-        Ok(Sought {
-            columns,
-            texts: Arc::clone(&self.texts),
-        })
-    }
-
     /// efface's own files, byte for byte, and the hashes of the index, which was made of ids in these forms.
     fn state(&self, forms: &BTreeSet<Form>) -> Result<Vec<Finding>> {
         let storage = &*self.dataset.storage;

@@ -16,13 +16,14 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use parquet::basic::Type;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Shard;
 use super::chunk::Source;
 use super::chunk::reader::{Seen, read};
-use super::roles::SubjectKind;
+use super::roles::{SubjectColumn, SubjectKind};
 use crate::error::{FormatError, Result};
 use crate::limits::READ_BYTES;
 use crate::parquet_bytes::bloom::{BloomBuilder, BloomHeader};
@@ -32,6 +33,7 @@ use crate::parquet_bytes::footer::{
 use crate::parquet_bytes::page_index::ColumnIndex;
 use crate::parquet_bytes::thrift::{List, Struct};
 use crate::storage::ReadAt;
+use crate::subject::SubjectId;
 
 /// Text shorter than this is only found where it stands alone, not inside a longer word.
 pub const PART_BYTES_MIN: usize = 8;
@@ -126,6 +128,36 @@ impl SoughtColumn {
 }
 
 impl Sought {
+    /// What of `ids` could be left in `shard`, whose subject columns are `columns`: their canonical bytes there,
+    /// and their text as a value of any other column of bytes, or anywhere outside of values.
+    pub fn of_ids(shard: &Shard, ids: &[SubjectId], columns: &[SubjectColumn]) -> Self {
+        let texts: Vec<Vec<u8>> = ids.iter().map(|id| id.reveal().into()).collect();
+        let as_text = SoughtColumn {
+            kind: None,
+            values: Arc::new(texts.iter().cloned().collect()),
+        };
+        let leaves = shard.footer.schema().columns().iter().enumerate();
+        let of_bytes = leaves.filter(|(_, leaf)| {
+            let kind = leaf.physical_type();
+            matches!(kind, Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY)
+        });
+        let mut sought: BTreeMap<_, _> =
+            of_bytes.map(|(leaf, _)| (leaf, as_text.clone())).collect();
+        for column in columns {
+            let forms = column.forms().iter();
+            let values = forms.flat_map(|form| ids.iter().filter_map(|id| id.canonical(*form)));
+            let of_role = SoughtColumn {
+                kind: Some(column.kind),
+                values: Arc::new(values.collect()),
+            };
+            sought.insert(column.leaf, of_role);
+        }
+        Self {
+            columns: sought,
+            texts: Arc::new(texts),
+        }
+    }
+
     /// How often the texts occur in `bytes`.
     fn count_in(&self, bytes: &[u8]) -> u64 {
         self.count_begun(bytes, bytes.len())
