@@ -317,7 +317,7 @@ impl Engine {
     /// replacing a shard, [`Cancelled`](crate::Error::Cancelled): run again then. A request that is refused, and a
     /// shard that can't be read, are no errors here but fail what they concern.
     pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
-        compaction::compact(self.site(self.key()?), options)
+        compaction::compact(&self.site(self.key()?), options)
     }
 
     /// Plans and starts a compaction whose tasks are run elsewhere: first of what an interrupted run left

@@ -256,6 +256,7 @@ impl Compaction<'_> {
             summaries_removed: self.summaries_removed,
             dropped_key_values: total.dropped_key_values,
             requests,
+            requests_damaged: Vec::new(),
         };
         (report, self.failed)
     }

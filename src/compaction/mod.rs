@@ -8,6 +8,7 @@
 //!     ─> waiting requests, and with them the raw ids, removed ─> record of the pass removed
 //! ```
 //!
+//! * `site`: where, by whom and how
 //! * `staging`: what is to be done, and what is refused; `class`: requests that do the same
 //! * `suppressing`: rows of suppressed ids that came in meanwhile
 //! * [`task`]: one shard's part, which can be run anywhere
@@ -24,27 +25,19 @@
 //! Memory: that of one rewrite and one that is being checked, the covered ids, and a few numbers for each shard.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use jiff::Timestamp;
 
 use self::class::{Class, Job, Member};
 use self::commit::Committed;
 use self::staging::Staging;
 use self::task::{Action, ShardTask, Step, TaskResult};
-use crate::dataset::{Dataset, Files, partition_names};
+use crate::dataset::{Files, partition_names};
 use crate::error::{Error, Result};
-use crate::index::upkeep::Upkeep;
-use crate::limits;
 use crate::pass::{Pass, Progress, ProgressLog, Stage, Swap};
 use crate::plan::Plan;
-use crate::queue::{Entry, Queue};
+use crate::queue::Entry;
 use crate::receipts::Receipts;
 use crate::request::Disclosure;
-use crate::shard::chunk::level::ZstdLevel;
 use crate::storage::Lock;
-use crate::subject::SubjectKey;
 use crate::suppression::{Checked, Suppression};
 use crate::tracking::TrackingId;
 
@@ -52,38 +45,14 @@ mod class;
 mod commit;
 mod finish;
 mod report;
+mod site;
 mod staging;
 mod suppressing;
 pub mod task;
 
 pub use report::CompactReport;
-
-/// How requests are carried out.
-#[derive(Debug, Clone)]
-pub struct CompactOptions {
-    /// What time it is; the library never reads a clock.
-    pub now: Timestamp,
-    /// How the pass is to be known.
-    pub pass: TrackingId,
-    /// Memory that it may use, in bytes.
-    pub memory: u64,
-    /// The level at which zstd pages are compressed again.
-    pub zstd_level: ZstdLevel,
-    /// The part of the dataset's rows that may go since their ids are suppressed.
-    pub max_match: f64,
-    /// Set to end between two shards: the pass can be carried on later.
-    pub cancel: Option<Arc<AtomicBool>>,
-}
-
-/// Where deletes are carried out, and by whom.
-#[derive(Clone)]
-pub(crate) struct Site<'a> {
-    pub(crate) dataset: &'a Dataset,
-    pub(crate) key: SubjectKey,
-    /// What others are told of who holds the lock.
-    pub(crate) holder: &'a str,
-    pub(crate) seed_if_new: u64,
-}
+pub use site::CompactOptions;
+pub(crate) use site::Site;
 
 /// A pass that was started: its tasks are to be run and committed, wherever that is done, and then it is finished.
 ///
@@ -113,62 +82,19 @@ pub struct Compaction<'a> {
 }
 
 /// Ends what an interrupted run left, then carries out all that waits.
-pub(crate) fn compact(site: Site<'_>, options: &CompactOptions) -> Result<CompactReport> {
+pub(crate) fn compact(site: &Site<'_>, options: &CompactOptions) -> Result<CompactReport> {
     let mut report = CompactReport::default();
     if let Some(unfinished) = Compaction::unfinished(site.clone(), options)? {
         report = unfinished.run_to_end()?.0;
     }
-    if let Some(pending) = Compaction::of_pending(site, options.clone())? {
+    if let Some(pending) = Compaction::of_pending(site.clone(), options.clone())? {
         let (pending, _) = pending.run_to_end()?;
         report.add(pending);
     }
+    let left = site.queue().entries()?;
+    let damaged = left.into_iter().filter_map(Result::err);
+    report.requests_damaged = damaged.map(|error| error.to_string()).collect();
     Ok(report)
-}
-
-impl CompactOptions {
-    /// The defaults, at the time `now`.
-    pub fn at(now: Timestamp) -> Self {
-        Self {
-            now,
-            pass: TrackingId::draw(now),
-            memory: limits::MEMORY_BYTES,
-            zstd_level: ZstdLevel::default(),
-            max_match: limits::MAX_MATCH,
-            cancel: None,
-        }
-    }
-
-    fn is_cancelled(&self) -> bool {
-        let cancel = self.cancel.as_ref();
-        cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed))
-    }
-}
-
-impl<'a> Site<'a> {
-    pub(crate) fn queue(&self) -> Queue<'a> {
-        Queue::new(&*self.dataset.storage, self.key.clone(), self.holder)
-    }
-
-    fn upkeep(&self, memory: u64) -> Upkeep<'a> {
-        Upkeep {
-            dataset: self.dataset,
-            seed_if_new: self.seed_if_new,
-            memory,
-            needs_time: false,
-        }
-    }
-
-    /// Takes the lock of the dataset and lists its files; those that an interrupted run left behind go.
-    fn open(&self) -> Result<(Box<dyn Lock>, Files)> {
-        let lock = self.dataset.lock(self.holder)?;
-        let mut files = self.dataset.list()?;
-        if let Some(path) = files.catalog {
-            return Err(Error::ManagedTable { path });
-        }
-        let leftovers = std::mem::take(&mut files.leftovers);
-        self.dataset.storage.remove_all(&leftovers)?;
-        Ok((lock, files))
-    }
 }
 
 impl<'a> Compaction<'a> {
@@ -224,7 +150,8 @@ impl<'a> Compaction<'a> {
         let queue = site.queue();
         let (pass, entries) = {
             let _queue_lock = queue.lock()?;
-            let entries = queue.entries()?;
+            // A damaged one must not keep the others from their deadline: it stays, and is told at the end.
+            let entries: Vec<Entry> = queue.entries()?.into_iter().flatten().collect();
             let requests = entries.iter().map(|entry| entry.tracking_id).collect();
             let pass = Pass::staging(options.pass, requests, options.now);
             if entries.is_empty() && Suppression::load(storage)?.is_empty() {

@@ -43,6 +43,8 @@ pub struct CompactReport {
     pub requests: Vec<Status>,
     /// Shards that could not be read or rewritten, with the reason; the requests that it concerns failed.
     pub shards_failed: Vec<(String, String)>,
+    /// Files of requests that wait and can't be read, with what to do; the others were carried out.
+    pub requests_damaged: Vec<String>,
 }
 
 impl CompactReport {
@@ -65,5 +67,6 @@ impl CompactReport {
         self.partitions_left.extend(later.partitions_left);
         self.requests.extend(later.requests);
         self.shards_failed.extend(later.shards_failed);
+        self.requests_damaged.extend(later.requests_damaged);
     }
 }

@@ -206,15 +206,21 @@ impl<'a> Queue<'a> {
         document::store(self.storage, &entry_path(entry.tracking_id), entry)
     }
 
-    /// The requests that wait, in the order in which they were asked.
+    /// The requests that wait, in the order in which they were asked, and in the place of one whose file is
+    /// damaged an [`Error::State`] that names it.
     ///
     /// # Errors
-    /// When one can't be read.
-    pub fn entries(&self) -> Result<Vec<Entry>> {
+    /// When the queue can't be read.
+    pub fn entries(&self) -> Result<Vec<Result<Entry>>> {
         let mut entries = Vec::new();
         for id in self.waiting_ids()? {
-            // One that is gone since it was listed was carried out or cancelled.
-            entries.extend(self.entry(id)?);
+            match self.entry(id) {
+                Ok(Some(entry)) => entries.push(Ok(entry)),
+                // It was carried out or cancelled since it was listed.
+                Ok(None) => {}
+                Err(damaged @ Error::State { .. }) => entries.push(Err(damaged)),
+                Err(error) => return Err(error),
+            }
         }
         Ok(entries)
     }
@@ -266,7 +272,7 @@ impl<'a> Queue<'a> {
     /// # Errors
     /// As [`status`](Self::status).
     pub fn waiting(&self, now: Timestamp) -> Result<Vec<Status>> {
-        let entries = self.entries()?;
+        let entries = self.entries()?.into_iter().collect::<Result<Vec<_>>>()?;
         let pass = Pass::load(self.storage)?;
         let stages: HashMap<TrackingId, State> = pass
             .iter()

@@ -91,21 +91,29 @@ fn an_unknown_tracking_id_is_not_found_and_what_is_none_is_a_usage_error_that_do
 }
 
 #[test]
-fn a_damaged_request_is_named_with_what_to_do() {
+fn a_damaged_request_is_named_with_what_to_do_and_the_others_are_carried_out() {
+    const ADVICE: &str = "submit that request again";
     let lake = Lake::new();
-    let id = submit(&lake, &[person(3)]);
-    alter(&lake.at(&format!("_efface/queue/{id}.json")), |bytes| {
+    let bad = submit(&lake, &[person(3)]);
+    let good = submit(&lake, &[person(4)]);
+    alter(&lake.at(&format!("_efface/queue/{bad}.json")), |bytes| {
         bytes[20] ^= 1;
     });
-    for command in ["status", "compact"] {
-        let run = lake.run(command, &[]);
-        assert_eq!(run.status, 5, "{run:?}");
-        assert!(
-            run.stderr.contains("submit that request again"),
-            "{}",
-            run.stderr
-        );
-    }
+    let run = lake.run("status", &[]);
+    assert_eq!(run.status, 5, "{run:?}");
+    assert!(run.stderr.contains(ADVICE), "{}", run.stderr);
+
+    let run = lake.run("compact", &[]);
+    assert_eq!(run.status, 5, "{run:?}");
+    assert!(String::from_utf8_lossy(&run.stdout).contains(ADVICE));
+    assert_eq!(lake.json("status", &[&good])["state"], "SUCCESS");
+    assert_eq!(lake.people().len(), PEOPLE - 1);
+
+    let run = lake.run("compact", &["--json"]);
+    assert_eq!(run.status, 5, "it still waits: {run:?}");
+    let done: Value = serde_json::from_slice(&run.stdout).unwrap();
+    let damaged = done["requests_damaged"][0].as_str().unwrap();
+    assert!(damaged.contains(&bad), "{damaged}");
 }
 
 #[test]

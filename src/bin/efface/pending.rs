@@ -20,9 +20,9 @@ use crate::output::{self, io_error};
 use crate::report::Report;
 use crate::report::pending as report;
 
-/// The exit status of a compaction that met damaged or unsupported shards. A request that was refused is no
-/// failure of the compaction: its status says so.
-const SHARD_FAILED: u8 = 5;
+/// The exit status of a compaction that met damaged or unsupported shards, or damaged requests. A request that was
+/// refused is no failure of the compaction: its status says so.
+const DAMAGED: u8 = 5;
 
 pub(crate) fn submit(
     engine: &Engine,
@@ -78,11 +78,8 @@ pub(crate) fn compact(
     };
     let done = engine.compact(&options)?;
     report::compacted(&done, started.elapsed())?.print(args.json)?;
-    Ok(if done.shards_failed.is_empty() {
-        0
-    } else {
-        SHARD_FAILED
-    })
+    let is_whole = done.shards_failed.is_empty() && done.requests_damaged.is_empty();
+    Ok(if is_whole { 0 } else { DAMAGED })
 }
 
 pub(crate) fn receipts(engine: &Engine, check: bool) -> Result<Report> {

@@ -131,7 +131,7 @@ pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> 
             .iter()
             .filter(move |request| request.state == state)
     };
-    let headline = if done.tracking_id.is_none() {
+    let headline = if done.tracking_id.is_none() && done.requests_damaged.is_empty() {
         "Nothing waits".to_owned()
     } else {
         format!(
@@ -171,6 +171,9 @@ pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> 
     );
     for (path, reason) in &done.shards_failed {
         report = report.note(format!("{path} was left as it is: {reason}"));
+    }
+    for damaged in &done.requests_damaged {
+        report = report.note(damaged.as_str());
     }
     Ok(report)
 }
