@@ -7,7 +7,8 @@
 //! * [`answers`]: what the commands print when all is well;
 //! * [`outputs`]: where the rows of an export go;
 //! * [`remains`]: what a delete leaves behind;
-//! * [`clears`]: deletes that clear values and leave the rows.
+//! * [`clears`]: deletes that clear values and leave the rows;
+//! * [`readme`]: the lines of the README.
 //!
 //! Every subject id of these tests holds [`lake::MARK`], and every run checks that none is printed.
 
@@ -18,6 +19,7 @@ mod disclosures;
 mod lake;
 mod outputs;
 mod pending;
+mod readme;
 mod refusals;
 mod remains;
 mod requests;
