@@ -45,7 +45,7 @@ fn distribute(dataset: &Path, tasks: &[ShardTask]) -> Outcome<Vec<TaskResult>> {
     let answers: Vec<Outcome<String>> = thread::scope(|scope| {
         let workers = texts.iter().map(|text| scope.spawn(|| work(dataset, text)));
         let workers: Vec<_> = workers.collect();
-        let joined = workers.into_iter().map(|worker| worker.join());
+        let joined = workers.into_iter().map(thread::ScopedJoinHandle::join);
         joined
             .map(|answer| answer.unwrap_or_else(|_| Err("a worker panicked".into())))
             .collect()

@@ -9,7 +9,8 @@
 //! Memory: one bit for each value of the arrays on the way, and one number for each key of a dictionary array.
 
 use arrow::array::{
-    Array, AsArray, BooleanBufferBuilder, GenericListViewArray, OffsetSizeTrait, RecordBatch,
+    AnyDictionaryArray, Array, AsArray, BooleanBufferBuilder, GenericListViewArray,
+    OffsetSizeTrait, RecordBatch,
 };
 use arrow::buffer::{BooleanBuffer, OffsetBuffer};
 use arrow::datatypes::{
@@ -97,26 +98,71 @@ impl BatchColumns {
         batch: &RecordBatch,
         see: &mut dyn FnMut(&'static [Form], &[u8]),
     ) -> Result<()> {
+        (0..self.columns.len()).try_for_each(|column| self.each_of(column, batch, see))
+    }
+
+    /// How many subject columns there are.
+    pub(crate) fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// As [`each`](Self::each), of one column.
+    pub(crate) fn each_of(
+        &self,
+        column: usize,
+        batch: &RecordBatch,
+        see: &mut dyn FnMut(&'static [Form], &[u8]),
+    ) -> Result<()> {
         let all = BooleanBuffer::new_set(batch.num_rows());
-        for column in &self.columns {
-            let array = match column.steps.split_first() {
-                Some((Step::Field(at), steps)) => batch.columns().get(*at).map(|top| (top, steps)),
-                _ => None,
+        self.shown(column, see, |column, leaf| {
+            let (Step::Field(at), steps) = column.steps.split_first()? else {
+                return None;
             };
+            leaf.descend(batch.columns().get(*at)?, &all, steps)
+        })
+    }
+
+    /// As [`each_of`](Self::each_of), of one entry of a dictionary that the column has.
+    pub(crate) fn entry(
+        &self,
+        column: usize,
+        entry: &dyn Array,
+        see: &mut dyn FnMut(&'static [Form], &[u8]),
+    ) -> Result<()> {
+        let all = BooleanBuffer::new_set(entry.len());
+        self.shown(column, see, |_, leaf| leaf.descend(entry, &all, &[]))
+    }
+
+    /// The array of a column of `batch`, where it is a dictionary array that stands in no other one.
+    pub(crate) fn dictionary<'b>(
+        &self,
+        column: usize,
+        batch: &'b RecordBatch,
+    ) -> Option<&'b dyn AnyDictionaryArray> {
+        match self.columns.get(column)?.steps.as_slice() {
+            [Step::Field(at)] => batch.columns().get(*at)?.as_any_dictionary_opt(),
+            _ => None,
+        }
+    }
+
+    fn shown(
+        &self,
+        column: usize,
+        see: &mut dyn FnMut(&'static [Form], &[u8]),
+        show: impl FnOnce(&BatchColumn, &mut Leaf<'_>) -> Option<()>,
+    ) -> Result<()> {
+        let shown = self.columns.get(column).and_then(|column| {
             let mut leaf = Leaf {
                 kind: column.kind,
                 forms: column.forms,
                 scratch: Vec::new(),
                 see,
             };
-            let shown = array.and_then(|(top, steps)| leaf.descend(top, &all, steps));
-            if shown.is_none() {
-                return Err(Error::ShardChanged {
-                    path: self.name.clone(),
-                });
-            }
-        }
-        Ok(())
+            show(column, &mut leaf)
+        });
+        shown.ok_or_else(|| Error::ShardChanged {
+            path: self.name.clone(),
+        })
     }
 }
 

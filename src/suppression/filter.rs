@@ -4,8 +4,9 @@
 //!   RecordBatch ── shard::batch_ids ──> distinct ids ── known verdicts, else keyed hash ──> none suppressed: as it is
 //!                                                                                     └──> halves, down to the rows
 //! ```
-//! Of a dictionary column the entries are judged, not the rows. Batches without a suppressed id are the usual case,
-//! and are handed on as they are.
+//! Of a dictionary column the entries are judged, not the rows; a dictionary that several batches share (the same
+//! array, not an equal one) is judged whole once, and then a row costs one bit. Batches without a suppressed id are
+//! the usual case, and are handed on as they are.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -29,12 +30,15 @@
 //! # }
 //! ```
 //!
-//! Memory: the verdicts on at most [`VERDICTS_MAX`] ids, with their bytes.
+//! Memory: the verdicts on at most [`VERDICTS_MAX`] ids, with their bytes, and the last dictionary of each column.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{
+    AnyDictionaryArray, Array, ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch,
+};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
@@ -60,6 +64,15 @@ pub struct Filter<'a> {
     columns: BatchColumns,
     /// What is known of canonical bytes that were seen, by the forms that they are compared in.
     verdicts: HashMap<&'static [Form], Verdicts>,
+    /// By column: the dictionary of the last batch.
+    dictionaries: Vec<Option<Dictionary>>,
+}
+
+/// A dictionary that batches may share. It is held, so that no other one can come to lie in its place.
+struct Dictionary {
+    entries: ArrayRef,
+    /// Which entries are suppressed; not known before a second batch has it.
+    suppressed: Option<BooleanBuffer>,
 }
 
 impl<'a> Filter<'a> {
@@ -73,11 +86,13 @@ impl<'a> Filter<'a> {
         schema: &SchemaRef,
         roles: &Roles,
     ) -> Result<Self> {
+        let columns = BatchColumns::of(schema, roles, "the record batch")?;
         Ok(Self {
             list,
             key,
             schema: Arc::clone(schema),
-            columns: BatchColumns::of(schema, roles, "the record batch")?,
+            dictionaries: (0..columns.len()).map(|_| None).collect(),
+            columns,
             verdicts: HashMap::new(),
         })
     }
@@ -122,29 +137,77 @@ impl<'a> Filter<'a> {
 
     /// The latest cut-off of all suppressed ids of a batch; `None` when there is no such id.
     fn cut_off(&mut self, batch: &RecordBatch) -> Result<Option<CutOff>> {
-        let (list, key, verdicts) = (self.list, self.key, &mut self.verdicts);
         let mut latest: Option<CutOff> = None;
-        self.columns.each(batch, &mut |forms, value| {
-            let verdicts = verdicts.entry(forms).or_default();
-            let verdict = if let Some(known) = verdicts.get(value) {
-                *known
-            } else {
-                let verdict = list.cut_off(key, forms, value);
-                if verdicts.len() >= VERDICTS_MAX {
-                    verdicts.clear();
-                }
-                verdicts.insert(value.into(), verdict);
-                verdict
-            };
-            if let Some(cut_off) = verdict {
-                // A row of two suppressed ids goes as long as either of them does.
-                latest = Some(match latest {
-                    None => cut_off,
-                    Some(other) => other.zip(cut_off).map(|(one, other)| one.max(other)),
-                });
+        for column in 0..self.columns.len() {
+            if self.is_without(column, batch)? {
+                continue;
             }
-        })?;
+            let (list, key, verdicts) = (self.list, self.key, &mut self.verdicts);
+            self.columns.each_of(column, batch, &mut |forms, value| {
+                let verdicts = verdicts.entry(forms).or_default();
+                let verdict = if let Some(known) = verdicts.get(value) {
+                    *known
+                } else {
+                    let verdict = list.cut_off(key, forms, value);
+                    if verdicts.len() >= VERDICTS_MAX {
+                        verdicts.clear();
+                    }
+                    verdicts.insert(value.into(), verdict);
+                    verdict
+                };
+                if let Some(cut_off) = verdict {
+                    // A row of two suppressed ids goes as long as either of them does.
+                    latest = Some(match latest {
+                        None => cut_off,
+                        Some(other) => other.zip(cut_off).map(|(one, other)| one.max(other)),
+                    });
+                }
+            })?;
+        }
         Ok(latest)
+    }
+
+    /// Whether a column is a dictionary column whose keys in this batch are known to be of no suppressed entry.
+    fn is_without(&mut self, column: usize, batch: &RecordBatch) -> Result<bool> {
+        let array = self.columns.dictionary(column, batch);
+        let (Some(array), Some(known)) = (array, self.dictionaries.get_mut(column)) else {
+            return Ok(false);
+        };
+        let Some(known) = known.as_mut().filter(|known| known.is_of(array)) else {
+            // Most of it may be in no row: it is judged whole only if another batch has it too.
+            *known = Some(Dictionary {
+                entries: Arc::clone(array.values()),
+                suppressed: None,
+            });
+            return Ok(false);
+        };
+        let suppressed = if let Some(suppressed) = &known.suppressed {
+            suppressed
+        } else {
+            let mut suppressed = BooleanBufferBuilder::new(known.entries.len());
+            for at in 0..known.entries.len() {
+                let mut is_suppressed = false;
+                let entry = known.entries.slice(at, 1);
+                self.columns.entry(column, &entry, &mut |forms, value| {
+                    is_suppressed |= self.list.cut_off(self.key, forms, value).is_some();
+                })?;
+                suppressed.append(is_suppressed);
+            }
+            known.suppressed.insert(suppressed.finish())
+        };
+        // The key of a null is any: that row is looked at then.
+        Ok(suppressed.count_set_bits() == 0
+            || array.keys().is_empty()
+            || array
+                .normalized_keys()
+                .iter()
+                .all(|key| *key < suppressed.len() && !suppressed.value(*key)))
+    }
+}
+
+impl Dictionary {
+    fn is_of(&self, array: &dyn AnyDictionaryArray) -> bool {
+        Arc::ptr_eq(&self.entries, array.values())
     }
 }
 
