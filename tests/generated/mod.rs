@@ -400,25 +400,6 @@ impl Shape {
     }
 }
 
-/// Whether each leaf's codec, page version and encodings are as they were. A chunk that mixed dictionary
-/// and other pages may need just one of them now.
-pub(crate) fn same_styles(before: &[String], after: &[String]) -> bool {
-    let parts = |style: &str| -> (String, Vec<String>) {
-        let (codec, pages) = style.split_once(' ').unwrap();
-        let pages = pages
-            .split('"')
-            .filter(|part| part.contains("PAGE"))
-            .map(str::to_owned)
-            .collect();
-        (codec.to_owned(), pages)
-    };
-    before.iter().zip(after).all(|(before, after)| {
-        let ((codec_before, pages_before), (codec_after, pages_after)) =
-            (parts(before), parts(after));
-        codec_before == codec_after && pages_after.iter().all(|page| pages_before.contains(page))
-    })
-}
-
 /// The column of what `value` makes of each drawn number.
 fn column<T, A: FromIterator<Option<T>> + Array + 'static>(
     drawn: Vec<Option<u64>>,

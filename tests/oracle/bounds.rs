@@ -1,20 +1,17 @@
 //! Whether the page index of a file holds for the values of each page, as the naive reader sees them.
 
-use std::fs::File;
-use std::path::Path;
-
 use parquet::basic::SortOrder;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use parquet::file::statistics::Statistics;
 
 use super::{Cell, Contents};
 
 /// Checks every page of every chunk that has a column index; says how many pages that were.
-pub(crate) fn check_page_index(path: &Path, contents: &Contents) -> usize {
+pub(crate) fn check_page_index(file: &impl ChunkReader, contents: &Contents) -> usize {
     let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
-    let metadata = reader.parse_and_finish(&File::open(path).unwrap()).unwrap();
+    let metadata = reader.parse_and_finish(file).unwrap();
     let (Some(columns), Some(offsets)) = (metadata.column_index(), metadata.offset_index()) else {
         return 0;
     };
@@ -118,8 +115,8 @@ fn check_bounds(
 }
 
 /// Bounds hold for every value and are attained, null counts are those of the values.
-pub(crate) fn check_statistics(path: &Path, contents: &Contents) {
-    let reader = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
+pub(crate) fn check_statistics(file: impl ChunkReader + 'static, contents: &Contents) {
+    let reader = SerializedFileReader::new(file).unwrap();
     for (number, group) in contents.row_groups.iter().enumerate() {
         for (leaf, rows) in group.leaves.iter().enumerate() {
             let meta = reader.metadata().row_group(number).column(leaf);

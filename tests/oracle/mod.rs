@@ -13,13 +13,13 @@ use std::path::Path;
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{AsBytes, DataType};
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 
 /// One value or null of a leaf: repetition level, definition level, bytes.
 pub(crate) type Cell = (i16, i16, Option<Vec<u8>>);
 
 /// A file as the naive reader sees it.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Contents {
     /// The schema as text, with field ids and logical types.
     pub(crate) schema: String,
@@ -43,8 +43,12 @@ pub(crate) struct RowGroup {
 impl Contents {
     /// Reads `path` in full.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
-        let reader =
-            SerializedFileReader::new(File::open(path).unwrap()).map_err(|e| e.to_string())?;
+        Self::of(File::open(path).unwrap())
+    }
+
+    /// Reads `file` in full.
+    pub(crate) fn of(file: impl ChunkReader + 'static) -> Result<Self, String> {
+        let reader = SerializedFileReader::new(file).map_err(|e| e.to_string())?;
         let file = reader.metadata().file_metadata();
         let mut schema = Vec::new();
         parquet::schema::printer::print_schema(&mut schema, file.schema());
@@ -132,6 +136,25 @@ impl Contents {
     }
 }
 
+/// Whether each leaf's codec, page version and encodings are as they were. A chunk that mixed dictionary
+/// and other pages may need just one of them now.
+pub(crate) fn same_styles(before: &[String], after: &[String]) -> bool {
+    let parts = |style: &str| -> (String, Vec<String>) {
+        let (codec, pages) = style.split_once(' ').unwrap();
+        let pages = pages
+            .split('"')
+            .filter(|part| part.contains("PAGE"))
+            .map(str::to_owned)
+            .collect();
+        (codec.to_owned(), pages)
+    };
+    before.iter().zip(after).all(|(before, after)| {
+        let ((codec_before, pages_before), (codec_after, pages_after)) =
+            (parts(before), parts(after));
+        codec_before == codec_after && pages_after.iter().all(|page| pages_before.contains(page))
+    })
+}
+
 /// The page version and encodings of a chunk's data pages, as a set.
 fn data_encodings(
     group: &dyn parquet::file::reader::RowGroupReader,
@@ -185,13 +208,20 @@ fn typed<T: DataType>(
         let mut values = values.iter();
         for at in 0..levels {
             let level = definition.get(at).copied().unwrap_or(max_definition);
-            let value =
-                (level == max_definition).then(|| values.next().unwrap().as_bytes().to_vec());
+            let value = if level == max_definition {
+                let value = values.next().ok_or("a value is missing")?;
+                Some(value.as_bytes().to_vec())
+            } else {
+                None
+            };
             let repeat = repetition.get(at).copied().unwrap_or(0);
             if repeat == 0 {
                 rows.push(Vec::new());
             }
-            rows.last_mut().unwrap().push((repeat, level, value));
+            let row = rows
+                .last_mut()
+                .ok_or("the first entry is inside of a row")?;
+            row.push((repeat, level, value));
         }
     }
 }

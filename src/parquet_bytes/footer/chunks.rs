@@ -149,12 +149,14 @@ impl Chunk {
             expected: "its ColumnMetaData",
         })?;
         let data = count(meta, column::DATA_PAGE_OFFSET, limit)?;
+        let values = count(meta, column::NUM_VALUES, limit)?;
+        // A chunk without values may have a dictionary all the same, and give its data pages no place.
+        let is_placeless = data == 0 && values == 0;
         let dictionary = meta
             .i64(column::DICTIONARY_PAGE_OFFSET)
             .and_then(|offset| u64::try_from(offset).ok())
-            .filter(|offset| *offset < data);
+            .filter(|offset| *offset < data || is_placeless && *offset > 0);
         let size = count(meta, column::TOTAL_COMPRESSED_SIZE, limit)?;
-        let values = count(meta, column::NUM_VALUES, limit)?;
         let start = dictionary.unwrap_or(data);
         let range = match bounded(i128::from(start), i128::from(size), limit) {
             // Some writers give a chunk without values no place at all.
