@@ -18,7 +18,7 @@ use crate::dataset::{Dataset, Files};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::Expansion;
 use crate::index::Index;
-use crate::index::upkeep::Upkeep;
+use crate::index::upkeep::{Upkeep, is_damage};
 use crate::plan::search::{self, Knowledge};
 use crate::plan::{Plan, check_match};
 use crate::request::{Request, Unknown};
@@ -72,8 +72,17 @@ impl Staging<'_> {
             }
             let classes = classes(members);
             let plans = self.upkeep.with_index(self.files, |index| {
-                let plan = |class: &Class| self.plan(&class.request, &class.expansion, index);
-                Ok(classes.iter().map(plan).collect::<Vec<Result<Plan>>>())
+                let plan = |class: &Class| {
+                    match self.plan(&class.request, &class.expansion, index) {
+                        // Then the index is mended and all is planned again; other errors are of one class.
+                        Err(error) if is_damage(&error) => Err(error),
+                        plan => Ok(plan),
+                    }
+                };
+                classes
+                    .iter()
+                    .map(plan)
+                    .collect::<Result<Vec<Result<Plan>>>>()
             });
             let plans = match plans {
                 Ok(plans) => plans,

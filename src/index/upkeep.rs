@@ -316,7 +316,8 @@ impl IndexState {
     }
 }
 
-fn is_damage(error: &Error) -> bool {
+/// Whether an error is about a file of the index, which can be made anew.
+pub(crate) fn is_damage(error: &Error) -> bool {
     matches!(error, Error::State { path, .. } if path.starts_with(DIRECTORY))
 }
 

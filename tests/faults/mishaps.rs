@@ -235,3 +235,26 @@ fn a_shard_that_was_replaced_while_the_clock_was_back_is_not_believed_to_be_as_i
         );
     }
 }
+
+#[test]
+fn an_index_with_a_damaged_byte_anywhere_is_mended_by_the_delete_that_meets_it() {
+    let before = lake(&config(), true);
+    let (_, after) = undisturbed(&before);
+    let index = before.all().into_iter();
+    let places: Vec<(String, usize)> = index
+        .filter(|(path, _)| path.starts_with("_efface/index/"))
+        .flat_map(|(path, bytes)| {
+            let offsets = (0..bytes.len()).step_by(61);
+            offsets.map(move |offset| (path.clone(), offset))
+        })
+        .collect();
+    assert!(places.len() > 50, "{}", places.len());
+    places.into_par_iter().for_each(|(path, offset)| {
+        let sim = before.fork(0);
+        assert!(sim.flip(&path, offset, 0x10));
+        let outcome = delete_data(&sim);
+        outcome.unwrap_or_else(|error| panic!("{path} at {offset}: {error}"));
+        assert!(files(&sim) == files(&after), "{path} at {offset}");
+        assert_clean(&sim);
+    });
+}
