@@ -33,6 +33,23 @@ pub enum Codec {
     Lz4Raw,
 }
 
+impl Codec {
+    /// How many bytes can come out of `compressed` at most, so that no room is made for a claim of more. Of a codec
+    /// whose room grows with what comes out that isn't asked.
+    fn bytes_max_of(self, compressed: &[u8]) -> usize {
+        let of_each = match self {
+            // Three bytes copy 64 at most.
+            Self::Snappy => 22,
+            // A byte of a length stands for 255 at most.
+            Self::Lz4Raw | Self::Lz4Hadoop => 255,
+            // A block has four bytes at least and makes 128 KiB at most.
+            Self::Zstd => 32 << 10,
+            Self::Uncompressed | Self::Gzip | Self::Brotli => return usize::MAX,
+        };
+        compressed.len().saturating_mul(of_each)
+    }
+}
+
 impl TryFrom<i32> for Codec {
     type Error = FormatError;
 
@@ -99,8 +116,10 @@ impl Codecs {
         out: &mut Vec<u8>,
         offset: u64,
     ) -> Result<()> {
-        if len as u64 > PAGE_BYTES_MAX {
-            return Err(damaged(codec, offset, format!("a claim of {len} bytes")));
+        if len as u64 > PAGE_BYTES_MAX || len > codec.bytes_max_of(bytes) {
+            let from = bytes.len();
+            let found = format!("a claim of {len} bytes from {from}");
+            return Err(damaged(codec, offset, found));
         }
         let before = out.len();
         self.expand(codec, bytes, len, out)
@@ -129,7 +148,7 @@ impl Codecs {
         out: &mut Vec<u8>,
         offset: u64,
     ) -> Result<bool> {
-        if wanted as u64 > PAGE_BYTES_MAX {
+        if wanted as u64 > PAGE_BYTES_MAX || wanted > codec.bytes_max_of(bytes) {
             return Ok(false);
         }
         match codec {
@@ -393,6 +412,27 @@ mod tests {
                     .unwrap();
                 assert_eq!(&back[1..], input, "{codec:?}");
             }
+        }
+    }
+
+    #[test]
+    fn no_room_is_made_for_more_than_can_come_out_and_all_that_can_does() {
+        let mut codecs = Codecs::default();
+        let zeros = vec![0; 4 << 20];
+        for codec in ALL {
+            let (mut small, mut out) = (Vec::new(), Vec::new());
+            codecs.compress(codec, b"a few bytes", &mut small).unwrap();
+            let claim = usize::try_from(i32::MAX).unwrap();
+            let result = codecs.decompress(codec, &small, claim, &mut out, 0);
+            assert!(result.is_err(), "{codec:?}");
+            assert!(out.capacity() < 1 << 20, "{codec:?}: {}", out.capacity());
+
+            let (mut small, mut back) = (Vec::new(), Vec::new());
+            codecs.compress(codec, &zeros, &mut small).unwrap();
+            codecs
+                .decompress(codec, &small, zeros.len(), &mut back, 0)
+                .unwrap();
+            assert!(back == zeros, "{codec:?}");
         }
     }
 
