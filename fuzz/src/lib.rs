@@ -1,4 +1,10 @@
-//! Bytes in memory as efface reads and writes them.
+//! What the fuzz targets share.
+//!
+//! * [`column`]: a file of one column as an input describes it
+//! * [`filtered`]: whether a rewritten file is the naive filter of the old one
+//! * [`pages`]: a file made of damaged pages whose footer holds
+//! * [`story`]: what a service asks of a dataset, and what must be true after each step
+//! * [`memory`]: how much memory a piece of work takes
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -6,8 +12,21 @@ use std::panic;
 
 use efface::storage::{ReadAt, Sink};
 
+pub mod column;
+pub mod filtered;
+pub mod memory;
+pub mod pages;
+pub mod story;
+
+#[path = "../../tests/faults/lake.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod lake;
+#[path = "../../tests/oracle/mod.rs"]
+mod oracle;
+
 /// A file in memory.
-pub struct Bytes(pub Vec<u8>);
+#[derive(Clone)]
+pub struct Bytes(pub bytes::Bytes);
 
 impl ReadAt for Bytes {
     fn len(&self) -> u64 {
@@ -58,13 +77,16 @@ impl Sink for Written {
 
 /// Lets panics of other crates pass, since efface turns those of the `parquet` crate into errors; libFuzzer's
 /// own hook would end the process before it can. One that is not turned into an error is still a find (it
-/// unwinds to libFuzzer), and so is every panic in efface's own code.
+/// unwinds to libFuzzer), and so is every panic in efface's own code. `SHOW_PANICS` in the environment has all told.
 pub fn forgive_other_crates() {
     let find = panic::take_hook();
     panic::set_hook(Box::new(move |about| {
         let is_theirs = about.location().is_some_and(|at| {
             at.file().contains("/registry/src/") || at.file().contains("/rustc/")
         });
+        if is_theirs && std::env::var_os("SHOW_PANICS").is_some() {
+            eprintln!("forgiven: {about}");
+        }
         if !is_theirs {
             find(about);
         }

@@ -1,0 +1,108 @@
+//! Any bytes as what efface stores in `_efface/`: a waiting request, the record of a pass and its progress, the
+//! suppression list, the configuration, the manifest of the index. Each ends in a value that reads back, or in an error that repeats no id.
+#![no_main]
+
+use std::fmt::Debug;
+
+use efface::Result;
+use efface::config::Config;
+use efface::index::manifest::Manifest;
+use efface::pass::{Pass, ProgressLog};
+use efface::queue::Entry;
+use efface::storage::document;
+use efface::storage::sim::Sim;
+use efface::suppression::Suppression;
+use libfuzzer_sys::fuzz_target;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Is in every id of the seeds.
+const MARK: &str = "@gone";
+const LIMIT: u64 = 1 << 20;
+
+/// A document whose checksum holds: with one that doesn't, hardly any input would come further.
+fn sealed(data: &[u8]) -> Vec<u8> {
+    let mut bytes = data.to_vec();
+    bytes.push(b'\n');
+    let line = format!("xxh3 {:016x}\n", xxh3_64(&bytes));
+    bytes.extend_from_slice(line.as_bytes());
+    bytes
+}
+
+/// What was loaded, if its error repeats no id.
+fn loaded<T>(loaded: Result<Option<T>>) -> Option<T> {
+    loaded
+        .inspect_err(|error| assert!(!error.to_string().contains(MARK), "{error}"))
+        .unwrap_or_default()
+}
+
+fn text(value: &impl Debug) -> String {
+    format!("{value:?}")
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((which, data)) = data.split_first() else {
+        return;
+    };
+    let sim = Sim::new(0);
+    match which % 6 {
+        0 => {
+            let path = "_efface/queue/entry.json";
+            sim.put(path, sealed(data));
+            let load = || document::load::<Entry>(&sim, path, LIMIT);
+            if let Some(entry) = loaded(load()) {
+                assert!(!text(&entry).contains(MARK), "Debug prints an id");
+                let _checked = entry.request.check();
+                let bytes = serde_json::to_vec(&entry).expect("it can be written");
+                document::store(&sim, path, &entry).expect("it can be stored");
+                let again = load().expect("it reads back").expect("it is there");
+                assert_eq!(serde_json::to_vec(&again).unwrap(), bytes);
+            }
+        }
+        1 => {
+            sim.put("_efface/pass/pass.json", sealed(data));
+            if let Some(pass) = loaded(Pass::load(&sim)) {
+                pass.store(&sim).expect("it can be stored");
+                assert_eq!(Pass::load(&sim).unwrap(), Some(pass));
+            }
+        }
+        2 => {
+            let time = "2026-01-31T12:00:00Z".parse().expect("a time");
+            let id = efface::tracking::TrackingId::new(time, [1; 10]);
+            sim.put(&format!("_efface/pass/{id}-0001.jsonl"), data);
+            let steps = ProgressLog::read(&sim, id).expect("a torn line ends it");
+            sim.vanish(&format!("_efface/pass/{id}-0001.jsonl"));
+            let mut log = ProgressLog::begin(&sim, id).expect("it can be begun");
+            for step in &steps {
+                log.append(step).expect("it can be written");
+            }
+            assert_eq!(ProgressLog::read(&sim, id).unwrap(), steps);
+        }
+        3 => {
+            sim.put("_efface/suppression.json", sealed(data));
+            if let Some(list) = loaded(Suppression::load(&sim).map(Some)) {
+                list.store(&sim).expect("it can be stored");
+                let again = Suppression::load(&sim).expect("it reads back");
+                assert_eq!(text(&again), text(&list));
+            }
+        }
+        4 => {
+            sim.put(Config::PATH, data);
+            if let Ok(Some(config)) = Config::load(&sim) {
+                let _roles = (config.roles(), config.alias_table(), config.empty_source());
+                config.store(&sim).expect("it can be stored");
+                assert_eq!(Config::load(&sim).unwrap(), Some(config));
+            }
+        }
+        _ => {
+            let mut bytes = data.to_vec();
+            bytes.extend_from_slice(&xxh3_64(data).to_le_bytes());
+            if let Ok(manifest) = Manifest::parse(&bytes) {
+                manifest.store(&sim).expect("it can be stored");
+                let bytes = Manifest::load(&sim)
+                    .expect("it is there")
+                    .expect("it is there");
+                assert_eq!(Manifest::parse(&bytes).unwrap(), manifest);
+            }
+        }
+    }
+});
