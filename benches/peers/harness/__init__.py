@@ -1,0 +1,1 @@
+"""Measures efface beside other tools. `run.py` is the command."""
