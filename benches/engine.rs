@@ -3,11 +3,12 @@
 //! ```sh
 //! cargo bench --bench engine                                  # on a dataset that it has generated first
 //! EFFACE_BENCH_DATASET=DIR cargo bench --bench engine         # on the shards of a directory of your own
+//! EFFACE_BENCH_FULL=1 cargo bench --bench engine              # the full size
 //! ```
 //!
-//! Generated: seed 1, 4 shards of 250,000 rows (10 row groups each), 100,000 Zipf users, shards in time
-//! order, zstd. `1` is the user with the median number of rows; the `20` are spread evenly over all users,
-//! ordered by their number of rows. Files are in the page cache, so the limits are those of memory.
+//! Generated: the dataset that [`lake`] tells of. `1` is the user with the median number of rows; the `20` are spread
+//! evenly over all users, ordered by their number of rows. By default these are 3 rows of a million, in 3 of 40 row groups,
+//! and 139 rows, in 33 of them. Files are in the page cache, so the limits are those of memory.
 //!
 //! | limit | of |
 //! |---|---|

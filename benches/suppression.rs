@@ -1,8 +1,12 @@
 //! The suppression filter for record batches on their way in.
 //!
-//! 100 batches of 8,192 rows with a dictionary column of 100,000 ids, each row drawn evenly (about 7,860 different
-//! ids a batch); 10,000 other ids are suppressed, so nothing is filtered out. One thread. Beside it the limit: the
-//! keys of the batches summed up.
+//! ```sh
+//! cargo bench --bench suppression
+//! ```
+//!
+//! 100 batches of 8,192 rows with a dictionary column of 100,000 ids, each row drawn evenly (a linear congruential
+//! generator, seed 1; about 7,860 different ids a batch); 10,000 other ids are suppressed, so nothing is filtered out.
+//! One thread, all in memory; this is the full size. Beside it the limit: the keys of the batches summed up.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,4 +1,12 @@
 //! The dataset that is measured: generated, or a directory of your own (`EFFACE_BENCH_DATASET`).
+//!
+//! | generated | shards x rows | users | row groups a shard | bytes |
+//! |---|---|---|---|---|
+//! | by default | 4 x 250,000 | 100,000 | 10 | 64 MB |
+//! | with `EFFACE_BENCH_FULL=1` | 16 x 1,000,000 | 400,000 | 10 | 1 GB |
+//!
+//! By `examples/events`, seed 1: 20 flat columns, zstd level 1, pages of at most 20,000 rows, shards and their rows in
+//! time order; users by Zipf's law. Files are in the page cache, since they were just written.
 #![allow(dead_code, reason = "each bench uses its own part")]
 
 use std::collections::BTreeMap;
@@ -74,9 +82,18 @@ impl Lake {
     }
 }
 
+/// Whether the full size is asked for.
+pub(crate) fn is_full() -> bool {
+    std::env::var_os("EFFACE_BENCH_FULL").is_some_and(|value| value != "0")
+}
+
 fn generate(out: &Path) -> PathBuf {
     let arguments = "run --quiet --release --example events --";
-    let sizes = "--shards 4 --rows-per-shard 250000 --users 100000";
+    let sizes = if is_full() {
+        "--shards 16 --rows-per-shard 1000000 --users 400000"
+    } else {
+        "--shards 4 --rows-per-shard 250000 --users 100000"
+    };
     let status = Command::new(env!("CARGO"))
         .args(arguments.split(' '))
         .arg(out)
