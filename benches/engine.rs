@@ -120,7 +120,9 @@ fn engine(criterion: &mut Criterion) {
         let plan = engine.plan(&request).unwrap();
         assert_eq!(plan.rows, export(&engine, &plan) as u64);
         let spans = hit(&disk, &plan);
-        group.throughput(Throughput::Bytes(plan.bytes));
+        let prices = engine.prices(&plan).unwrap();
+        let bytes = prices.iter().map(|price| price.bytes).sum();
+        group.throughput(Throughput::Bytes(bytes));
         group.bench_function(BenchmarkId::new("limit/read_hit", ids.len()), |bencher| {
             bencher.iter(|| {
                 for (file, start, end) in &spans {

@@ -184,6 +184,29 @@ impl Dataset {
         )
     }
 
+    /// How the columns of a shard would lose what a delete of `disclosure` clears, whether that is allowed or not.
+    ///
+    /// # Errors
+    /// What is wrong with a column that has a role.
+    pub fn would_clear(&self, shard: &Shard, disclosure: Disclosure) -> Result<Clearing> {
+        let roles = self.config.roles();
+        let subjects = self.subject_columns(shard)?;
+        let stay: BTreeSet<usize> = subjects
+            .iter()
+            .map(|column| column.leaf)
+            .chain(roles.time(shard)?.map(|column| column.leaf))
+            .collect();
+        Ok(match disclosure {
+            Disclosure::Data => Clearing::default(),
+            Disclosure::Categories => Clearing::of(shard, Cleared::All, &stay),
+            Disclosure::Sources => {
+                let sources = Sources::new(&self.config.source);
+                let json = json_leaves(shard, &self.config.json_column)?;
+                Clearing::of(shard, Cleared::Sources(&sources, &json), &stay)
+            }
+        })
+    }
+
     /// How the columns of a shard lose what a delete of `disclosure` clears.
     ///
     /// # Errors
@@ -194,13 +217,6 @@ impl Dataset {
         disclosure: Disclosure,
         required_columns: RequiredColumns,
     ) -> Result<Clearing> {
-        let roles = self.config.roles();
-        let subjects = self.subject_columns(shard)?;
-        let stay: BTreeSet<usize> = subjects
-            .iter()
-            .map(|column| column.leaf)
-            .chain(roles.time(shard)?.map(|column| column.leaf))
-            .collect();
         let sources = Sources::new(&self.config.source);
         let refuse = |column: &str, reason| Error::CannotBeNull {
             path: shard.path.clone(),
@@ -215,14 +231,7 @@ impl Dataset {
                 "it is a directory of the shard's path: move its rows to another one",
             ));
         }
-        let clearing = match disclosure {
-            Disclosure::Data => Clearing::default(),
-            Disclosure::Categories => Clearing::of(shard, Cleared::All, &stay),
-            Disclosure::Sources => {
-                let json = json_leaves(shard, &self.config.json_column)?;
-                Clearing::of(shard, Cleared::Sources(&sources, &json), &stay)
-            }
-        };
+        let clearing = self.would_clear(shard, disclosure)?;
         if let Some(column) = clearing.kept().first() {
             return Err(refuse(
                 column,

@@ -32,6 +32,7 @@ use crate::key_file;
 use crate::limits;
 use crate::observe::{Observer, Silent};
 use crate::plan::Plan;
+use crate::plan::price::{self, Price};
 use crate::plan::search::{self, Knowledge};
 use crate::queue::{Queue, Status, Submitted};
 use crate::receipts::{Head, Receipt, Receipts};
@@ -220,6 +221,14 @@ impl Engine {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// What it costs to carry out each shard of `plan`, in its order.
+    ///
+    /// # Errors
+    /// When a shard has changed since, or its page index or page headers are damaged.
+    pub fn prices(&self, plan: &Plan) -> Result<Vec<Price>> {
+        price::prices(&self.dataset, plan)
     }
 
     /// What `plan`'s disclosure asks for, as a stream of record batches: the rows that it found, or the headers of

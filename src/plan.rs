@@ -1,6 +1,6 @@
-//! What a request touches, and what that will cost. Pure: same shards, same request, same plan, same digest.
+//! What a request touches. Pure: same shards, same request, same plan, same digest.
 //!
-//! * `search`: finds the rows that a plan is made of
+//! * `search`: finds the rows that a plan is made of; [`price`]: what it costs to carry it out
 
 use std::sync::Arc;
 
@@ -8,11 +8,13 @@ use jiff::Timestamp;
 use roaring::RoaringBitmap;
 use serde::Serialize;
 
+use self::price::Price;
 use crate::error::{Error, Result};
 use crate::parquet_bytes::footer::Footer;
 use crate::request::{Disclosure, Kind, Request, Unknown};
 use crate::shard::select::{Selection, Wanted};
 
+pub mod price;
 pub(crate) mod search;
 #[cfg(test)]
 mod tests;
@@ -28,10 +30,6 @@ pub struct Plan {
     pub rows: u64,
     /// Row groups with such rows.
     pub row_groups: u64,
-    /// Data pages with such rows. A delete makes them anew; dictionaries that lose entries come on top.
-    pub pages: u64,
-    /// Bytes of those pages.
-    pub bytes: u64,
     /// Rows of the whole dataset.
     pub dataset_rows: u64,
     /// Other aliases that also map to a covered id and were left out.
@@ -58,14 +56,12 @@ pub struct ShardPlan {
     pub rows: RoaringBitmap,
     /// Row groups with such rows.
     pub row_groups: u64,
-    /// Data pages with such rows. A delete makes them anew; dictionaries that lose entries come on top.
-    pub pages: u64,
-    /// Bytes of those pages.
-    pub bytes: u64,
     /// Rows of the shard.
     pub total_rows: u64,
     /// Matching rows of each subject that has some here, by its place in [`Plan::subjects`].
     pub of_subject: Vec<(usize, u64)>,
+    /// What a delete costs here.
+    pub(crate) price: Option<Price>,
     /// The footer, where it is kept for whoever carries the plan out.
     pub(crate) footer: Option<Arc<Footer>>,
 }
@@ -92,12 +88,10 @@ pub struct SelectedShard {
     pub selection: Selection,
     /// Row groups with selected rows.
     pub row_groups: u64,
-    /// Data pages with such rows. A delete makes them anew; dictionaries that lose entries come on top.
-    pub pages: u64,
-    /// Bytes of those pages.
-    pub bytes: u64,
     /// Rows of the shard.
     pub total_rows: u64,
+    /// What a delete costs here.
+    pub(crate) price: Option<Price>,
     /// The footer, where it is kept for whoever carries the plan out.
     pub(crate) footer: Option<Arc<Footer>>,
 }
@@ -150,8 +144,6 @@ impl Plan {
                 footer_hash: shard.footer_hash,
                 rows: shard.selection.rows,
                 row_groups: shard.row_groups,
-                pages: shard.pages,
-                bytes: shard.bytes,
                 total_rows: shard.total_rows,
                 of_subject: shard
                     .selection
@@ -160,6 +152,7 @@ impl Plan {
                     .enumerate()
                     .filter(|(_, rows)| *rows > 0)
                     .collect(),
+                price: shard.price,
                 footer: shard.footer,
             })
             .collect();
@@ -167,8 +160,6 @@ impl Plan {
             digest: digest(request, window, &plans, left_out, &shards, cleared),
             rows: shards.iter().map(|shard| shard.rows.len()).sum(),
             row_groups: shards.iter().map(|shard| shard.row_groups).sum(),
-            pages: shards.iter().map(|shard| shard.pages).sum(),
-            bytes: shards.iter().map(|shard| shard.bytes).sum(),
             dataset_rows,
             left_out,
             shards,

@@ -7,7 +7,10 @@ mod oracle;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
 use efface::export::sink::{self, Format};
+use efface::export::{Export, ExportOptions, ShardRows};
 use efface::request::Disclosure;
 use efface::request::subjects::Subjects;
 use efface::shard::Shard;
@@ -95,6 +98,78 @@ fn export_in_every_way(engine: &Engine, delete: &Request, rows: u64, what: &str)
     }
 }
 
+/// Exports all rows of the subjects of `delete` as Parquet and JSON Lines: value by value those that the naive filter
+/// keeps, in the Parquet types of the source.
+fn compare_exports(engine: &Engine, delete: &Request, source: &Source, rows: &[usize], what: &str) {
+    let export = Request::export(delete.subjects.clone(), delete.requested_at);
+    let plan = engine.plan(&export).unwrap();
+    let mut file = Vec::new();
+    sink::write(
+        &mut engine.export(&plan).unwrap(),
+        Format::Parquet,
+        &mut file,
+    )
+    .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("export.parquet");
+    std::fs::write(&path, &file).unwrap();
+    compare_leaves(source, rows, &Contents::read(&path).unwrap(), what);
+    let expected = match &source.rows {
+        Ok(all) => oracle::rows::only(all, rows),
+        Err(error) => return eprintln!("skipped: the rows of {what}: {error}"),
+    };
+    let found = oracle::rows::read(file.into()).unwrap();
+    for (field, (expected, found)) in expected
+        .schema_ref()
+        .fields()
+        .iter()
+        .zip(expected.columns().iter().zip(found.columns()))
+    {
+        assert_eq!(expected, found, "{what}: column {}", field.name());
+    }
+    assert_eq!(expected.num_columns(), found.num_columns(), "{what}");
+    let mut lines = Vec::new();
+    sink::write(
+        &mut engine.export(&plan).unwrap(),
+        Format::Jsonl,
+        &mut lines,
+    )
+    .unwrap();
+    oracle::rows::assert_lines(std::str::from_utf8(&lines).unwrap(), &expected, what);
+}
+
+/// A file, as two naive readers see it.
+struct Source {
+    contents: Contents,
+    rows: Result<RecordBatch, String>,
+}
+
+/// Compares each leaf that still has the same physical type, bit for bit.
+fn compare_leaves(source: &Source, rows: &[usize], found: &Contents, what: &str) {
+    let before: Vec<&str> = source
+        .contents
+        .leaf_types
+        .iter()
+        .map(String::as_str)
+        .collect();
+    let after: Vec<&str> = found.leaf_types.iter().map(String::as_str).collect();
+    assert_eq!(before.len(), after.len(), "{what}");
+    for (leaf, (before, after)) in before.iter().zip(after).enumerate() {
+        if before != &after {
+            // The Arrow rows are compared as well, so this is just what of the types is lost.
+            assert!(
+                before.starts_with("INT96"),
+                "{what}: leaf {leaf} was {before}, is {after}"
+            );
+            continue;
+        }
+        let all: Vec<_> = source.contents.cells(leaf).collect();
+        let expected: Vec<_> = rows.iter().map(|row| all[*row]).collect();
+        let found: Vec<_> = found.cells(leaf).collect();
+        assert!(expected == found, "{what}: leaf {leaf}, {before}");
+    }
+}
+
 /// Deletes one value of each possible subject column, each from a fresh copy, and compares.
 fn delete_from_each_column(path: &Path) -> usize {
     let before = match Contents::read(path) {
@@ -105,6 +180,11 @@ fn delete_from_each_column(path: &Path) -> usize {
             return 0;
         }
     };
+    let source = Source {
+        contents: before,
+        rows: oracle::rows::read(std::fs::read(path).unwrap().into()),
+    };
+    let before = &source.contents;
     let shard = Shard::open(
         &Disk::new("/"),
         path.to_str().unwrap().trim_start_matches('/'),
@@ -144,6 +224,7 @@ fn delete_from_each_column(path: &Path) -> usize {
             let what = format!("{} by {name}", path.display());
             let dropped = before.rows_with(column.leaf, raw);
             export_in_every_way(&engine, &request, dropped.len() as u64, &what);
+            compare_exports(&engine, &request, &source, &dropped, &what);
             let report = engine
                 .delete(&request, None, &DeleteOptions::default())
                 .unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -200,6 +281,18 @@ fn one_value_deleted_leaves_what_the_naive_filter_leaves() {
     assert!(tried > 10, "only {tried} deletes were tried");
 }
 
+/// Rows of an export as Parquet.
+fn export_of(engine: &Engine, delete: &Request) -> efface::Result<u64> {
+    let export = Request::export(delete.subjects.clone(), delete.requested_at);
+    let plan = engine.plan(&export)?;
+    let written = sink::write(
+        &mut engine.export(&plan)?,
+        Format::Parquet,
+        &mut std::io::sink(),
+    )?;
+    Ok(written.rows)
+}
+
 #[test]
 fn damaged_files_end_in_an_error_or_in_a_right_result_and_are_left_untouched() {
     let Some(dir) = std::env::var_os("EFFACE_FOREIGN") else {
@@ -223,12 +316,61 @@ fn damaged_files_end_in_an_error_or_in_a_right_result_and_are_left_untouched() {
             let engine = Engine::open(storage, config, EngineOptions::default()).unwrap();
             let request =
                 Request::delete(Subjects::new(["1"]).unwrap(), jiff::Timestamp::UNIX_EPOCH);
+            let exported = export_of(&engine, &request);
             let result = engine.delete(&request, None, &DeleteOptions::default());
             let after = std::fs::read(dir.path().join("shard.parquet")).unwrap();
             match result {
-                Ok(report) => assert!(report.rows_removed > 0),
+                Ok(report) => {
+                    assert!(report.rows_removed > 0);
+                    let exported = exported.ok();
+                    assert!(exported.is_none_or(|rows| rows == report.rows_removed));
+                }
                 Err(_) => assert!(before == after, "{} was touched", path.display()),
             }
         }
     }
+}
+
+#[test]
+fn timestamps_that_spark_wrote_far_from_today_are_exported_exactly() {
+    let Some(dir) = std::env::var_os("EFFACE_FOREIGN") else {
+        eprintln!("skipped: EFFACE_FOREIGN is not set");
+        return;
+    };
+    let path = Path::new(&dir).join("int96_from_spark.parquet");
+    let contents = Contents::read(&path).unwrap();
+    let expected: Vec<Option<i128>> = contents
+        .cells(0)
+        .map(|row| row[0].2.as_ref().map(|value| us_of_int96(value)))
+        .collect();
+    let disk = Disk::new(&dir);
+    let shard = Shard::open(&disk, "int96_from_spark.parquet").unwrap();
+    let rows = ShardRows {
+        path: shard.path.clone(),
+        footer_hash: shard.footer.hash,
+        rows: (0..u32::try_from(shard.footer.rows()).unwrap()).collect(),
+    };
+    let export = Export::new(Arc::new(disk), vec![rows], &ExportOptions::default()).unwrap();
+    let found: Vec<Option<i128>> = export
+        .flat_map(|batch| {
+            let column = batch.unwrap().column(0).clone();
+            let us = column.as_primitive::<TimestampMicrosecondType>().iter();
+            us.map(|us| us.map(i128::from)).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(found, expected);
+    assert!(
+        expected
+            .iter()
+            .flatten()
+            .any(|us| *us > i128::from(i64::MAX / 1000))
+    );
+}
+
+fn us_of_int96(value: &[u8]) -> i128 {
+    let (ns, day) = value.split_at(8);
+    let ns = i128::from(i64::from_le_bytes(ns.try_into().unwrap()));
+    let day = i128::from(i32::from_le_bytes(day.try_into().unwrap()));
+    assert_eq!(ns % 1000, 0);
+    (day - 2_440_588) * 86_400_000_000 + ns / 1000
 }

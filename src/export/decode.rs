@@ -11,16 +11,17 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 
+use parquet::arrow::FieldLevels;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
-use parquet::arrow::{FieldLevels, parquet_to_arrow_field_levels, parquet_to_arrow_schema};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use roaring::RoaringBitmap;
 
+use super::arrow_types::{arrow_schema, check_int96, field_levels, int96_units};
 use super::disclose::Shown;
 use crate::error::{Error, FormatError, Result};
 use crate::parquet_bytes::chunk_reader::guarded;
@@ -29,33 +30,23 @@ use crate::parquet_bytes::gather::{Gather, SharedScratch};
 use crate::shard::Shard;
 use crate::storage::ReadAt;
 
-/// The Arrow schema of a shard. A schema hint of the writer that doesn't fit the file is ignored.
-pub(super) fn arrow_schema(path: &str, footer: &Footer) -> Result<Schema> {
-    let hints = footer.metadata().file_metadata().key_value_metadata();
-    let read = |hints| guarded("schema", || parquet_to_arrow_schema(footer.schema(), hints));
-    read(hints)
-        .or_else(|_| read(None))
-        .map_err(|error| error.in_shard(path))
-}
-
 /// A shard that rows are read from.
 pub(super) struct OpenShard {
     shard: Shard,
     levels: FieldLevels,
+    /// The units of those leaves that are INT96.
+    int96: Vec<Option<TimeUnit>>,
     shown: Shown,
 }
 
 impl OpenShard {
     pub(super) fn new(shard: Shard, shown: Shown) -> Result<Self> {
         let schema = arrow_schema(&shard.path, &shard.footer)?;
-        let levels = guarded("schema", || {
-            let leaves = shown.leaves.clone();
-            parquet_to_arrow_field_levels(shard.footer.schema(), leaves, Some(schema.fields()))
-        })
-        .map_err(|error| error.in_shard(&shard.path))?;
+        let leaves = shown.leaves.clone();
         Ok(Self {
+            levels: field_levels(&shard.path, &shard.footer, leaves, &schema)?,
+            int96: int96_units(&schema, &shard.footer),
             shard,
-            levels,
             shown,
         })
     }
@@ -113,14 +104,15 @@ impl GroupReader {
                 file: Arc::clone(&open.shard.file),
                 cancelled: means.cancelled,
             }),
-            footer: &open.shard.footer,
+            open: &open,
             group,
             rows,
             scratch: means.scratch,
             failure: failure.clone(),
         };
         let reader = guarded(&context, || {
-            let batch_rows = means.batch_rows;
+            // The reader makes room for a whole batch of each column.
+            let batch_rows = means.batch_rows.min(source.rows.len()).max(1);
             ParquetRecordBatchReader::try_new_with_row_groups(
                 &open.levels,
                 &source,
@@ -172,7 +164,7 @@ impl GroupReader {
 /// The leaves of one row group, as the Arrow reader asks for them.
 struct Source<'a> {
     file: Arc<dyn ReadAt>,
-    footer: &'a Footer,
+    open: &'a OpenShard,
     group: usize,
     /// Counted in the row group.
     rows: Arc<[u32]>,
@@ -186,10 +178,11 @@ impl RowGroups for Source<'_> {
     }
 
     fn column_chunks(&self, leaf: usize) -> Result<Box<dyn PageIterator>, ParquetError> {
-        let group = self.footer.row_groups().get(self.group);
+        let footer = &self.open.shard.footer;
+        let group = footer.row_groups().get(self.group);
         let found = group
             .and_then(|group| Some((group, group.chunks.get(leaf)?)))
-            .zip(self.footer.schema().columns().get(leaf));
+            .zip(footer.schema().columns().get(leaf));
         let pages = found.map(|((group, chunk), column)| {
             let pages = Gather::new(
                 Arc::clone(&self.file),
@@ -201,6 +194,7 @@ impl RowGroups for Source<'_> {
             );
             Box::new(Watched {
                 pages,
+                int96: self.open.int96.get(leaf).copied().flatten(),
                 failure: self.failure.clone(),
             })
         });
@@ -208,12 +202,12 @@ impl RowGroups for Source<'_> {
     }
 
     fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
-        let groups = self.footer.metadata().row_groups();
+        let groups = self.open.shard.footer.metadata().row_groups();
         Box::new(groups.get(self.group).into_iter())
     }
 
     fn metadata(&self) -> &ParquetMetaData {
-        self.footer.metadata()
+        self.open.shard.footer.metadata()
     }
 }
 
@@ -254,6 +248,8 @@ impl Failure {
 /// Pages whose failure is kept.
 struct Watched {
     pages: Gather,
+    /// The unit of the timestamps that its INT96 values become.
+    int96: Option<TimeUnit>,
     failure: Failure,
 }
 
@@ -265,9 +261,33 @@ impl Iterator for Watched {
     }
 }
 
+impl Watched {
+    fn pop(&mut self) -> Result<Option<Page>, FormatError> {
+        let page = self.pages.pop()?;
+        if let (Some(unit), Some(page)) = (self.int96, &page) {
+            check_int96(values_of(page), unit, &self.pages.column_path())?;
+        }
+        Ok(page)
+    }
+}
+
+/// The bytes of a page behind its levels.
+fn values_of(page: &Page) -> &[u8] {
+    let levels = match page {
+        Page::DataPageV2 {
+            def_levels_byte_len,
+            rep_levels_byte_len,
+            ..
+        } => def_levels_byte_len + rep_levels_byte_len,
+        _ => 0,
+    };
+    page.buffer().get(levels as usize..).unwrap_or_default()
+}
+
 impl PageReader for Watched {
     fn get_next_page(&mut self) -> Result<Option<Page>, ParquetError> {
-        self.failure.keep(self.pages.pop())
+        let page = self.pop();
+        self.failure.keep(page)
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>, ParquetError> {

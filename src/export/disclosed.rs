@@ -8,8 +8,8 @@ use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use rayon::prelude::*;
 
+use super::arrow_types::arrow_schema;
 use super::categories::Categories;
-use super::decode::arrow_schema;
 use super::headers::{Columns, Roles};
 use super::owners::{Owners, Subjects};
 use super::{Canceller, Export, ExportOptions, ShardRows, open_unchanged};

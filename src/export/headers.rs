@@ -12,12 +12,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait};
-use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use super::disclose::{leaf_count, text_bytes};
+use super::fields::{layout, walk};
+use super::presence::{array_at, has_value};
 use super::type_names::type_name;
 use crate::config::Config;
 use crate::error::Result;
@@ -417,98 +419,6 @@ fn kind_names(kinds: Kinds) -> String {
     names.join(" or ")
 }
 
-/// Where the column with this dotted path is.
-pub(super) fn column_at(schema: &Schema, path: &str) -> Option<Vec<usize>> {
-    let mut found = None;
-    layout(
-        schema.fields(),
-        "",
-        false,
-        &mut Vec::new(),
-        &mut |known, _, place, _| {
-            if known == path {
-                found = Some(place.to_vec());
-            }
-            false
-        },
-    );
-    found
-}
-
-/// The array at a place, and whether the structs around it are there in each row.
-pub(super) fn array_at(batch: &RecordBatch, place: &[usize]) -> (Option<ArrayRef>, Vec<bool>) {
-    let mut is_there = vec![true; batch.num_rows()];
-    let Some((first, fields)) = place.split_first() else {
-        return (None, is_there);
-    };
-    let mut array = batch.columns().get(*first).cloned();
-    for field in fields {
-        let Some(around) = array.as_ref().and_then(|array| array.as_struct_opt()) else {
-            return (None, is_there);
-        };
-        if let Some(nulls) = around.nulls() {
-            is_there
-                .iter_mut()
-                .zip(nulls)
-                .for_each(|(there, is_valid)| *there &= is_valid);
-        }
-        let inner = around.columns().get(*field).cloned();
-        array = inner;
-    }
-    (array, is_there)
-}
-
-/// Whether each element of an array holds a value.
-pub(super) fn has_value(array: &dyn Array) -> Vec<bool> {
-    let len = array.len();
-    let mut has = match array.data_type() {
-        DataType::Struct(_) => {
-            let mut any = vec![false; len];
-            for column in array.as_struct().columns() {
-                any.iter_mut()
-                    .zip(has_value(column))
-                    .for_each(|(any, has)| *any |= has);
-            }
-            any
-        }
-        DataType::List(_) => any_item::<i32>(array),
-        DataType::LargeList(_) => any_item::<i64>(array),
-        DataType::FixedSizeList(..) => {
-            let list = array.as_fixed_size_list();
-            let items = has_value(list.values());
-            let size = usize::try_from(list.value_length()).unwrap_or(0);
-            let any = |row: usize| items.iter().skip(row * size).take(size).any(|has| *has);
-            (0..len).map(any).collect()
-        }
-        DataType::Map(..) => {
-            let offsets = array.as_map().offsets();
-            offsets
-                .windows(2)
-                .map(|range| range.first() < range.last())
-                .collect()
-        }
-        _ => vec![true; len],
-    };
-    if let Some(nulls) = array.logical_nulls() {
-        has.iter_mut()
-            .zip(&nulls)
-            .for_each(|(has, is_valid)| *has &= is_valid);
-    }
-    has
-}
-
-fn any_item<O: OffsetSizeTrait>(array: &dyn Array) -> Vec<bool> {
-    let list = array.as_list::<O>();
-    let items = has_value(list.values());
-    let any = |range: &[O]| match range {
-        [start, end] => items
-            .get(start.as_usize()..end.as_usize())
-            .is_some_and(|items| items.contains(&true)),
-        _ => false,
-    };
-    list.offsets().windows(2).map(any).collect()
-}
-
 /// The types of the values of a map that has text for keys.
 fn map_values(entry: &Field) -> Option<&DataType> {
     let DataType::Struct(fields) = entry.data_type() else {
@@ -530,44 +440,5 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
         | DataType::BinaryView => true,
         DataType::Dictionary(_, values) => is_text(values),
         _ => false,
-    }
-}
-
-/// Shows each column that is no struct, with its dotted path, in the order of the leaves.
-fn walk(fields: &Fields, see: &mut impl FnMut(&str, &Field)) {
-    layout(
-        fields,
-        "",
-        false,
-        &mut Vec::new(),
-        &mut |path, field, _, _| {
-            if !matches!(field.data_type(), DataType::Struct(_)) {
-                see(path, field);
-            }
-            false
-        },
-    );
-}
-
-/// Shows every field that isn't inside of a list or a map: its path, where it is, and what was said of the one
-/// around it; `see` says something of it to those inside.
-fn layout(
-    fields: &Fields,
-    around: &str,
-    said: bool,
-    place: &mut Vec<usize>,
-    see: &mut impl FnMut(&str, &Field, &[usize], bool) -> bool,
-) {
-    for (number, field) in fields.iter().enumerate() {
-        let path = match around {
-            "" => field.name().clone(),
-            around => format!("{around}.{}", field.name()),
-        };
-        place.push(number);
-        let said = see(&path, field, place, said);
-        if let DataType::Struct(fields) = field.data_type() {
-            layout(fields, &path, said, place, see);
-        }
-        place.pop();
     }
 }

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, make_array};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, make_array};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef, Fields, Int64Type, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use arrow::record_batch::RecordBatch;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+
+use super::arrow_types::{ANNOTATION, INTERVAL, UUID};
 
 /// An encoder for each column of a batch.
 pub(super) fn encoders<'a>(
@@ -36,14 +39,9 @@ pub(super) fn unwritable(data_type: &DataType) -> Option<String> {
             let DataType::Struct(fields) = entry.data_type() else {
                 return Some("it is a map without entries".to_owned());
             };
-            let key = fields.first().map(|key| key.data_type());
-            match key {
-                Some(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => fields
-                    .iter()
-                    .find_map(|field| unwritable(field.data_type())),
-                Some(key) => Some(format!("the keys of its map are {key}, not strings")),
-                None => Some("it is a map without entries".to_owned()),
-            }
+            fields
+                .iter()
+                .find_map(|field| unwritable(field.data_type()))
         }
         DataType::Struct(fields) => fields
             .iter()
@@ -59,19 +57,38 @@ pub(super) fn unwritable(data_type: &DataType) -> Option<String> {
     }
 }
 
-/// What this crate writes differently from `arrow-json`: binary as base64 (not hex), and timestamps without a
-/// time zone database and without its error text (which holds quotes) where the calendar ends.
+/// What this crate writes differently from `arrow-json`: binary as base64 (not hex), but UUIDs and intervals as
+/// text; maps whose keys aren't text; and timestamps without a time zone database and without its error text (which
+/// holds quotes) where the calendar ends.
 #[derive(Debug)]
 pub(super) struct Encoders;
 
 impl EncoderFactory for Encoders {
     fn make_default_encoder<'a>(
         &self,
-        _field: &'a FieldRef,
+        field: &'a FieldRef,
         array: &'a dyn Array,
-        _options: &'a EncoderOptions,
+        options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
         let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
+            DataType::FixedSizeBinary(16) if field.extension_type_name() == Some(UUID) => {
+                Box::new(Uuids(array.as_fixed_size_binary()))
+            }
+            DataType::FixedSizeBinary(12)
+                if field
+                    .metadata()
+                    .get(ANNOTATION)
+                    .is_some_and(|of| of == INTERVAL) =>
+            {
+                Box::new(Intervals(array.as_fixed_size_binary()))
+            }
+            DataType::Map(entry, _) => match entry.data_type() {
+                DataType::Struct(fields) => match Entries::of(fields, array, options)? {
+                    Some(entries) => Box::new(entries),
+                    None => return Ok(None),
+                },
+                _ => return Ok(None),
+            },
             DataType::Timestamp(unit, zone) => Box::new(Instants {
                 values: cast(array, &DataType::Int64)?,
                 unit: *unit,
@@ -112,6 +129,96 @@ impl Encoder for Instants {
             Err(_) => value.to_string(),
         };
         out.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// As RFC 9562 writes them.
+struct Uuids<'a>(&'a FixedSizeBinaryArray);
+
+impl Encoder for Uuids<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let bytes = self.0.value(row).try_into().unwrap_or_default();
+        let text = uuid::Uuid::from_bytes(bytes).hyphenated().to_string();
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    }
+}
+
+/// Months, days and milliseconds, as ISO 8601 writes durations.
+struct Intervals<'a>(&'a FixedSizeBinaryArray);
+
+impl Encoder for Intervals<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let (parts, _) = self.0.value(row).as_chunks::<4>();
+        let mut parts = parts.iter().map(|part| u32::from_le_bytes(*part));
+        let mut next = || parts.next().unwrap_or(0);
+        let (months, days, ms) = (next(), next(), next());
+        let (seconds, rest) = (ms / 1000, ms % 1000);
+        let text = format!("\"P{months}M{days}DT{seconds}.{rest:03}S\"");
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// A map whose keys are no text, which an object couldn't hold: a list of keys and values.
+struct Entries<'a> {
+    offsets: &'a OffsetBuffer<i32>,
+    key: NullableEncoder<'a>,
+    value: NullableEncoder<'a>,
+}
+
+impl<'a> Entries<'a> {
+    /// `None` when the keys are text.
+    fn of(
+        fields: &'a Fields,
+        array: &'a dyn Array,
+        options: &'a EncoderOptions,
+    ) -> Result<Option<Self>, ArrowError> {
+        let map = array.as_map();
+        let [key, value] = &**fields else {
+            return Ok(None);
+        };
+        if matches!(
+            key.data_type(),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+        ) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            offsets: map.offsets(),
+            key: make_encoder(key, map.keys(), options)?,
+            value: make_encoder(value, map.values(), options)?,
+        }))
+    }
+}
+
+impl Encoder for Entries<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let offset = |at: usize| {
+            let offset = self.offsets.get(at).copied();
+            usize::try_from(offset.unwrap_or(0)).unwrap_or(0)
+        };
+        let range = offset(row)..offset(row + 1);
+        out.push(b'[');
+        for at in range.clone() {
+            if at > range.start {
+                out.push(b',');
+            }
+            out.extend_from_slice(b"{\"key\":");
+            push(&mut self.key, at, out);
+            out.extend_from_slice(b",\"value\":");
+            push(&mut self.value, at, out);
+            out.push(b'}');
+        }
+        out.push(b']');
+    }
+}
+
+fn push(encoder: &mut NullableEncoder<'_>, at: usize, out: &mut Vec<u8>) {
+    if encoder.is_null(at) {
+        out.extend_from_slice(b"null");
+    } else {
+        encoder.encode(at, out);
     }
 }
 

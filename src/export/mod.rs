@@ -6,10 +6,11 @@
 //!      batches ── sink::write ──> Parquet, JSON Lines, CSV, Arrow
 //! ```
 //!
-//! * `schema`: one schema over shards that differ; [`sink`]: the formats, with `json` and `csv`
+//! * `arrow_types`: what Parquet's types become; `schema`: one schema over shards that differ; [`sink`]: the formats, with `json` and `csv`
 //! * `decode`: the rows of one row group; `ahead`: doing so ahead of the caller
 //! * `disclose`: what of a shard is shown; [`headers`], [`categories`]: which columns hold a value;
-//!   [`disclosed`]: an export as its plan's disclosure asks for it
+//!   `fields`, `presence`: where columns are, and which rows have a value; [`disclosed`]: an export as its plan's
+//!   disclosure asks for it
 //! * [`owners`]: whose the rows are; [`spool`], [`per_subject`]: a file for each subject; `report`: a page for each;
 //!   `when`: when its rows were; `type_names`: what types are called
 //!
@@ -41,20 +42,24 @@ use crate::shard::Shard;
 use crate::shard::held::Holder;
 use crate::storage::Storage;
 use ahead::{Ahead, Work};
-use decode::{GroupReader, Means, OpenShard, arrow_schema, group_ranges};
+use arrow_types::arrow_schema;
+use decode::{GroupReader, Means, OpenShard, group_ranges};
 use disclose::Shown;
 use schema::Unifier;
 
 mod ahead;
+mod arrow_types;
 pub mod categories;
 mod csv;
 mod decode;
 mod disclose;
 pub mod disclosed;
+mod fields;
 pub mod headers;
 mod json;
 pub mod owners;
 pub mod per_subject;
+mod presence;
 mod report;
 mod schema;
 pub mod sink;

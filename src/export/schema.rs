@@ -20,6 +20,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use super::disclose::Shown;
 use crate::error::{Error, FormatError, Result};
@@ -245,14 +246,19 @@ fn conform_list<O: OffsetSizeTrait>(
     Ok(Arc::new(list))
 }
 
-/// A field that holds the values of both; its name and metadata are the left one's.
+/// A field that holds the values of both; its name and field id are the left one's, other metadata is what they share.
 fn common_field(left: &Field, right: &Field) -> Option<Field> {
     let data_type = common_type(left.data_type(), right.data_type())?;
     let nullable = left.is_nullable() || right.is_nullable();
+    let mut metadata = left.metadata().clone();
+    metadata.retain(|key, value| {
+        key == PARQUET_FIELD_ID_META_KEY || right.metadata().get(key) == Some(value)
+    });
     Some(
         left.clone()
             .with_data_type(data_type)
-            .with_nullable(nullable),
+            .with_nullable(nullable)
+            .with_metadata(metadata),
     )
 }
 

@@ -6,9 +6,9 @@
 //!
 //! | format | what becomes of values |
 //! |---|---|
-//! | Parquet | Zstandard, page index; the Arrow types of the shards and their field ids. INT96 becomes a timestamp of nanoseconds, decimals get the physical type of their precision |
+//! | Parquet | Zstandard, page index; the types of the shards with their annotations (UUID, JSON, ENUM, ..) and field ids. INT96 becomes a timestamp (an error if it can't tell one), decimals get the physical type of their precision |
 //! | Arrow | an IPC stream of the Arrow types |
-//! | JSON Lines | nulls are left out, as are the keys of missing values; integers and decimals are exact; instants are RFC 3339 in UTC (local timestamps the same without a zone); binary is base64; NaN and the infinities, which JSON lacks, are `null` |
+//! | JSON Lines | nulls are left out, as are the keys of missing values; integers and decimals are exact; instants are RFC 3339 in UTC (local timestamps the same without a zone), Parquet's intervals ISO 8601 durations; binary is base64, but UUIDs are text; a map whose keys aren't text is a list of `{"key": .., "value": ..}`; NaN and the infinities, which JSON lacks, are `null` |
 //! | CSV | RFC 4180, with a header; text as it is, other values as in JSON Lines without quotes, nested ones as JSON; null and empty text are both empty |
 
 use std::io::{self, BufWriter, Write};
@@ -20,16 +20,17 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
-use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
+use super::arrow_types::parquet_schema;
 use super::csv::CsvRows;
 use super::json::{Encoders, unwritable};
-use crate::error::{Error, Result};
+use crate::error::{Error, FormatError, Result};
 use crate::limits::WRITE_BYTES;
-use crate::parquet_bytes::chunk_reader::guarded;
 
 /// Encoded bytes after which a row group of a Parquet export ends.
 pub const ROW_GROUP_BYTES: usize = 64 << 20;
@@ -160,8 +161,11 @@ impl<W: Write + Send> RowWriter<W> {
         Ok(match format {
             Format::Parquet => {
                 refuse_unwritable(schema, "parquet", parquet_lacks)?;
+                let options = ArrowWriterOptions::new()
+                    .with_properties(parquet_properties())
+                    .with_parquet_schema(parquet_schema(schema).map_err(unreadable)?);
                 let schema = Arc::clone(schema);
-                let writer = ArrowWriter::try_new(out, schema, Some(parquet_properties()));
+                let writer = ArrowWriter::try_new_with_options(out, schema, options);
                 Self::Parquet(Box::new(writer.map_err(parquet_error)?))
             }
             Format::Jsonl => {
@@ -226,8 +230,7 @@ fn parquet_lacks(data_type: &DataType) -> Option<String> {
         return Some("it is an interval of nanoseconds".to_owned());
     }
     let schema = Schema::new(vec![Field::new("column", data_type.clone(), true)]);
-    let converted = guarded("schema", || ArrowSchemaConverter::new().convert(&schema));
-    converted
+    parquet_schema(&schema)
         .is_err()
         .then(|| format!("its type is {data_type}"))
 }
@@ -249,6 +252,10 @@ fn refuse_unwritable(
         }
     }
     Ok(())
+}
+
+fn unreadable(source: FormatError) -> Error {
+    written(ArrowError::ExternalError(Box::new(source)))
 }
 
 /// An error that was met while writing.

@@ -7,7 +7,9 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use jiff::Timestamp;
 
-use super::headers::{Roles, column_at};
+use super::fields::column_at;
+use super::headers::Roles;
+use super::presence::array_at;
 use crate::shard::time::UnitName;
 
 /// The time column of an export.
@@ -36,8 +38,8 @@ impl When {
         &self,
         batch: &RecordBatch,
     ) -> Result<Vec<Option<Timestamp>>, ArrowError> {
-        let array = column_at(batch.schema_ref(), &self.path)
-            .and_then(|place| super::headers::array_at(batch, &place).0);
+        let array =
+            column_at(batch.schema_ref(), &self.path).and_then(|place| array_at(batch, &place).0);
         let Some(array) = array else {
             return Ok(vec![None; batch.num_rows()]);
         };

@@ -7,7 +7,8 @@
 //! ```
 //! A leaf reader has then nothing to skip, and knows every type that there is.
 //!
-//! * `wanted`: which entries of a page, and where their values are; `made`: the page that is made; `scratch`: reading
+//! * `pieces`: which entries of a page; `wanted`: where their values are; `dictionary`: the front of it that they need;
+//!   `made`: the page that is made; `scratch`: reading
 //!
 //! # Invariants
 //! No page without such a row is read, where there is an offset index; without one, just its header. A page's rows are
@@ -28,7 +29,7 @@ use self::scratch::{Front, Scratch, body_of, lock, read_page};
 use self::wanted::{Piece, Values, Wanted};
 use super::footer::Chunk;
 use super::levels::Levels;
-use super::page::{PageHeader, PageKind};
+use super::page::PageHeader;
 use super::page_places::{Place, Places};
 use super::rle;
 use super::values::{PageValues, Physical};
@@ -38,7 +39,9 @@ use crate::storage::ReadAt;
 
 pub use self::scratch::SharedScratch;
 
+mod dictionary;
 mod made;
+mod pieces;
 mod scratch;
 mod wanted;
 
@@ -48,8 +51,6 @@ type Result<T> = std::result::Result<T, FormatError>;
 pub const ROWS: usize = 8192;
 /// Bytes of values after which a page that is made ends.
 pub const BYTES: usize = 1 << 20;
-/// Entries of a column that can't repeat that are copied at a time.
-const PIECE: usize = 256;
 
 /// The pages that hold some rows of one chunk.
 pub struct Gather {
@@ -146,6 +147,11 @@ impl Gather {
         }))
     }
 
+    /// The name of the column.
+    pub fn column_path(&self) -> String {
+        self.column.path().string()
+    }
+
     fn is_flat(&self) -> bool {
         self.column.max_rep_level() == 0
     }
@@ -173,6 +179,12 @@ impl Gather {
             };
             self.source = self.load(&place, scratch)?;
         }
+        if self.is_used_up()
+            && let Some((dictionary, _)) = self.dictionary.take()
+        {
+            // For the next column; this one may not be dropped until the whole row group is read.
+            scratch.give_back(dictionary);
+        }
         if made.entries > 0 {
             self.given += made.rows;
             return Ok(Some(made.page(&self.column)));
@@ -185,6 +197,11 @@ impl Gather {
             claimed: self.rows.len() as u64,
             counted: self.given as u64,
         })
+    }
+
+    /// Whether no page that is left can hold a wanted entry.
+    fn is_used_up(&self) -> bool {
+        self.source.is_none() && self.next == self.rows.len() && !self.continues
     }
 
     /// The next page that holds a wanted row, or may.
@@ -324,174 +341,6 @@ impl Gather {
         }))
     }
 
-    /// The wanted entries of a page whose entries are rows, and where that leads to.
-    fn flat_pieces(
-        &self,
-        place: &Place,
-        header: &PageHeader,
-        entries: usize,
-        levels: &Levels,
-    ) -> Result<Walked> {
-        let rows = place.rows.clone().unwrap_or_default();
-        self.check_rows(header, &rows, entries as u64)?;
-        let max = self.column.max_def_level();
-        let (mut next, mut at, mut value) = (self.next, 0, 0);
-        let mut pieces = Vec::new();
-        while let Some(row) = self.rows.get(next).map(|row| u64::from(*row))
-            && row < rows.end
-        {
-            let run = self.rows.get(next..).unwrap_or_default();
-            let len = run
-                .iter()
-                .zip(row..rows.end)
-                .take(PIECE)
-                .take_while(|(found, expected)| u64::from(**found) == *expected)
-                .count();
-            let first = usize::try_from(row - rows.start).unwrap_or(usize::MAX);
-            value += levels.values(at..first, max);
-            at = first + len;
-            let values = levels.values(first..at, max);
-            pieces.push(Piece {
-                entries: first..at,
-                values: value..value + values,
-                rows: len,
-            });
-            value += values;
-            next += len;
-        }
-        Ok((pieces, (next, rows.end, false)))
-    }
-
-    /// The wanted entries of a page whose rows may have several, and where that leads to.
-    fn repeated_pieces(
-        &self,
-        place: &Place,
-        header: &PageHeader,
-        entries: usize,
-        levels: &Levels,
-    ) -> Result<Walked> {
-        let max = self.column.max_def_level();
-        let (mut next, mut continues) = (self.next, self.continues);
-        let mut row = place.rows.as_ref().map_or(self.row, |rows| rows.start);
-        let before = row;
-        let mut pieces: Vec<Piece> = Vec::new();
-        let mut value = 0;
-        for at in 0..entries {
-            let begins = levels.repetition.get(at) == Some(&0);
-            if begins {
-                continues = self.rows.get(next).map(|row| u64::from(*row)) == Some(row);
-                next += usize::from(continues);
-                row += 1;
-            }
-            let is_value = i64::from(levels.definition_of(at, max)) == i64::from(max);
-            if continues {
-                match pieces.last_mut() {
-                    Some(piece) if !begins && piece.entries.end == at => {
-                        piece.entries.end += 1;
-                        piece.values.end += usize::from(is_value);
-                    }
-                    _ => pieces.push(Piece {
-                        entries: at..at + 1,
-                        values: value..value + usize::from(is_value),
-                        rows: usize::from(begins),
-                    }),
-                }
-            }
-            value += usize::from(is_value);
-        }
-        if let Some(rows) = &place.rows {
-            if levels.repetition.first().is_some_and(|level| *level > 0) {
-                return Err(FormatError::Invalid {
-                    structure: "page",
-                    offset: header.offset,
-                    found: "a page that begins inside of a row".into(),
-                    expected: "one that begins with a row, since an index or its header counts its rows",
-                });
-            }
-            self.check_rows(header, rows, row - before)?;
-            continues = false;
-        }
-        Ok((pieces, (next, row, continues)))
-    }
-
-    fn check_rows(&self, header: &PageHeader, rows: &Range<u64>, counted: u64) -> Result<()> {
-        if rows.end - rows.start == counted {
-            return Ok(());
-        }
-        Err(FormatError::Contradiction {
-            what: format!(
-                "rows of the page at offset {} of column {}",
-                header.offset,
-                self.column.path()
-            ),
-            claimed: rows.end - rows.start,
-            counted,
-        })
-    }
-
-    /// Reads the dictionary as far as the entry `last`.
-    fn reach_entry(&mut self, last: u32, page: &PageHeader, scratch: &mut Scratch) -> Result<()> {
-        let held = self.dictionary.as_ref().map_or(0, |(_, entries)| *entries);
-        if held > last as usize {
-            return Ok(());
-        }
-        let missing = |found: String| FormatError::Invalid {
-            structure: "dictionary indices",
-            offset: page.offset,
-            found,
-            expected: "an entry of the chunk's dictionary page",
-        };
-        let mut bytes = Vec::new();
-        let mut at = self.front.clone();
-        let (header, values) = loop {
-            if at.is_empty() {
-                return Err(missing("no dictionary page before them".into()));
-            }
-            let header = read_page(&*self.file, at.clone(), &mut bytes)?;
-            if let PageKind::Dictionary { values, .. } = header.kind {
-                break (header, values);
-            }
-            at.start = header.end();
-        };
-        if values <= last || values > PAGE_VALUES_MAX {
-            return Err(missing(format!("index {last} of {values} entries")));
-        }
-        // Who needs more a second time gets all of it.
-        let needed = match self.dictionary.take() {
-            None => last + 1,
-            Some((before, _)) => {
-                scratch.give_back(before);
-                values
-            }
-        };
-        let mut front = Front {
-            header: &header,
-            body: body_of(&header, &bytes)?,
-            codec: self.chunk.codec,
-        };
-        let physical = self.physical;
-        let count = needed as usize;
-        let entries = front.read(needed.into(), values.into(), scratch, |plain, scratch| {
-            if !physical.is_byte_array() {
-                let all = PageValues::read(&header, physical, plain, 0, count, Vec::new())?;
-                return Ok(Values::All(all));
-            }
-            let all = Wanted {
-                header: &header,
-                pieces: &[Piece {
-                    entries: 0..count,
-                    values: 0..count,
-                    rows: 0,
-                }],
-            };
-            let mut spans = scratch.take_spans();
-            all.spans(&plain, 0, &mut spans)?;
-            Ok(Values::Spans(plain, spans))
-        })?;
-        self.dictionary = Some((entries, count));
-        Ok(())
-    }
-
     /// Copies wanted entries until the page in the making is full or the source is used up.
     fn copy(&mut self, made: &mut Made, scratch: &mut Scratch) {
         let Some(source) = &mut self.source else {
@@ -552,9 +401,6 @@ impl Drop for Gather {
         }
     }
 }
-
-/// Pieces of a page; then the next wanted row, the next row, and whether the last one goes on if it is wanted.
-type Walked = (Vec<Piece>, (usize, u64, bool));
 
 impl Iterator for Gather {
     type Item = std::result::Result<Page, ParquetError>;

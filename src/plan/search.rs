@@ -11,19 +11,20 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
+use super::price::{self, Price};
 use super::{KnownSubject, Plan, SelectedShard};
-use crate::dataset::{Dataset, Files};
+use crate::dataset::{Dataset, Files, partition_names};
 use crate::error::{Error, Result};
 use crate::identity::Expansion;
 use crate::index::Index;
 use crate::index::manifest::ShardEntry;
-use crate::parquet_bytes::page_places::Places;
-use crate::request::{Disclosure, Request};
+use crate::request::{Disclosure, Kind, Request};
 use crate::shard::Shard;
 use crate::shard::clear::Clearing;
 use crate::shard::held::Holder;
 use crate::shard::schema::{column_names, find};
 use crate::shard::select::{Selection, Wanted, select};
+use crate::shard::sources::Sources;
 use crate::shard::time::is_all_before;
 use crate::storage::FileInfo;
 use crate::subject::SubjectHash;
@@ -68,7 +69,12 @@ pub(crate) fn plan(
     files: &Files,
     knowledge: Knowledge<'_>,
 ) -> Result<Plan> {
-    if let Some(name) = dataset.config.empty_source().filter(|_| request.clears()) {
+    let shows_sources = request.kind == Kind::Export && request.disclosure == Disclosure::Sources;
+    if let Some(name) = dataset
+        .config
+        .empty_source()
+        .filter(|_| request.clears() || shows_sources)
+    {
         return Err(Error::Option {
             option: "--source",
             reason: format!("{name:?} is the name of no column and of no key"),
@@ -107,14 +113,23 @@ pub(crate) fn plan(
             let clearing = (request.clears() && !selection.rows.is_empty())
                 .then(|| dataset.clearing(&shard, request.disclosure, request.required_columns))
                 .transpose()?;
-            let selected = priced(&shard, selection, clearing.as_ref(), &holder)?;
-            dataset.observer.advance(1);
+            let price = (request.kind == Kind::Delete)
+                .then(|| price::of_pages(&shard, &selection.rows, clearing.as_ref()))
+                .transpose()?;
+            // An export is not refused what a delete is: columns that can't be null.
+            let clearing = match clearing {
+                None if shows_sources && !selection.rows.is_empty() => {
+                    Some(dataset.would_clear(&shard, Disclosure::Sources)?)
+                }
+                clearing => clearing,
+            };
             let unknown = match &clearing {
                 Some(clearing) => unknown_columns(dataset, &shard, clearing),
                 None => Vec::new(),
             };
+            dataset.observer.advance(1);
             Ok(Found {
-                selected,
+                selected: as_planned(&shard, selection, price, &holder),
                 unknown,
                 old,
             })
@@ -123,7 +138,7 @@ pub(crate) fn plan(
         .collect::<Vec<Result<_>>>()
         .into_iter()
         .collect::<Result<_>>()?;
-    if request.clears() && request.disclosure == Disclosure::Sources {
+    if request.disclosure == Disclosure::Sources {
         refuse_unknown_columns(dataset, &found)?;
     }
     look_for_older_rows(dataset, expansion, &wanted, window, &mut found)?;
@@ -151,12 +166,17 @@ pub(crate) fn plan(
 /// A configured column that a shard lacks, with its role.
 type Unknown = (&'static str, String);
 
-/// The configured sources that are no column, and can be no key, of `shard`, and the JSON columns that it lacks.
+/// The configured sources that are no column (of the file or its path), and can be no key, of `shard`, and the JSON
+/// columns that it lacks.
 fn unknown_columns(dataset: &Dataset, shard: &Shard, clearing: &Clearing) -> Vec<Unknown> {
     let schema = shard.footer.schema();
     let sources = dataset.config.source.iter();
     let json = dataset.config.json_column.iter();
-    let sources = sources.filter(|name| !clearing.knows(name));
+    let is_directory = |name: &str| {
+        let name = Sources::new(&[name.to_owned()]);
+        partition_names(&shard.path).any(|part| name.column(part, part, Some(0)).is_some())
+    };
+    let sources = sources.filter(|name| !clearing.knows(name) && !is_directory(name));
     let json = json.filter(|name| find(schema, name).is_none());
     sources
         .map(|name| ("source", name.clone()))
@@ -267,56 +287,25 @@ pub(crate) fn in_shard(
     Ok(Selection::union(selections))
 }
 
-/// A selection with what it costs: to rewrite the shard without its rows, or with values of some columns
-/// cleared in them. Pages whose rows can't be told without decompressing them all count.
-fn priced(
+/// A selection as the plan takes it, with the footer if it will be needed again.
+fn as_planned(
     shard: &Shard,
     selection: Selection,
-    clearing: Option<&Clearing>,
+    price: Option<Price>,
     holder: &Holder,
-) -> Result<SelectedShard> {
-    let touched = touched_row_groups(shard, &selection);
-    let (mut pages, mut bytes) = (0, 0);
-    let bases = shard.row_bases();
-    let row = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
-    for number in &touched {
-        let (Some(group), Some(base)) =
-            (shard.footer.row_groups().get(*number), bases.get(*number))
-        else {
-            continue;
-        };
-        let columns = shard.footer.schema().columns();
-        for (leaf, (chunk, descriptor)) in group.chunks.iter().zip(columns).enumerate() {
-            if clearing.is_some_and(|clearing| clearing.action(leaf).is_none()) {
-                continue;
-            }
-            let is_flat = descriptor.max_rep_level() == 0;
-            let places = Places::find(&shard.file, chunk, is_flat, group.rows)
-                .map_err(|error| error.in_shard(&shard.path))?;
-            for place in places.pages {
-                let is_hit = place.rows.is_none_or(|rows| {
-                    let rows = row(base + rows.start)..row(base + rows.end);
-                    selection.rows.range_cardinality(rows) > 0
-                });
-                if is_hit {
-                    pages += 1;
-                    bytes += place.bytes.end - place.bytes.start;
-                }
-            }
-        }
-    }
-    Ok(SelectedShard {
+) -> SelectedShard {
+    let row_groups = touched_row_groups(shard, &selection).len() as u64;
+    SelectedShard {
         path: shard.path.clone(),
         footer_hash: shard.footer.hash,
         footer: Some(&shard.footer)
-            .filter(|_| !touched.is_empty())
+            .filter(|_| row_groups > 0)
             .and_then(|footer| holder.hold(footer)),
         selection,
-        row_groups: touched.len() as u64,
-        pages,
-        bytes,
+        price,
+        row_groups,
         total_rows: shard.footer.rows(),
-    })
+    }
 }
 
 /// The ids to look for, with the subjects that each belongs to.

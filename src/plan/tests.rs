@@ -28,9 +28,8 @@ fn shard(path: &str, of_subject: &[u64]) -> SelectedShard {
             is_held: of_subject.iter().map(|rows| *rows > 0).collect(),
         },
         row_groups: 1,
-        pages: 1,
-        bytes: 100,
         total_rows: 50,
+        price: None,
         footer: None,
     }
 }

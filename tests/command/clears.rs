@@ -176,6 +176,10 @@ fn a_source_that_is_nowhere_or_a_directory_is_refused() {
     let run = lake.run("delete", &misspelt);
     assert_eq!(run.status, 2, "{run:?}");
     assert!(run.stderr.contains("plam"), "{}", run.stderr);
+    // An export is refused alike, and writes nothing.
+    misspelt.extend(["-o", "out.parquet"]);
+    let export = lake.run("export", &misspelt);
+    assert_eq!((export.status, &export.stderr), (2, &run.stderr));
     assert!(lake.snapshot() == before);
     // A name that may be one of a key is none of a column.
     let mut key = options.to_vec();

@@ -4,11 +4,13 @@
 //! * [`cuts`]: power cut, process killed, operation failed, at each place;
 //! * [`requests`]: the same for all that a service asks, through the queue;
 //! * [`mishaps`]: full disk, read-only disk, shards that vanish or are replaced, clocks that are set back;
+//! * [`archives`]: the same for an export of a file for each subject;
 //! * `command`: the built command on a lake whose shards tell how far it has come;
 //! * `kills`: that command killed at random moments, on the real disk;
 //! * `mounts`: that command on disks that are full or read-only, and beside another one;
 //! * [`beside`]: an index that other processes left behind in any state.
 
+mod archives;
 mod beside;
 #[cfg(feature = "cli")]
 mod command;

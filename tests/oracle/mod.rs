@@ -5,15 +5,18 @@
 pub(crate) mod bounds;
 pub(crate) mod bytes;
 pub(crate) mod numbers;
+pub(crate) mod rows;
 pub(crate) mod split;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
+use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{AsBytes, DataType};
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
+use parquet::schema::types::ColumnDescriptor;
 
 /// One value or null of a leaf: repetition level, definition level, bytes.
 pub(crate) type Cell = (i16, i16, Option<Vec<u8>>);
@@ -25,6 +28,8 @@ pub(crate) struct Contents {
     pub(crate) schema: String,
     /// `created_by` and key-values.
     pub(crate) about: (Option<String>, Vec<(String, Option<String>)>),
+    /// The type of each leaf, with the highest levels that it has.
+    pub(crate) leaf_types: Vec<String>,
     /// Row groups: per leaf, per row, its cells.
     pub(crate) row_groups: Vec<RowGroup>,
 }
@@ -84,8 +89,21 @@ impl Contents {
                     .map(|pair| (pair.key, pair.value))
                     .collect(),
             ),
+            leaf_types: file
+                .schema_descr()
+                .columns()
+                .iter()
+                .map(|leaf| leaf_type(leaf))
+                .collect(),
             row_groups,
         })
+    }
+
+    /// The cells of a leaf, row by row.
+    pub(crate) fn cells(&self, leaf: usize) -> impl Iterator<Item = &Vec<Cell>> {
+        self.row_groups
+            .iter()
+            .flat_map(move |group| &group.leaves[leaf])
     }
 
     /// Without the rows for which `drop` says so (counted in the file); row groups without rows are gone.
@@ -153,6 +171,28 @@ pub(crate) fn same_styles(before: &[String], after: &[String]) -> bool {
             (parts(before), parts(after));
         codec_before == codec_after && pages_after.iter().all(|page| pages_before.contains(page))
     })
+
+fn leaf_type(leaf: &ColumnDescriptor) -> String {
+    // Of old annotations, what they stand for.
+    let annotation = match (leaf.logical_type_ref(), leaf.converted_type()) {
+        (Some(logical), _) => format!("{logical:?}"),
+        (None, ConvertedType::UTF8) => format!("{:?}", LogicalType::String),
+        (None, ConvertedType::ENUM) => format!("{:?}", LogicalType::Enum),
+        (None, ConvertedType::BSON) => format!("{:?}", LogicalType::Bson),
+        (None, ConvertedType::JSON) => format!("{:?}", LogicalType::Json),
+        (None, ConvertedType::INT_32 | ConvertedType::INT_64) => "NONE".to_owned(),
+        (None, converted) => format!("{converted:?}"),
+    };
+    let length = match leaf.physical_type() {
+        PhysicalType::FIXED_LEN_BYTE_ARRAY => leaf.type_length(),
+        _ => 0,
+    };
+    format!(
+        "{:?}({length}) {annotation} {} {}",
+        leaf.physical_type(),
+        leaf.max_rep_level(),
+        leaf.max_def_level()
+    )
 }
 
 /// The page version and encodings of a chunk's data pages, as a set.

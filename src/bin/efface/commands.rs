@@ -149,9 +149,16 @@ fn inspect(args: &Args, dataset: &Dataset) -> Result<Report> {
 
 fn plan(args: &Args, dataset: &Dataset, request: &Request, words: &RequestArgs) -> Result<Report> {
     let started = Instant::now();
-    let plan = open(args, dataset)?.plan(request)?;
+    let engine = open(args, dataset)?;
+    let plan = engine.plan(request)?;
     expect_digest(words, &plan.digest)?;
-    Ok(report::plan(&plan, request.kind, started.elapsed()))
+    let prices = engine.prices(&plan)?;
+    Ok(report::plan(
+        &plan,
+        &prices,
+        request.kind,
+        started.elapsed(),
+    ))
 }
 
 fn export(args: &Args, dataset: &Dataset, words: &RequestArgs, how: &Written) -> Result<()> {

@@ -12,6 +12,7 @@ use efface::delete::DeleteReport;
 use efface::engine::{IndexReport, IndexState, Inspection};
 use efface::export::sink::Written;
 use efface::index::compare::Comparison;
+use efface::plan::price::Price;
 use efface::plan::{Plan, SubjectPlan};
 use efface::queue::Status;
 use efface::request::{Disclosure, Kind};
@@ -193,27 +194,29 @@ pub(crate) fn inspect(found: &Inspection, waiting: &[Status]) -> Result<Report> 
     Ok(report)
 }
 
-pub(crate) fn plan(plan: &Plan, kind: Kind, took: Duration) -> Report {
+pub(crate) fn plan(plan: &Plan, prices: &[Price], kind: Kind, took: Duration) -> Report {
     let refused = plan.check().err().map(|error| error.to_string());
-    let touched = || plan.shards.iter().filter(|shard| !shard.rows.is_empty());
+    let touched = || plan.shards.iter().zip(prices);
+    let pages: u64 = prices.iter().map(|price| price.pages).sum();
+    let bytes: u64 = prices.iter().map(|price| price.bytes).sum();
     let json = json!({
         "kind": kind,
         "rows": plan.rows,
         "shards": touched().count(),
         "row_groups": plan.row_groups,
-        "pages": plan.pages,
-        "bytes": plan.bytes,
+        "pages": pages,
+        "bytes": bytes,
         "dataset_rows": plan.dataset_rows,
         "digest": plan.digest,
         "left_out": plan.left_out,
         "refused": refused,
         "subjects": subjects(&plan.subjects),
-        "per_shard": touched().map(|shard| json!({
+        "per_shard": touched().map(|(shard, price)| json!({
             "path": shard.path,
             "rows": shard.rows.len(),
             "row_groups": shard.row_groups,
-            "pages": shard.pages,
-            "bytes": shard.bytes,
+            "pages": price.pages,
+            "bytes": price.bytes,
         })).collect::<Vec<_>>(),
         "seconds": took.as_secs_f64(),
     });
@@ -224,7 +227,7 @@ pub(crate) fn plan(plan: &Plan, kind: Kind, took: Duration) -> Report {
     let headline = format!(
         "This {kind} would {verb} {} of {} in {} ({})",
         counted(plan.row_groups, "row group", "row groups"),
-        HumanBytes(plan.bytes),
+        HumanBytes(bytes),
         counted(touched().count() as u64, "shard", "shards"),
         seconds(took)
     );
@@ -233,7 +236,7 @@ pub(crate) fn plan(plan: &Plan, kind: Kind, took: Duration) -> Report {
             "rows",
             format!("{} of {}", grouped(&plan.rows), grouped(&plan.dataset_rows)),
         )
-        .fact("pages", grouped(&plan.pages))
+        .fact("pages", grouped(&pages))
         .fact("digest", plan.digest.as_str())
         .subjects(&plan.subjects, plan.left_out)
         .note(match &refused {
@@ -244,11 +247,11 @@ pub(crate) fn plan(plan: &Plan, kind: Kind, took: Duration) -> Report {
         });
     report.table = table(
         ["rows", "row groups", "size", "shard"],
-        touched().map(|shard| {
+        touched().map(|(shard, price)| {
             [
                 grouped(&shard.rows.len()),
                 grouped(&shard.row_groups),
-                HumanBytes(shard.bytes).to_string(),
+                HumanBytes(price.bytes).to_string(),
                 shard.path.clone(),
             ]
         }),

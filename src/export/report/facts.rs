@@ -11,8 +11,9 @@ use jiff::tz::TimeZone;
 
 use crate::export::csv::Cells;
 use crate::export::disclose::text_bytes;
-use crate::export::headers::{Column, Columns, Counts, Role, array_at, is_text};
+use crate::export::headers::{Column, Columns, Counts, Role, is_text};
 use crate::export::json::encoder_options;
+use crate::export::presence::array_at;
 use crate::export::when::When;
 use crate::shard::json::each_member;
 

@@ -259,7 +259,8 @@ impl Page<'_> {
         };
         write!(
             out,
-            "<section><h2>The rows</h2><p>{which}; all of them are in the file <a href=\"{file}\">{file}</a>.</p>",
+            "<section class=\"rows\" style=\"--columns:{columns}\"><h2>The rows</h2><p>{which}; all of them are in the file <a href=\"{file}\">{file}</a>.</p>",
+            columns = self.schema.fields().len(),
             file = self.entry.file
         )
         .map_err(failed)?;

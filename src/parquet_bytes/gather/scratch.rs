@@ -20,7 +20,10 @@ const KEPT: usize = 2;
 #[derive(Default)]
 pub struct Scratch {
     codecs: Codecs,
+    /// A data page as it was read.
     pub(super) compressed: Vec<u8>,
+    /// A dictionary page as it was read.
+    pub(super) dictionary: Vec<u8>,
     bodies: Vec<Vec<u8>>,
     spans: Vec<Vec<(u32, u32)>>,
     pub(super) indices: Vec<u32>,
