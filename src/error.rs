@@ -403,7 +403,11 @@ impl Error {
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Io { .. }
+            | Self::Arrow {
+                source: ArrowError::IoError(..),
+                ..
+            } => ErrorKind::Io,
             Self::Shard { source, .. } => match source {
                 FormatError::Read { .. } => ErrorKind::Io,
                 FormatError::Unsupported { .. }

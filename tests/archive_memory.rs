@@ -17,7 +17,7 @@ use parquet::arrow::ArrowWriter;
 use peak::peak;
 
 const SUBJECTS: usize = 2000;
-const ROWS: usize = 400_000;
+const ROWS: usize = 600_000;
 const ROW_GROUP_ROWS: usize = 10_000;
 const TEXT_BYTES: usize = 400;
 const SPOOL_BYTES: usize = 4 << 20;
@@ -77,10 +77,8 @@ fn a_file_for_each_of_many_subjects_takes_memory_and_open_files_for_few() {
     let taken = peak().saturating_sub(before);
     eprintln!("{taken} bytes more than {before}, {open_before} to {open_most} open files");
     assert!(open_most < open_before + 16, "{open_most} open files");
-    // What waits to be taken, what is gathered (twice while it is written out), and as much again; not the rows.
-    assert!(
-        taken < 64 << 20,
-        "{taken} bytes for {} of rows",
-        ROWS * TEXT_BYTES
-    );
+    // 64 MiB of batches that wait to be taken, what is gathered (twice while it is written out), what the threads
+    // have in the making, and what malloc keeps of all that.
+    let rows = ROWS * TEXT_BYTES;
+    assert!(taken < 144 << 20, "{taken} bytes for {rows} of rows");
 }

@@ -4,11 +4,13 @@
 
 mod oracle;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
+use arrow::error::ArrowError;
 use efface::export::sink::{self, Format};
 use efface::export::{Export, ExportOptions, ShardRows};
 use efface::request::Disclosure;
@@ -343,27 +345,34 @@ fn timestamps_that_spark_wrote_far_from_today_are_exported_exactly() {
         .cells(0)
         .map(|row| row[0].2.as_ref().map(|value| us_of_int96(value)))
         .collect();
-    let disk = Disk::new(&dir);
-    let shard = Shard::open(&disk, "int96_from_spark.parquet").unwrap();
-    let rows = ShardRows {
-        path: shard.path.clone(),
-        footer_hash: shard.footer.hash,
-        rows: (0..u32::try_from(shard.footer.rows()).unwrap()).collect(),
-    };
-    let export = Export::new(Arc::new(disk), vec![rows], &ExportOptions::default()).unwrap();
-    let found: Vec<Option<i128>> = export
-        .flat_map(|batch| {
-            let column = batch.unwrap().column(0).clone();
+    let disk = Arc::new(Disk::new(&dir));
+    let shard = Shard::open(&*disk, "int96_from_spark.parquet").unwrap();
+    let export = |rows: Range<u32>| -> Result<Vec<Option<i128>>, ArrowError> {
+        let rows = ShardRows {
+            path: shard.path.clone(),
+            footer_hash: shard.footer.hash,
+            rows: rows.collect(),
+        };
+        let export = Export::new(disk.clone(), vec![rows], &ExportOptions::default()).unwrap();
+        let mut found = Vec::new();
+        for batch in export {
+            let column = batch?.column(0).clone();
             let us = column.as_primitive::<TimestampMicrosecondType>().iter();
-            us.map(|us| us.map(i128::from)).collect::<Vec<_>>()
-        })
-        .collect();
-    assert_eq!(found, expected);
+            found.extend(us.map(|us| us.map(i128::from)));
+        }
+        Ok(found)
+    };
+    let (all, last) = (expected.len(), expected.last().unwrap().unwrap());
+    let but_last = u32::try_from(all - 1).unwrap();
+    assert_eq!(export(0..but_last).unwrap(), expected[..all - 1]);
+    let beyond_ns = |us: &i128| *us > i128::from(i64::MAX / 1000);
+    assert!(expected[..all - 1].iter().flatten().any(beyond_ns));
+    // The last one is before all that 64 bits can tell.
+    assert!(last < i128::from(i64::MIN));
+    let error = export(0..but_last + 1).unwrap_err().to_string();
     assert!(
-        expected
-            .iter()
-            .flatten()
-            .any(|us| *us > i128::from(i64::MAX / 1000))
+        error.contains("INT96") && error.contains("column a"),
+        "{error}"
     );
 }
 
@@ -371,6 +380,5 @@ fn us_of_int96(value: &[u8]) -> i128 {
     let (ns, day) = value.split_at(8);
     let ns = i128::from(i64::from_le_bytes(ns.try_into().unwrap()));
     let day = i128::from(i32::from_le_bytes(day.try_into().unwrap()));
-    assert_eq!(ns % 1000, 0);
     (day - 2_440_588) * 86_400_000_000 + ns / 1000
 }

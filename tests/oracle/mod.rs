@@ -181,6 +181,8 @@ fn leaf_type(leaf: &ColumnDescriptor) -> String {
         (None, ConvertedType::BSON) => format!("{:?}", LogicalType::Bson),
         (None, ConvertedType::JSON) => format!("{:?}", LogicalType::Json),
         (None, ConvertedType::INT_32 | ConvertedType::INT_64) => "NONE".to_owned(),
+        (None, ConvertedType::UINT_32) => format!("{:?}", LogicalType::integer(32, false)),
+        (None, ConvertedType::UINT_64) => format!("{:?}", LogicalType::integer(64, false)),
         (None, converted) => format!("{converted:?}"),
     };
     let length = match leaf.physical_type() {
