@@ -280,10 +280,11 @@ pub(super) fn check_int96(values: &[u8], unit: TimeUnit, column: &str) -> Result
     };
     let (values, _) = values.as_chunks::<12>();
     let can_be_told = |value: &[u8; 12]| {
-        let [a, b, c, d, e, f, g, h, day @ ..] = *value;
-        let ns = i64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let day = i128::from(i32::from_le_bytes(day));
-        let ns = (day - EPOCH_DAY) * DAY_NS + i128::from(ns);
+        let (Some(of_day), Some(day)) = (value.first_chunk(), value.last_chunk()) else {
+            return false;
+        };
+        let day = i128::from(i32::from_le_bytes(*day));
+        let ns = (day - EPOCH_DAY) * DAY_NS + i128::from(i64::from_le_bytes(*of_day));
         ns % scale == 0 && i64::try_from(ns / scale).is_ok()
     };
     if values.iter().all(can_be_told) {

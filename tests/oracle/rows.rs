@@ -115,32 +115,7 @@ fn assert_value(json: Option<&RawValue>, array: &ArrayRef, row: usize, what: &st
                 what,
             );
         }
-        DataType::Map(..) => {
-            let entries = array.as_map().value(row);
-            let (keys, values) = (entries.column(0), entries.column(1));
-            if matches!(keys.data_type(), DataType::Utf8 | DataType::LargeUtf8) {
-                let object: BTreeMap<String, Box<RawValue>> =
-                    serde_json::from_str(json.get()).unwrap();
-                let keys = cast(keys, &DataType::Utf8).unwrap();
-                // The keys of missing values are left out.
-                assert_eq!(object.len(), values.len() - values.null_count(), "{what}");
-                for at in 0..keys.len() {
-                    let key = keys.as_string::<i32>().value(at);
-                    assert_value(object.get(key).map(|value| &**value), values, at, what);
-                }
-            } else {
-                type Entry = BTreeMap<String, Box<RawValue>>;
-                let list: Vec<Entry> = serde_json::from_str(json.get()).unwrap();
-                let part = |name: &'static str| {
-                    move |entry: &'_ Entry| entry.get(name).map(|value| value.to_owned())
-                };
-                assert_eq!(list.len(), entries.len(), "{what}");
-                for (at, entry) in list.iter().enumerate() {
-                    assert_value(part("key")(entry).as_deref(), keys, at, what);
-                    assert_value(part("value")(entry).as_deref(), values, at, what);
-                }
-            }
-        }
+        DataType::Map(..) => assert_entries(json, &array.as_map().value(row), what),
         DataType::Dictionary(_, values) => {
             assert_value(Some(json), &cast(array, values).unwrap(), row, what);
         }
@@ -149,6 +124,28 @@ fn assert_value(json: Option<&RawValue>, array: &ArrayRef, row: usize, what: &st
             let found = json.get().trim_matches('"');
             assert_eq!(found, expected.as_string::<i32>().value(row), "{what}");
         }
+    }
+}
+
+fn assert_entries(json: &RawValue, entries: &StructArray, what: &str) {
+    let (keys, values) = (entries.column(0), entries.column(1));
+    if matches!(keys.data_type(), DataType::Utf8 | DataType::LargeUtf8) {
+        let object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json.get()).unwrap();
+        let keys = cast(keys, &DataType::Utf8).unwrap();
+        // The keys of missing values are left out.
+        assert_eq!(object.len(), values.len() - values.null_count(), "{what}");
+        for at in 0..keys.len() {
+            let key = keys.as_string::<i32>().value(at);
+            assert_value(object.get(key).map(|value| &**value), values, at, what);
+        }
+        return;
+    }
+    let list: Vec<BTreeMap<String, Box<RawValue>>> = serde_json::from_str(json.get()).unwrap();
+    assert_eq!(list.len(), entries.len(), "{what}");
+    for (at, entry) in list.iter().enumerate() {
+        let part = |name| entry.get(name).map(|value| &**value);
+        assert_value(part("key"), keys, at, what);
+        assert_value(part("value"), values, at, what);
     }
 }
 
