@@ -4,6 +4,7 @@
 
 mod oracle;
 
+use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,7 +115,10 @@ fn compare_exports(engine: &Engine, delete: &Request, source: &Source, rows: &[u
     .unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("export.parquet");
-    std::fs::write(&path, &file).unwrap();
+    std::fs::File::create(&path)
+        .unwrap()
+        .write_all(&file)
+        .unwrap();
     compare_leaves(source, rows, &Contents::read(&path).unwrap(), what);
     let expected = match &source.rows {
         Ok(all) => oracle::rows::only(all, rows),

@@ -2,6 +2,7 @@
 
 mod oracle;
 
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::*;
@@ -365,10 +366,16 @@ fn what_arrow_has_no_type_for_survives_a_parquet_export_and_an_export_of_that() 
     let mut file = annotated();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.parquet");
-    std::fs::write(&path, &file).unwrap();
+    std::fs::File::create(&path)
+        .unwrap()
+        .write_all(&file)
+        .unwrap();
     let before = Contents::read(&path).unwrap();
     for _ in 0..2 {
-        std::fs::write(&path, &file).unwrap();
+        std::fs::File::create(&path)
+            .unwrap()
+            .write_all(&file)
+            .unwrap();
         let disk = Arc::new(Disk::new(dir.path()));
         let engine = Engine::open(disk, Config::default(), EngineOptions::default()).unwrap();
         let ada = Subjects::new(["ada"]).unwrap();
@@ -387,7 +394,10 @@ fn what_arrow_has_no_type_for_survives_a_parquet_export_and_an_export_of_that() 
              \"local\":\"00:00:00.000002\",\"half\":1.0,\"decimal\":-12.345,\"instant\":\"1970-01-01T00:00:00.000000003Z\"}\n"
         );
         file = export(Format::Parquet);
-        std::fs::write(&path, &file).unwrap();
+        std::fs::File::create(&path)
+            .unwrap()
+            .write_all(&file)
+            .unwrap();
         let after = Contents::read(&path).unwrap();
         assert_eq!(before.leaf_types, after.leaf_types);
         for leaf in 0..before.leaf_types.len() {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
-use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
+use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as PhysicalType};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{AsBytes, DataType};
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
@@ -171,19 +171,40 @@ pub(crate) fn same_styles(before: &[String], after: &[String]) -> bool {
             (parts(before), parts(after));
         codec_before == codec_after && pages_after.iter().all(|page| pages_before.contains(page))
     })
+}
+
+/// What an old annotation stands for, by LogicalTypes.md of the format.
+fn modern(converted: ConvertedType, leaf: &ColumnDescriptor) -> Option<LogicalType> {
+    Some(match converted {
+        ConvertedType::UTF8 => LogicalType::String,
+        ConvertedType::ENUM => LogicalType::Enum,
+        ConvertedType::BSON => LogicalType::Bson,
+        ConvertedType::JSON => LogicalType::Json,
+        ConvertedType::DATE => LogicalType::Date,
+        ConvertedType::DECIMAL => LogicalType::decimal(leaf.type_scale(), leaf.type_precision()),
+        ConvertedType::TIME_MILLIS => LogicalType::time(true, TimeUnit::MILLIS),
+        ConvertedType::TIME_MICROS => LogicalType::time(true, TimeUnit::MICROS),
+        ConvertedType::TIMESTAMP_MILLIS => LogicalType::timestamp(true, TimeUnit::MILLIS),
+        ConvertedType::TIMESTAMP_MICROS => LogicalType::timestamp(true, TimeUnit::MICROS),
+        ConvertedType::INT_8 => LogicalType::integer(8, true),
+        ConvertedType::INT_16 => LogicalType::integer(16, true),
+        ConvertedType::UINT_8 => LogicalType::integer(8, false),
+        ConvertedType::UINT_16 => LogicalType::integer(16, false),
+        ConvertedType::UINT_32 => LogicalType::integer(32, false),
+        ConvertedType::UINT_64 => LogicalType::integer(64, false),
+        _ => return None,
+    })
+}
 
 fn leaf_type(leaf: &ColumnDescriptor) -> String {
     // Of old annotations, what they stand for.
     let annotation = match (leaf.logical_type_ref(), leaf.converted_type()) {
         (Some(logical), _) => format!("{logical:?}"),
-        (None, ConvertedType::UTF8) => format!("{:?}", LogicalType::String),
-        (None, ConvertedType::ENUM) => format!("{:?}", LogicalType::Enum),
-        (None, ConvertedType::BSON) => format!("{:?}", LogicalType::Bson),
-        (None, ConvertedType::JSON) => format!("{:?}", LogicalType::Json),
         (None, ConvertedType::INT_32 | ConvertedType::INT_64) => "NONE".to_owned(),
-        (None, ConvertedType::UINT_32) => format!("{:?}", LogicalType::integer(32, false)),
-        (None, ConvertedType::UINT_64) => format!("{:?}", LogicalType::integer(64, false)),
-        (None, converted) => format!("{converted:?}"),
+        (None, converted) => match modern(converted, leaf) {
+            Some(logical) => format!("{logical:?}"),
+            None => format!("{converted:?}"),
+        },
     };
     let length = match leaf.physical_type() {
         PhysicalType::FIXED_LEN_BYTE_ARRAY => leaf.type_length(),
