@@ -6,14 +6,14 @@
 //! EFFACE_BENCH_IDS=100000000 cargo bench --bench index -- ids     # look-ups among so many ids (1.6 GB)
 //! ```
 //!
-//! Generated: seed 1, 4 shards of 250,000 rows (10 row groups each), 100,000 Zipf users, zstd. `uuids`: 4 shards of
-//! 250,000 rows in row groups of 125,000, each row with one of 400,000 evenly drawn UUIDs in text form (36
+//! Generated: seed 1, 4 shards of 250,000 rows (10 row groups each), 100,000 Zipf users, zstd. `uuids`: 16 shards of
+//! 1,000,000 rows in row groups of 100,000, each row with one of 400,000 evenly drawn UUIDs in text form (36
 //! characters), snappy, the writer's defaults: of each chunk a dictionary of 1 MiB and then plain pages. Synthetic
 //! segments: 1e6 and 1e7 evenly spread hashes, one row group of 1000 for two of three ids, two for the third; look-ups
 //! are of 2000 hashes that are there, spread over the segment. `refresh`: 10,000 links to one small shard in 100
 //! directories and one shard that is new each time. `shards`: 2 row groups of 4 ids in each shard, no id in two of
 //! them; 2000 ids, spread evenly. Files are in the page cache, but for `cold`, before which the segment is dropped
-//! from it; it is opened anew there.
+//! from it; it is opened anew there. Whatever the command line leaves out is not generated.
 //!
 //! | figure | its limit |
 //! |---|---|
@@ -22,7 +22,7 @@
 //! | `ids/lookup/N` | a probe of two or three cache lines an id |
 //! | `ids/cold/N` | a read of two pages an id; the faults and bytes that it took are printed |
 //! | `ids/open/N` | the read of one block |
-//! | `refresh` | `stat_and_read`: the list of the shards with their sizes and times, and the ids of the new one read |
+//! | `refresh` | `stat_and_read`: the list of the shards with their sizes and times, and the ids of the new one read; plus `durable`: as many bytes as the index has published, and one file removed |
 //! | `shards/N` | `list`: making the list |
 //! | `delete/N` | the rewritten shards scanned in full |
 //!
@@ -41,6 +41,7 @@ mod lake;
 mod memory;
 mod shards;
 
+use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,7 @@ use efface::index::segment::Segment;
 use efface::index::writer::SegmentWriter;
 use efface::shard::ids::distinct_in;
 use efface::shard::roles::Roles;
+use efface::storage::publish;
 use efface::subject::SubjectHash;
 use efface::{Config, Disk, Engine, EngineOptions, Shard, Storage};
 use lake::Lake;
@@ -129,13 +131,14 @@ fn print_size(storage: &dyn Storage, dataset_bytes: u64) {
 }
 
 fn build(criterion: &mut Criterion) {
-    let lake = Lake::new();
-    let engine = lake.engine();
+    // Made when it is first needed: the command line may leave this out.
+    let made = OnceCell::new();
+    let lake = || made.get_or_init(Lake::new);
     let mut group = criterion.benchmark_group("build");
     group.sample_size(10);
-    group.throughput(Throughput::Bytes(lake.bytes));
-    let to = tempfile::tempdir_in(lake.dir.path()).unwrap();
     group.bench_function("copy", |bencher| {
+        let lake = lake();
+        let to = tempfile::tempdir_in(lake.dir.path()).unwrap();
         bencher.iter(|| {
             for (number, shard) in lake.shards.iter().enumerate() {
                 fs::copy(shard, to.path().join(number.to_string())).unwrap();
@@ -143,28 +146,26 @@ fn build(criterion: &mut Criterion) {
         });
     });
     group.bench_function("decode", |bencher| {
-        bencher.iter(|| {
-            lake.shards
-                .par_iter()
-                .map(|shard| decode(shard))
-                .sum::<usize>()
-        });
+        let shards = &lake().shards;
+        bencher.iter(|| shards.par_iter().map(|shard| decode(shard)).sum::<usize>());
     });
     group.bench_function("index", |bencher| {
+        let lake = lake();
+        let engine = lake.engine();
         let without_index = || drop(fs::remove_dir_all(lake.root().join("_efface")));
         let build = |()| engine.refresh().unwrap();
         bencher.iter_batched(without_index, build, BatchSize::PerIteration);
+        print_size(&Disk::new(lake.root()), lake.bytes);
     });
     group.finish();
-    print_size(&Disk::new(lake.root()), lake.bytes);
 }
 
 /// Shards whose ids overflow their dictionaries.
 fn write_uuids(dir: &Path) -> Vec<PathBuf> {
-    let (shards, rows, ids) = if is_measured() {
-        (4, 250_000, 400_000)
+    let (shards, rows, row_group, ids) = if is_measured() {
+        (16, 1_000_000, 100_000, 400_000)
     } else {
-        (1, 2000, 3000)
+        (1, 2000, 1000, 3000)
     };
     // SplitMix64 of a counter.
     let mixed = |number: u64| {
@@ -184,13 +185,16 @@ fn write_uuids(dir: &Path) -> Vec<PathBuf> {
     };
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
-        .set_max_row_group_row_count(Some(125_000))
+        .set_max_row_group_row_count(Some(row_group))
         .build();
+    let known: Vec<String> = (0..ids).map(uuid).collect();
     (0..shards)
+        .into_par_iter()
         .map(|shard| {
             let path = dir.join(format!("{shard}.parquet"));
             let numbers = (0..rows).map(|row| mixed(shard * rows + row + SEED) % ids);
-            let column: ArrayRef = Arc::new(StringArray::from_iter_values(numbers.map(uuid)));
+            let id = |number: u64| &known[usize::try_from(number).unwrap()];
+            let column: ArrayRef = Arc::new(StringArray::from_iter_values(numbers.map(id)));
             let batch = RecordBatch::try_from_iter([("distinct_id", column)]).unwrap();
             let file = File::create(&path).unwrap();
             let mut writer =
@@ -204,15 +208,18 @@ fn write_uuids(dir: &Path) -> Vec<PathBuf> {
 
 fn uuids(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
-    let shards = write_uuids(dir.path());
-    let disk = Arc::new(Disk::new(dir.path()));
-    let engine = Engine::open(disk, Config::default(), EngineOptions::default()).unwrap();
+    let made = OnceCell::new();
+    let shards = || made.get_or_init(|| write_uuids(dir.path()));
     let mut group = criterion.benchmark_group("uuids");
     group.sample_size(10);
     group.bench_function("decode", |bencher| {
+        let shards = shards();
         bencher.iter(|| shards.par_iter().map(|shard| decode(shard)).sum::<usize>());
     });
     group.bench_function("index", |bencher| {
+        shards();
+        let disk = Arc::new(Disk::new(dir.path()));
+        let engine = Engine::open(disk, Config::default(), EngineOptions::default()).unwrap();
         let without_index = || drop(fs::remove_dir_all(dir.path().join("_efface")));
         let build = |()| engine.refresh().unwrap();
         bencher.iter_batched(without_index, build, BatchSize::PerIteration);
@@ -223,6 +230,19 @@ fn uuids(criterion: &mut Criterion) {
 /// The hash of the synthetic id `number` of `ids`.
 fn hash_of(number: u64, ids: u64) -> SubjectHash {
     SubjectHash(number * (u64::MAX / ids) + number % 7)
+}
+
+fn write_segment(disk: &Disk, ids: u64) {
+    let mut writer = SegmentWriter::create(disk, "segment", SEED, 1, ids).unwrap();
+    for number in 0..ids {
+        let first = u32::try_from(number % 1000).unwrap();
+        let numbers = [first, first + 1];
+        let taken = if number % 3 == 0 { 2 } else { 1 };
+        writer
+            .append(hash_of(number, ids), &numbers[..taken])
+            .unwrap();
+    }
+    writer.finish().unwrap();
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
@@ -237,28 +257,17 @@ fn ids(criterion: &mut Criterion) {
     for ids in sizes {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::new(dir.path());
-        let mut writer = SegmentWriter::create(&disk, "segment", SEED, 1, ids).unwrap();
-        for number in 0..ids {
-            let first = u32::try_from(number % 1000).unwrap();
-            let numbers = [first, first + 1];
-            let taken = if number % 3 == 0 { 2 } else { 1 };
-            writer
-                .append(hash_of(number, ids), &numbers[..taken])
-                .unwrap();
-        }
-        writer.finish().unwrap();
-        let open = || Segment::open(disk.map("segment").unwrap(), "segment", SEED).unwrap();
-        // Written back, so that it can be dropped from the page cache.
-        File::open(dir.path().join("segment"))
-            .unwrap()
-            .sync_all()
-            .unwrap();
-        let segment = open();
+        let made = OnceCell::new();
+        let open = || {
+            made.get_or_init(|| write_segment(&disk, ids));
+            Segment::open(disk.map("segment").unwrap(), "segment", SEED).unwrap()
+        };
         let asked: Vec<SubjectHash> = (0..LOOKUPS)
             .map(|number| hash_of(number * (ids / LOOKUPS), ids))
             .collect();
         group.throughput(Throughput::Elements(LOOKUPS));
         group.bench_function(BenchmarkId::new("lookup", ids), |bencher| {
+            let segment = open();
             bencher.iter(|| {
                 let mut found = RoaringBitmap::new();
                 for hash in &asked {
@@ -267,14 +276,15 @@ fn ids(criterion: &mut Criterion) {
                 found.len()
             });
         });
-        drop(segment);
-        let file = File::open(dir.path().join("segment")).unwrap();
         let (mut runs, mut faults, mut read) = (0, 0, 0);
         group.bench_function(BenchmarkId::new("cold", ids), |bencher| {
+            drop(open());
+            let file = File::open(dir.path().join("segment")).unwrap();
             let drop_cache = || fadvise(&file, 0, None, Advice::DontNeed).unwrap();
             let look_up = |()| {
                 let before = (memory::faults(), memory::bytes_read());
                 let segment = open();
+                segment.expect_lookups(asked.len());
                 let mut found = RoaringBitmap::new();
                 for hash in &asked {
                     assert!(segment.lookup(*hash, &mut found).unwrap());
@@ -294,46 +304,73 @@ fn ids(criterion: &mut Criterion) {
         }
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::new("open", ids), |bencher| {
+            drop(open());
             bencher.iter(|| open().tail().hashes);
         });
     }
     group.finish();
 }
 
-fn refresh(criterion: &mut Criterion) {
-    let (directories, of_each) = if is_measured() { (100, 100) } else { (2, 3) };
-    let dir = tempfile::tempdir().unwrap();
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("data-samples/events");
-    let sample = fs::read_dir(sample)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.extension().is_some_and(|ending| ending == "parquet"))
-        .unwrap();
-    let one = dir.path().join("day=0");
-    fs::create_dir(&one).unwrap();
-    let one = one.join("0.parquet");
-    fs::copy(&sample, &one).unwrap();
-    for directory in 1..=directories {
-        let directory = dir.path().join(format!("day={directory}"));
-        fs::create_dir(&directory).unwrap();
-        for number in 0..of_each {
-            fs::hard_link(&one, directory.join(format!("{number}.parquet"))).unwrap();
+/// Many links to one small shard, with an index.
+struct Many {
+    dir: tempfile::TempDir,
+    disk: Arc<Disk>,
+    engine: Engine,
+    /// The shard that is linked.
+    sample: PathBuf,
+}
+
+impl Many {
+    fn new() -> Self {
+        let (directories, of_each) = if is_measured() { (100, 100) } else { (2, 3) };
+        let dir = tempfile::tempdir().unwrap();
+        let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("data-samples/events");
+        let sample = fs::read_dir(samples)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.extension().is_some_and(|ending| ending == "parquet"))
+            .unwrap();
+        let one = dir.path().join("day=0");
+        fs::create_dir(&one).unwrap();
+        let one = one.join("0.parquet");
+        fs::copy(&sample, &one).unwrap();
+        for directory in 1..=directories {
+            let directory = dir.path().join(format!("day={directory}"));
+            fs::create_dir(&directory).unwrap();
+            for number in 0..of_each {
+                fs::hard_link(&one, directory.join(format!("{number}.parquet"))).unwrap();
+            }
+        }
+        // Until they have settled they are read again each time.
+        thread::sleep(Duration::from_millis(2100));
+        let disk = Arc::new(Disk::new(dir.path()));
+        let storage: Arc<dyn Storage> = disk.clone();
+        let engine = Engine::open(storage, Config::default(), EngineOptions::default()).unwrap();
+        engine.refresh().unwrap();
+        Self {
+            dir,
+            disk,
+            engine,
+            sample,
         }
     }
-    // Until they have settled they are read again each time.
-    thread::sleep(Duration::from_millis(2100));
-    let disk = Arc::new(Disk::new(dir.path()));
-    let storage: Arc<dyn Storage> = disk.clone();
-    let engine = Engine::open(storage, Config::default(), EngineOptions::default()).unwrap();
-    engine.refresh().unwrap();
-    let new = dir.path().join("day=0/new.parquet");
+
+    fn add(&self) {
+        fs::copy(&self.sample, self.dir.path().join("day=0/new.parquet")).unwrap();
+    }
+}
+
+fn refresh(criterion: &mut Criterion) {
+    let made = OnceCell::new();
+    let many = || made.get_or_init(Many::new);
     let mut group = criterion.benchmark_group("refresh");
-    group.sample_size(10);
+    group.sample_size(20);
     group.bench_function("stat_and_read", |bencher| {
-        fs::copy(&sample, &new).unwrap();
+        let many = many();
+        many.add();
         bencher.iter(|| {
-            let files = disk.list("").unwrap();
-            let shard = Shard::open(&*disk, "day=0/new.parquet").unwrap();
+            let files = many.disk.list("").unwrap();
+            let shard = Shard::open(&*many.disk, "day=0/new.parquet").unwrap();
             let columns = Roles::default().subjects(&shard).unwrap();
             let groups = u32::try_from(shard.footer.row_groups().len()).unwrap();
             let mut seen = 0;
@@ -344,14 +381,30 @@ fn refresh(criterion: &mut Criterion) {
             (files.len(), seen)
         });
     });
+    group.bench_function("durable", |bencher| {
+        let index = many().dir.path().join("_efface/index");
+        let files = fs::read_dir(index).unwrap();
+        let files: Vec<Vec<u8>> = files
+            .map(|file| fs::read(file.unwrap().path()).unwrap())
+            .collect();
+        let beside = tempfile::tempdir().unwrap();
+        let disk = Disk::new(beside.path());
+        bencher.iter(|| {
+            for (number, bytes) in files.iter().enumerate() {
+                publish(&disk, &number.to_string(), bytes).unwrap();
+            }
+            disk.remove("0").unwrap();
+        });
+    });
     group.bench_function("one_of_many", |bencher| {
+        let many = many();
         bencher.iter_batched(
             || {
-                disk.remove("day=0/new.parquet").unwrap();
-                engine.refresh().unwrap();
-                fs::copy(&sample, &new).unwrap();
+                many.disk.remove("day=0/new.parquet").unwrap();
+                many.engine.refresh().unwrap();
+                many.add();
             },
-            |()| assert_eq!(engine.refresh().unwrap().added, 1),
+            |()| assert_eq!(many.engine.refresh().unwrap().added, 1),
             BatchSize::PerIteration,
         );
     });

@@ -1,18 +1,17 @@
 //! Sorting postings in bounded memory, and merging them with segments into a new segment.
 //!
 //! ```text
-//! scan of a shard ─> PostingBuffer (64 Ki pairs, sorted, de-duplicated)   one per scan
-//!                          └─> pool, by the hash's top byte ─(full)─> sorted run on disk
+//! scan of a shard ─> PostingBuffer (16 Ki pairs, by the hash's top byte)   one per scan
+//!                          └─> pool, by the same byte ─(full)─> sorted run on disk
 //! finish ─> SortedPostings: runs and the rest of the pool, merged ──┐
 //!           segments, without their dead row groups ────────────────┴─> merge ─> SegmentWriter
 //! ```
 //!
 //! Memory: the budget (half for the pool, half for a pool that is being spilled), 1 MiB for each
-//! scan under way, and the row groups of one hash. At most [`FAN_IN_MAX`] files are read at a time.
+//! scan under way, the row groups of one hash, and a bit for each row group of a segment that is merged.
+//! At most [`FAN_IN_MAX`] files are read at a time.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
@@ -20,7 +19,7 @@ use roaring::RoaringBitmap;
 
 use super::format::to_usize;
 use super::manifest::SegmentEntry;
-use super::runs::{Pair, RUN_PAIR_BYTES, Run, RunReader, write_run};
+use super::runs::{Pair, RUN_PAIR_BYTES, Run, RunReader, RunWriter};
 use super::segment::{Segment, SegmentGroups};
 use super::writer::SegmentWriter;
 use crate::error::Result;
@@ -30,18 +29,20 @@ use crate::subject::SubjectHash;
 /// Runs that are merged at a time.
 pub const FAN_IN_MAX: usize = 128;
 
-const BUFFER_PAIRS_MAX: usize = 1 << 16;
-const BUFFER_PAIRS_MIN: usize = 64;
 const PARTITIONS: usize = 256;
+/// Pairs of one partition in a buffer, at most; with a small budget fewer.
+const PART_PAIRS_MAX: usize = 64;
+/// Pairs that a buffer remembers, to leave out repeats.
+const RECENT_PAIRS: usize = 1024;
 const PAIR_BYTES: usize = size_of::<Pair>();
 
 /// Pairs read from a run at a time, at most; with a small budget fewer.
-const READ_PAIRS_MAX: usize = 16 << 10;
-
-type Pool = Vec<Vec<Pair>>;
+const READ_PAIRS_MAX: usize = 4 << 10;
 
 const _: () = assert!(PAIR_BYTES == 16);
-const _: () = assert!(FAN_IN_MAX * READ_PAIRS_MAX * RUN_PAIR_BYTES <= 32 << 20);
+const _: () = assert!(PARTITIONS * PART_PAIRS_MAX * PAIR_BYTES <= 1 << 20);
+// As bytes, as pairs, in a block, and while that is sorted.
+const _: () = assert!(FAN_IN_MAX * READ_PAIRS_MAX * (RUN_PAIR_BYTES + 3 * PAIR_BYTES) <= 32 << 20);
 
 /// Takes (hash, row group) pairs from many threads, and gives them back sorted and only once.
 ///
@@ -51,11 +52,16 @@ pub struct PostingSorter<'a> {
     /// Where runs are spilled to.
     directory: String,
     pool_pairs_max: usize,
-    buffer_pairs: usize,
-    pool: Mutex<Pool>,
+    /// Pairs of a partition that a buffer gathers before it hands them over.
+    part_pairs: usize,
+    pool: Vec<Mutex<Vec<Pair>>>,
+    /// At least the pairs of the pool.
+    pool_pairs: AtomicUsize,
     /// Held while a pool is written out, so that only one is.
     spilling: Mutex<Vec<Run<'a>>>,
     runs_made: AtomicU64,
+    /// Of scans that are over, for the next ones.
+    idle: Mutex<Vec<Gathered>>,
 }
 
 impl<'a> PostingSorter<'a> {
@@ -67,18 +73,23 @@ impl<'a> PostingSorter<'a> {
             storage,
             directory: directory.to_owned(),
             pool_pairs_max,
-            buffer_pairs: (pool_pairs_max / 16).clamp(BUFFER_PAIRS_MIN, BUFFER_PAIRS_MAX),
-            pool: Mutex::new(empty_pool()),
+            part_pairs: (pool_pairs_max / 16 / PARTITIONS).clamp(1, PART_PAIRS_MAX),
+            pool: std::iter::repeat_with(Mutex::default)
+                .take(PARTITIONS)
+                .collect(),
+            pool_pairs: AtomicUsize::new(0),
             spilling: Mutex::new(Vec::new()),
             runs_made: AtomicU64::new(0),
+            idle: Mutex::new(Vec::new()),
         }
     }
 
     /// A buffer for one scan. Its pairs count only after its [`finish`](PostingBuffer::finish).
     pub fn buffer(&self) -> PostingBuffer<'_, 'a> {
+        let idle = lock(&self.idle).pop();
         PostingBuffer {
             sorter: self,
-            pairs: Vec::new(),
+            gathered: idle.unwrap_or_else(Gathered::new),
         }
     }
 
@@ -87,48 +98,67 @@ impl<'a> PostingSorter<'a> {
     /// # Errors
     /// When a run can't be written or read.
     pub fn finish(self) -> Result<SortedPostings<'a>> {
-        let mut pool = into_inner(self.pool);
+        let pool = self.pool.into_par_iter().map(into_inner);
+        let pool: Vec<Vec<Pair>> = pool
+            .map_init(Vec::new, |scratch, mut pairs| {
+                sort_once(&mut pairs, scratch);
+                pairs
+            })
+            .collect();
         let mut runs = into_inner(self.spilling);
-        pool.par_iter_mut().for_each(sort_once);
         let in_memory: usize = pool.iter().map(Vec::len).sum();
         let read_pairs = (self.pool_pairs_max / FAN_IN_MAX).clamp(16, READ_PAIRS_MAX);
         while runs.len() > FAN_IN_MAX {
-            let merged: Vec<_> = runs.drain(..FAN_IN_MAX).collect();
+            let mut merge = SortedPostings::new(Vec::new());
+            for run in runs.drain(..FAN_IN_MAX) {
+                merge.add(run, read_pairs)?;
+            }
             let path = run_path(&self.directory, &self.runs_made);
-            let mut merge = SortedPostings::new(merged, Vec::new(), read_pairs)?;
-            runs.push(write_run(self.storage, path, || merge.next_pair())?);
+            let mut writer = RunWriter::create(self.storage, path)?;
+            while merge.next_block()? {
+                writer.write(&merge.block)?;
+            }
+            runs.push(writer.finish()?);
         }
-        let pairs = runs.iter().map(|run| run.pairs).sum::<u64>() + in_memory as u64;
-        let mut sorted = SortedPostings::new(runs, pool, read_pairs)?;
-        sorted.pairs_at_most = pairs;
+        let mut sorted = SortedPostings::new(pool);
+        sorted.pairs_at_most = runs.iter().map(|run| run.pairs).sum::<u64>() + in_memory as u64;
+        for run in runs {
+            sorted.add(run, read_pairs)?;
+        }
         Ok(sorted)
     }
 
-    fn add(&self, pairs: &[Pair]) -> Result<()> {
-        let is_full = |pool: &Pool| pool.iter().map(Vec::len).sum::<usize>() >= self.pool_pairs_max;
-        let mut pool = lock(&self.pool);
-        for part in pairs.chunk_by(|left, right| partition(*left) == partition(*right)) {
-            let target = part.first().and_then(|pair| pool.get_mut(partition(*pair)));
-            if let Some(target) = target {
-                target.extend_from_slice(part);
-            }
+    /// Moves the pairs of a partition to the pool, and the pool to a run if it is full.
+    fn add(&self, partition: usize, pairs: &mut Vec<Pair>) -> Result<()> {
+        // Counted before they are there, so that no pair is taken away that was not counted.
+        let pooled = self.pool_pairs.fetch_add(pairs.len(), Ordering::Relaxed) + pairs.len();
+        if let Some(target) = self.pool.get(partition) {
+            lock(target).extend_from_slice(pairs);
         }
-        if !is_full(&pool) {
+        pairs.clear();
+        if pooled < self.pool_pairs_max {
             return Ok(());
         }
-        drop(pool);
         // Nothing below runs on the thread pool: a scan that was stolen here would wait for itself.
         let mut runs = lock(&self.spilling);
-        let mut pool = lock(&self.pool);
-        if !is_full(&pool) {
+        if self.pool_pairs.load(Ordering::Relaxed) < self.pool_pairs_max {
             return Ok(());
         }
-        let mut full = std::mem::replace(&mut *pool, empty_pool());
-        drop(pool);
-        full.iter_mut().for_each(sort_once);
+        let full = self
+            .pool
+            .iter()
+            .map(|part| std::mem::take(&mut *lock(part)));
+        let full: Vec<Vec<Pair>> = full.collect();
+        let taken = full.iter().map(Vec::len).sum();
+        self.pool_pairs.fetch_sub(taken, Ordering::Relaxed);
         let path = run_path(&self.directory, &self.runs_made);
-        let mut pairs = full.into_iter().flatten();
-        runs.push(write_run(self.storage, path, || Ok(pairs.next()))?);
+        let mut writer = RunWriter::create(self.storage, path)?;
+        let mut scratch = Vec::new();
+        for mut pairs in full {
+            sort_once(&mut pairs, &mut scratch);
+            writer.write(&pairs)?;
+        }
+        runs.push(writer.finish()?);
         Ok(())
     }
 }
@@ -136,7 +166,25 @@ impl<'a> PostingSorter<'a> {
 /// The pairs of one scan on their way to the sorter.
 pub struct PostingBuffer<'s, 'a> {
     sorter: &'s PostingSorter<'a>,
-    pairs: Vec<Pair>,
+    gathered: Gathered,
+}
+
+/// What a buffer holds.
+struct Gathered {
+    /// By partition.
+    parts: Vec<Vec<Pair>>,
+    /// The last pair for each value of the hash's low bits: most repeats are of an id that was seen just before.
+    recent: Vec<Pair>,
+}
+
+impl Gathered {
+    fn new() -> Self {
+        Self {
+            parts: vec![Vec::new(); PARTITIONS],
+            // No pair is of this row group.
+            recent: vec![(0, u32::MAX); RECENT_PAIRS],
+        }
+    }
 }
 
 impl PostingBuffer<'_, '_> {
@@ -146,12 +194,18 @@ impl PostingBuffer<'_, '_> {
     /// When a run can't be written.
     #[inline]
     pub fn push(&mut self, hash: SubjectHash, row_group: u32) -> Result<()> {
-        self.pairs.push((hash.0, row_group));
-        if self.pairs.len() >= self.sorter.buffer_pairs {
-            sort_once(&mut self.pairs);
-            // Mostly repeats: there is room to go on.
-            if self.pairs.len() > self.sorter.buffer_pairs / 2 {
-                self.hand_over()?;
+        let pair = (hash.0, row_group);
+        let place = to_usize(hash.0 % RECENT_PAIRS as u64);
+        if let Some(recent) = self.gathered.recent.get_mut(place)
+            && std::mem::replace(recent, pair) == pair
+        {
+            return Ok(());
+        }
+        let partition = partition(pair);
+        if let Some(part) = self.gathered.parts.get_mut(partition) {
+            part.push(pair);
+            if part.len() >= self.sorter.part_pairs {
+                return self.sorter.add(partition, part);
             }
         }
         Ok(())
@@ -162,43 +216,44 @@ impl PostingBuffer<'_, '_> {
     /// # Errors
     /// When a run can't be written.
     pub fn finish(mut self) -> Result<()> {
-        sort_once(&mut self.pairs);
-        self.hand_over()
-    }
-
-    fn hand_over(&mut self) -> Result<()> {
-        let added = self.sorter.add(&self.pairs);
-        self.pairs.clear();
-        added
+        for (partition, part) in self.gathered.parts.iter_mut().enumerate() {
+            if !part.is_empty() {
+                self.sorter.add(partition, part)?;
+            }
+        }
+        lock(&self.sorter.idle).push(self.gathered);
+        Ok(())
     }
 }
 
 /// The merge of sorted runs and what stayed in memory, each pair once.
+///
+/// It goes by blocks: of each source what it holds up to the least of their last pairs, sorted together.
 pub struct SortedPostings<'a> {
-    sources: Vec<PairSource<'a>>,
-    heads: BinaryHeap<Reverse<(Pair, usize)>>,
-    previous: Option<Pair>,
-    peeked: Option<Pair>,
+    feeds: Vec<Feed<'a>>,
+    block: Vec<Pair>,
+    /// Pairs of the block that were given.
+    given: usize,
+    scratch: Vec<Pair>,
     pairs_at_most: u64,
 }
 
 impl<'a> SortedPostings<'a> {
-    fn new(runs: Vec<Run<'a>>, pool: Pool, read_pairs: usize) -> Result<Self> {
-        let mut sources = vec![PairSource::Memory(Box::new(pool.into_iter().flatten()))];
-        for run in runs {
-            sources.push(PairSource::Run(RunReader::open(run, read_pairs)?));
-        }
-        let mut heads = BinaryHeap::with_capacity(sources.len());
-        for (number, source) in sources.iter_mut().enumerate() {
-            heads.extend(source.next()?.map(|pair| Reverse((pair, number))));
-        }
-        Ok(Self {
-            sources,
-            heads,
-            previous: None,
-            peeked: None,
+    /// Of the sorted partitions of a pool.
+    fn new(pool: Vec<Vec<Pair>>) -> Self {
+        Self {
+            feeds: vec![Feed::new(PairSource::Memory(pool.into_iter()))],
+            block: Vec::new(),
+            given: 0,
+            scratch: Vec::new(),
             pairs_at_most: 0,
-        })
+        }
+    }
+
+    fn add(&mut self, run: Run<'a>, read_pairs: usize) -> Result<()> {
+        let reader = RunReader::open(run, read_pairs)?;
+        self.feeds.push(Feed::new(PairSource::Run(reader)));
+        Ok(())
     }
 
     /// A bound of the number of pairs: exact, but for repeats between runs.
@@ -212,42 +267,104 @@ impl<'a> SortedPostings<'a> {
     /// When a run can't be read.
     pub fn next_group(&mut self, row_groups: &mut Vec<u32>) -> Result<Option<SubjectHash>> {
         row_groups.clear();
-        let first = match self.peeked.take() {
-            Some(pair) => Some(pair),
-            None => self.next_pair()?,
-        };
-        let Some((hash, row_group)) = first else {
-            return Ok(None);
-        };
-        row_groups.push(row_group);
-        while let Some(pair) = self.next_pair()? {
-            if pair.0 != hash {
-                self.peeked = Some(pair);
-                break;
+        let mut group = None;
+        loop {
+            let rest = self.block.get(self.given..).unwrap_or_default();
+            if let Some(first) = rest.first() {
+                let hash = *group.get_or_insert(first.0);
+                let same = rest.iter().take_while(|pair| pair.0 == hash);
+                let before = row_groups.len();
+                row_groups.extend(same.map(|pair| pair.1));
+                self.given += row_groups.len() - before;
             }
-            row_groups.push(pair.1);
+            // The group may go on in the next block.
+            if self.given < self.block.len() || !self.next_block()? {
+                return Ok(group.map(SubjectHash));
+            }
         }
-        Ok(Some(SubjectHash(hash)))
     }
 
-    fn next_pair(&mut self) -> Result<Option<Pair>> {
-        loop {
-            let Some(mut head) = self.heads.peek_mut() else {
-                return Ok(None);
-            };
-            let Reverse((pair, number)) = *head;
-            let following = match self.sources.get_mut(number) {
-                Some(source) => source.next()?,
-                None => None,
-            };
-            match following {
-                Some(following) => *head = Reverse((following, number)),
-                None => drop(std::collections::binary_heap::PeekMut::pop(head)),
-            }
-            if self.previous.replace(pair) != Some(pair) {
-                return Ok(Some(pair));
+    /// Makes the next block, which ascends from the one before; `false` at the end.
+    fn next_block(&mut self) -> Result<bool> {
+        self.block.clear();
+        self.given = 0;
+        for feed in &mut self.feeds {
+            feed.fill()?;
+        }
+        self.feeds.retain(|feed| !feed.left().is_empty());
+        if let [feed] = self.feeds.as_mut_slice() {
+            feed.give_all(&mut self.block);
+            return Ok(true);
+        }
+        let lasts = self.feeds.iter().filter_map(|feed| feed.left().last());
+        let Some(bound) = lasts.min().copied() else {
+            return Ok(false);
+        };
+        for feed in &mut self.feeds {
+            feed.give(bound, &mut self.block);
+        }
+        sort_once(&mut self.block, &mut self.scratch);
+        Ok(true)
+    }
+}
+
+/// A source of ascending pairs, with those of it that were read and not given yet.
+struct Feed<'a> {
+    source: PairSource<'a>,
+    pairs: Vec<Pair>,
+    given: usize,
+}
+
+enum PairSource<'a> {
+    Memory(std::vec::IntoIter<Vec<Pair>>),
+    Run(RunReader<'a>),
+}
+
+impl<'a> Feed<'a> {
+    fn new(source: PairSource<'a>) -> Self {
+        Self {
+            source,
+            pairs: Vec::new(),
+            given: 0,
+        }
+    }
+
+    fn left(&self) -> &[Pair] {
+        self.pairs.get(self.given..).unwrap_or_default()
+    }
+
+    /// Reads on if all was given. Nothing is left then only at the end.
+    fn fill(&mut self) -> Result<()> {
+        if self.left().is_empty() {
+            self.given = 0;
+            match &mut self.source {
+                PairSource::Memory(parts) => {
+                    let part = parts.find(|part| !part.is_empty());
+                    self.pairs = part.unwrap_or_default();
+                }
+                PairSource::Run(reader) => reader.read(&mut self.pairs)?,
             }
         }
+        Ok(())
+    }
+
+    /// Gives all that is left.
+    fn give_all(&mut self, block: &mut Vec<Pair>) {
+        if self.given == 0 {
+            std::mem::swap(block, &mut self.pairs);
+            self.pairs.clear();
+        } else {
+            block.extend_from_slice(self.left());
+            self.given = self.pairs.len();
+        }
+    }
+
+    /// Gives the pairs up to `bound`.
+    fn give(&mut self, bound: Pair, block: &mut Vec<Pair>) {
+        let left = self.left();
+        let count = left.partition_point(|pair| *pair <= bound);
+        block.extend(left.iter().take(count));
+        self.given += count;
     }
 }
 
@@ -256,7 +373,34 @@ pub enum Source<'a> {
     /// What was scanned just now.
     Scanned(SortedPostings<'a>),
     /// What a segment holds, of the row groups that are still alive if these are given.
-    Segment(SegmentGroups<'a>, Option<RoaringBitmap>),
+    Segment(SegmentGroups<'a>, Option<Alive>),
+}
+
+/// Row groups that are alive, a bit for each from the first on: every posting of a merge is looked up.
+pub struct Alive {
+    first: u32,
+    words: Vec<u64>,
+}
+
+impl Alive {
+    fn new(row_groups: &RoaringBitmap) -> Self {
+        let first = row_groups.min().unwrap_or(0);
+        let last = row_groups.max().unwrap_or(0);
+        let mut words = vec![0_u64; to_usize(u64::from(last - first) / 64 + 1)];
+        for number in row_groups {
+            let place = number - first;
+            if let Some(word) = words.get_mut(to_usize(u64::from(place / 64))) {
+                *word |= 1 << (place % 64);
+            }
+        }
+        Self { first, words }
+    }
+
+    fn contains(&self, number: u32) -> bool {
+        let place = number.wrapping_sub(self.first);
+        let word = self.words.get(to_usize(u64::from(place / 64)));
+        word.is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
 }
 
 impl Source<'_> {
@@ -334,6 +478,7 @@ pub(super) fn write_merged(
     let mut writer = SegmentWriter::create(storage, path, seed, number, hashes_at_most)?;
     let mut sources = vec![Source::Scanned(scanned)];
     for (segment, alive) in others {
+        let alive = alive.as_ref().map(Alive::new);
         sources.push(Source::Segment(segment.groups(), alive));
     }
     merge(sources, &mut writer)?;
@@ -343,20 +488,6 @@ pub(super) fn write_merged(
         bytes: tail.file_bytes(),
         tail_check,
     })
-}
-
-enum PairSource<'a> {
-    Memory(Box<dyn Iterator<Item = Pair> + Send>),
-    Run(RunReader<'a>),
-}
-
-impl PairSource<'_> {
-    fn next(&mut self) -> Result<Option<Pair>> {
-        match self {
-            Self::Memory(pairs) => Ok(pairs.next()),
-            Self::Run(reader) => reader.next(),
-        }
-    }
 }
 
 /// The temporary file of the next run.
@@ -369,15 +500,67 @@ fn partition(pair: Pair) -> usize {
     to_usize(pair.0 >> 56)
 }
 
-fn empty_pool() -> Pool {
-    vec![Vec::new(); PARTITIONS]
+/// Sorts pairs and leaves each once. Hashes are spread evenly, so one pass by their high bits puts each among the
+/// few that it belongs to.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a bucket is at most that of the largest hash, and all their counts together are those of the pairs"
+)]
+fn sort_once(pairs: &mut Vec<Pair>, scratch: &mut Vec<Pair>) {
+    let hashes = || pairs.iter().map(|pair| pair.0);
+    let (Some(least), Some(largest)) = (hashes().min(), hashes().max()) else {
+        return;
+    };
+    // Two to four pairs in a bucket.
+    // At least one bit, for a shift by all 64 is none.
+    let bits = (pairs.len() / 2).checked_ilog2().unwrap_or(0).max(1);
+    let span = u64::BITS - (largest - least).leading_zeros();
+    let shift = span.saturating_sub(bits);
+    let bucket = |pair: &Pair| to_usize((pair.0 - least) >> shift);
+    let mut ends = vec![0_usize; bucket(&(largest, 0)) + 1];
+    for pair in pairs.iter() {
+        ends[bucket(pair)] += 1;
+    }
+    let mut end = 0;
+    for count in &mut ends {
+        end += std::mem::replace(count, end);
+    }
+    scratch.clear();
+    scratch.resize(pairs.len(), (0, 0));
+    for pair in pairs.iter() {
+        let place = &mut ends[bucket(pair)];
+        scratch[*place] = *pair;
+        *place += 1;
+    }
+    let mut start = 0;
+    for end in ends {
+        sort_few(&mut scratch[start..end]);
+        start = end;
+    }
+    scratch.dedup();
+    std::mem::swap(pairs, scratch);
 }
 
-/// Stable sorting finds the sorted pieces that a partition is made of, and only merges them.
-#[expect(clippy::stable_sort_primitive, reason = "see above")]
-fn sort_once(pairs: &mut Vec<Pair>) {
-    pairs.sort();
-    pairs.dedup();
+/// By insertion, unless ids that have many row groups make a bucket large.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "places are below the length, and above 0 where one is subtracted"
+)]
+fn sort_few(pairs: &mut [Pair]) {
+    const FEW: usize = 48;
+    if pairs.len() > FEW {
+        pairs.sort_unstable();
+        return;
+    }
+    for at in 1..pairs.len() {
+        let pair = pairs[at];
+        let mut place = at;
+        while place > 0 && pairs[place - 1] > pair {
+            pairs[place] = pairs[place - 1];
+            place -= 1;
+        }
+        pairs[place] = pair;
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -422,6 +605,29 @@ mod tests {
         drop(merged);
         assert_eq!(disk.list("").unwrap(), [], "no temporary file is left");
         groups
+    }
+
+    #[test]
+    fn sorting_by_buckets_gives_what_a_comparison_sort_gives() {
+        let mut scratch = vec![(7, 7)];
+        for len in [0, 1, 2, 3, 4, 5, 100, 5000_u64] {
+            // Spread evenly, all alike, the least and the largest there are, and all but one close together.
+            let spreads: [fn(u64) -> u64; 4] = [
+                |at| xxh3_64(&at.to_le_bytes()),
+                |_| u64::MAX,
+                |at| if at % 2 == 0 { u64::MAX } else { 0 },
+                |at| if at == 1 { u64::MAX } else { at % 9 },
+            ];
+            for spread in spreads {
+                let row_group = |at| u32::try_from(at % 71).unwrap();
+                let mut pairs: Vec<Pair> = (0..len).map(|at| (spread(at), row_group(at))).collect();
+                let mut expected = pairs.clone();
+                expected.sort_unstable();
+                expected.dedup();
+                sort_once(&mut pairs, &mut scratch);
+                assert_eq!(pairs, expected, "{len}");
+            }
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub mod compare;
 pub mod format;
 pub mod manifest;
 pub mod numbers;
+mod record;
 pub mod refresh;
 mod runs;
 pub mod segment;
@@ -133,6 +134,7 @@ impl Index {
         hashes.dedup();
         let mut numbers = RoaringBitmap::new();
         for segment in &self.segments {
+            segment.expect_lookups(hashes.len());
             for hash in &hashes {
                 segment.lookup(*hash, &mut numbers)?;
             }

@@ -19,7 +19,9 @@
 //! were touched are replaced by what a scan of just those finds, so what is left of an id is told from what is
 //! there and not from what was taken away: a row that goes may be the last one of an id in another subject
 //! column, and another id may have the same hash. The cost is that of the row groups touched and of the segments
-//! that hold their shards.
+//! that hold their shards. Where few row groups of a segment were not touched
+//! ([`TOUCHED_FOR_EACH_LEFT`](super::changes::TOUCHED_FOR_EACH_LEFT)), those are scanned too and the segment is
+//! dropped: merging it costs as much for one as for all.
 //!
 //! # Crash behaviour
 //! The manifest's swap is the one commit point. Before it, the old index is whole; after it, the new
@@ -278,12 +280,9 @@ fn write(
 fn remove_leftovers(storage: &dyn Storage, manifest: &Manifest) -> Result<()> {
     let live = manifest.segments.iter().map(|entry| entry.number);
     let live: BTreeSet<String> = live.map(segment_path).chain([manifest_path()]).collect();
-    for file in storage.list(DIRECTORY)? {
-        if !live.contains(&file.path) {
-            storage.remove(&file.path)?;
-        }
-    }
-    Ok(())
+    let files = storage.list(DIRECTORY)?.into_iter().map(|file| file.path);
+    let left: Vec<String> = files.filter(|path| !live.contains(path)).collect();
+    storage.remove_all(&left)
 }
 
 fn entry_of(segment: &Segment) -> SegmentEntry {

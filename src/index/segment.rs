@@ -9,7 +9,8 @@
 //! Bytes of the file are used only after their check held, so damage ends in
 //! [`Error::State`], never in a wrong answer. The layout is in [`format`](mod@super::format).
 //!
-//! Memory: one bit per 4 KiB block, and the bitmap of the posting in hand. The file itself is mapped.
+//! Memory: one bit per 4 KiB block, and the row groups of the posting in hand. The file itself is mapped: for
+//! look-ups, which read a page or two each, so nothing is read ahead but during a pass.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,9 +20,13 @@ use super::format::{
     BLOCK_BYTES, Check, DIRECTORY_PER_BLOCK, ENTRIES_PER_BLOCK, ENTRY_BYTES, RECORD_HEAD_BYTES,
     Slot, Tail, bucket, split_check, to_usize, u32_at, u64_at,
 };
+use super::record;
 use crate::error::{Error, Result};
-use crate::storage::Mapped;
+use crate::storage::{Access, Mapped};
 use crate::subject::SubjectHash;
+
+/// Where there are fewer pages for each look-up, the file is read ahead.
+const PAGES_FOR_EACH_LOOKUP_MIN: usize = 4;
 
 /// One index file, open for look-ups. It is shared freely between threads.
 #[derive(Debug)]
@@ -48,6 +53,7 @@ impl Segment {
             path: path.to_owned(),
             reason,
         };
+        bytes.advise(Access::Random);
         let block = bytes
             .last_chunk::<BLOCK_BYTES>()
             .ok_or_else(|| damaged(format!("has only {} bytes", bytes.len())))?;
@@ -93,6 +99,18 @@ impl Segment {
         self.bytes.len() as u64
     }
 
+    /// Says how many look-ups follow. Of a file that is not in memory each reads its page or two; but where they are
+    /// for a good part of its pages, reading ahead costs less than so many single reads.
+    pub fn expect_lookups(&self, count: usize) {
+        let pages = self.bytes.len() / BLOCK_BYTES;
+        self.bytes
+            .advise(if count >= pages / PAGES_FOR_EACH_LOOKUP_MIN {
+                Access::Sequential
+            } else {
+                Access::Random
+            });
+    }
+
     /// Adds the row groups of a hash to `row_groups`; says whether there were any.
     ///
     /// # Errors
@@ -113,7 +131,11 @@ impl Segment {
                 std::cmp::Ordering::Equal => {
                     match self.posting(slot)? {
                         Posting::Inline(numbers) => row_groups.extend(numbers),
-                        Posting::Heap(bitmap) => *row_groups |= bitmap,
+                        Posting::Heap(record) => {
+                            let mut numbers = Vec::new();
+                            self.decode(record, &mut numbers)?;
+                            row_groups.extend(numbers);
+                        }
                     }
                     return Ok(true);
                 }
@@ -124,6 +146,7 @@ impl Segment {
 
     /// All entries in the order of their hashes.
     pub fn groups(&self) -> SegmentGroups<'_> {
+        self.bytes.advise(Access::Sequential);
         SegmentGroups {
             segment: self,
             next: 0,
@@ -141,6 +164,7 @@ impl Segment {
         let mut heap_next = 0;
         let mut postings = 0;
         let mut iter = self.groups();
+        let mut row_groups = Vec::new();
         for number in 0..self.tail.hashes {
             let Some((hash, slot)) = iter.next_slot()? else {
                 return Err(self.damaged("ends before its last entry"));
@@ -155,10 +179,9 @@ impl Segment {
                 }
                 heap_next += RECORD_HEAD_BYTES as u64 + self.record(offset)?.len() as u64;
             }
-            postings += match self.posting(slot)? {
-                Posting::Inline(numbers) => numbers.count() as u64,
-                Posting::Heap(bitmap) => bitmap.len(),
-            };
+            row_groups.clear();
+            self.row_groups(slot, &mut row_groups)?;
+            postings += row_groups.len() as u64;
         }
         while bucket_next <= 1 << self.tail.directory_bits {
             self.expect_directory(bucket_next, self.tail.hashes)?;
@@ -276,42 +299,54 @@ impl Segment {
         }
     }
 
-    fn posting(&self, slot: u64) -> Result<Posting> {
+    fn posting(&self, slot: u64) -> Result<Posting<'_>> {
         let posting = match Slot::from_bits(slot) {
-            Some(Slot::Window { base, mask }) => Posting::Inline(Inline {
+            Some(Slot::Window { base, mask }) => Inline {
                 next: Some(base),
                 base: base.wrapping_add(1),
                 mask,
-            }),
-            Some(Slot::Pair(first, second)) => Posting::Inline(Inline {
+            },
+            Some(Slot::Pair(first, second)) => Inline {
                 next: Some(first),
                 base: second,
                 mask: 1,
-            }),
-            Some(Slot::Heap(offset)) => {
-                let mut bytes = self.record(offset)?;
-                match RoaringBitmap::deserialize_from(&mut bytes) {
-                    Ok(bitmap) if bytes.is_empty() && !bitmap.is_empty() => Posting::Heap(bitmap),
-                    _ => return Err(self.damaged("a record of its heap is no roaring bitmap")),
-                }
-            }
+            },
+            Some(Slot::Heap(offset)) => return Ok(Posting::Heap(self.record(offset)?)),
             None => return Err(self.damaged("a slot is of no known kind")),
         };
-        let last = match &posting {
-            Posting::Inline(numbers) => numbers.last_number(),
-            Posting::Heap(bitmap) => bitmap.max().unwrap_or(u32::MAX),
-        };
-        if last >= self.tail.row_group_end {
-            return Err(self.damaged("a row group is beyond the segment's last one"));
+        self.expect_below_end(posting.last_number())?;
+        Ok(Posting::Inline(posting))
+    }
+
+    /// Appends the row groups of a slot.
+    fn row_groups(&self, slot: u64, row_groups: &mut Vec<u32>) -> Result<()> {
+        match self.posting(slot)? {
+            Posting::Inline(numbers) => row_groups.extend(numbers),
+            Posting::Heap(record) => self.decode(record, row_groups)?,
         }
-        Ok(posting)
+        Ok(())
+    }
+
+    /// Appends the row groups of a record.
+    fn decode(&self, record: &[u8], row_groups: &mut Vec<u32>) -> Result<()> {
+        record::decode(record, row_groups)
+            .ok_or_else(|| self.damaged("a record of its heap is no roaring bitmap"))?;
+        self.expect_below_end(row_groups.last().copied().unwrap_or(u32::MAX))
+    }
+
+    fn expect_below_end(&self, row_group: u32) -> Result<()> {
+        if row_group < self.tail.row_group_end {
+            return Ok(());
+        }
+        Err(self.damaged("a row group is beyond the segment's last one"))
     }
 }
 
-/// The row groups of one hash, decoded.
-enum Posting {
+/// The row groups of one hash.
+enum Posting<'a> {
     Inline(Inline),
-    Heap(RoaringBitmap),
+    /// The bitmap of a record.
+    Heap(&'a [u8]),
 }
 
 /// The ascending numbers of a slot: `next`, then `base + i` for each bit `i` of `mask`.
@@ -355,6 +390,12 @@ pub struct SegmentGroups<'a> {
     previous: Option<u64>,
 }
 
+impl Drop for SegmentGroups<'_> {
+    fn drop(&mut self) {
+        self.segment.bytes.advise(Access::Random);
+    }
+}
+
 impl SegmentGroups<'_> {
     /// The next hash; its ascending row groups replace what is in `row_groups`. `None` at the end.
     ///
@@ -365,10 +406,7 @@ impl SegmentGroups<'_> {
         let Some((hash, slot)) = self.next_slot()? else {
             return Ok(None);
         };
-        match self.segment.posting(slot)? {
-            Posting::Inline(numbers) => row_groups.extend(numbers),
-            Posting::Heap(bitmap) => row_groups.extend(bitmap),
-        }
+        self.segment.row_groups(slot, row_groups)?;
         Ok(Some(hash))
     }
 

@@ -15,12 +15,11 @@
 
 use std::io::Write;
 
-use roaring::RoaringBitmap;
-
 use super::format::{
     BLOCK_BYTES, Check, DIRECTORY_PER_BLOCK, ENTRIES_PER_BLOCK, ENTRY_BYTES, HASHES_MAX,
     PAYLOAD_BYTES, ROW_GROUPS_MAX, Slot, Tail, bucket, directory_bits, to_usize,
 };
+use super::record;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::storage::{Sink, Storage, temporary_name};
@@ -40,6 +39,8 @@ pub struct SegmentWriter<'a> {
     directory: Vec<u32>,
     bits_max: u32,
     heap: Heap<'a>,
+    /// Of the record that was appended last.
+    bitmap: Vec<u8>,
 }
 
 impl<'a> SegmentWriter<'a> {
@@ -86,6 +87,7 @@ impl<'a> SegmentWriter<'a> {
                 buffer: Vec::new(),
                 spilled: None,
             },
+            bitmap: Vec::new(),
         })
     }
 
@@ -178,20 +180,17 @@ impl<'a> SegmentWriter<'a> {
     }
 
     fn append_record(&mut self, row_groups: &[u32]) -> Result<u64> {
-        let mut bitmap: RoaringBitmap = row_groups.iter().copied().collect();
-        bitmap.optimize();
-        let mut bytes = Vec::with_capacity(bitmap.serialized_size());
-        bitmap
-            .serialize_into(&mut bytes)
+        self.bitmap.clear();
+        record::encode(row_groups, &mut self.bitmap)
             .map_err(Error::io("write", &self.heap.path))?;
-        let len = u32::try_from(bytes.len())
+        let len = u32::try_from(self.bitmap.len())
             .map_err(|_| self.refused("was given a posting of 4 GiB or more"))?;
         let offset = self.tail.heap_bytes;
-        let check = self.check.record(&bytes, offset);
+        let check = self.check.record(&self.bitmap, offset);
         self.tail.content = self.tail.content.wrapping_add(check.into());
         self.heap.append(&len.to_le_bytes())?;
         self.heap.append(&check.to_le_bytes())?;
-        self.heap.append(&bytes)?;
+        self.heap.append(&self.bitmap)?;
         self.tail.heap_bytes += 8 + u64::from(len);
         Ok(offset)
     }

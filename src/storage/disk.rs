@@ -15,7 +15,7 @@ use std::time::UNIX_EPOCH;
 
 use rustix::fs::{FlockOperation, copy_file_range, flock};
 
-use super::{FileInfo, Lock, Mapped, ReadAt, Sink, Storage};
+use super::{Access, FileInfo, Lock, Mapped, Mapping, ReadAt, Sink, Storage};
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -94,8 +94,18 @@ impl Disk {
                     let behind = files.iter_mut().skip(first);
                     behind.for_each(|file| file.is_link = true);
                 }
-            } else {
+            } else if kind.is_symlink() {
                 files.extend(self.info(&path)?);
+            } else {
+                // Found from its directory: the path is not walked again.
+                match entry.metadata() {
+                    Ok(metadata) if metadata.is_file() => {
+                        files.push(info_of(path, &metadata, false));
+                    }
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(Error::io("look at", &path)(error)),
+                }
             }
         }
         Ok(())
@@ -164,19 +174,7 @@ impl Storage for Disk {
         if !metadata.is_file() {
             return Ok(None);
         }
-        let modified_ns = metadata
-            .modified()
-            .ok()
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-            .and_then(|since| i64::try_from(since.as_nanos()).ok())
-            .unwrap_or(0);
-        Ok(Some(FileInfo {
-            path: path.to_owned(),
-            size: metadata.len(),
-            modified_ns,
-            changed_ns: changed_ns(&metadata),
-            is_link,
-        }))
+        Ok(Some(info_of(path.to_owned(), &metadata, is_link)))
     }
 
     fn resolve(&self, path: &str) -> Result<Option<String>> {
@@ -255,7 +253,7 @@ impl Storage for Disk {
         // process that truncates one all the same can raise SIGBUS; that is the accepted price of
         // opening an index without reading it.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io("map", path))?;
-        Ok(Mapped::new(map))
+        Ok(Mapped::of(DiskMap(map)))
     }
 
     fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn Lock>> {
@@ -299,6 +297,25 @@ impl Storage for Disk {
             file,
             is_doubtful: Arc::clone(&self.is_doubtful),
         }))
+    }
+}
+
+struct DiskMap(memmap2::Mmap);
+
+impl AsRef<[u8]> for DiskMap {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Mapping for DiskMap {
+    fn advise(&self, access: Access) {
+        let advice = match access {
+            Access::Random => memmap2::Advice::Random,
+            Access::Sequential => memmap2::Advice::Sequential,
+        };
+        // Without it reading is only slower.
+        let _ignored = self.0.advise(advice);
     }
 }
 
@@ -411,6 +428,22 @@ impl Drop for DiskLock {
             // A file that still names its holder only costs the next one a sync of directories.
             let _ignored = self.file.set_len(0);
         }
+    }
+}
+
+fn info_of(path: String, metadata: &fs::Metadata, is_link: bool) -> FileInfo {
+    let modified_ns = metadata
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .and_then(|since| i64::try_from(since.as_nanos()).ok())
+        .unwrap_or(0);
+    FileInfo {
+        path,
+        size: metadata.len(),
+        modified_ns,
+        changed_ns: changed_ns(metadata),
+        is_link,
     }
 }
 

@@ -168,14 +168,51 @@ pub trait Sink: Write + Send {
 /// A lock that is held until this is dropped.
 pub trait Lock: Send {}
 
+/// How the bytes of a [`Mapped`] will be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Here and there: nothing beside what is asked for is worth reading.
+    Random,
+    /// In order: what follows is worth reading ahead.
+    Sequential,
+}
+
+/// Something that holds the bytes of a file.
+pub trait Mapping: AsRef<[u8]> + Send + Sync {
+    /// Takes note of how the bytes will be read from now on, which changes nothing but the speed.
+    fn advise(&self, access: Access);
+}
+
 /// An immutable file as bytes.
-pub struct Mapped(Arc<dyn AsRef<[u8]> + Send + Sync>);
+pub struct Mapped(Arc<dyn Mapping>);
 
 impl Mapped {
-    /// Wraps whatever holds the bytes.
+    /// Wraps bytes that are in memory.
     pub fn new(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(bytes))
+        Self::of(InMemory(bytes))
     }
+
+    /// Wraps whatever holds the bytes.
+    pub fn of(mapping: impl Mapping + 'static) -> Self {
+        Self(Arc::new(mapping))
+    }
+
+    /// Says how the bytes will be read from now on.
+    pub fn advise(&self, access: Access) {
+        self.0.advise(access);
+    }
+}
+
+struct InMemory<B>(B);
+
+impl<B: AsRef<[u8]>> AsRef<[u8]> for InMemory<B> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+}
+
+impl<B: AsRef<[u8]> + Send + Sync> Mapping for InMemory<B> {
+    fn advise(&self, _: Access) {}
 }
 
 impl Deref for Mapped {

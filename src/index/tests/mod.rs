@@ -355,6 +355,25 @@ fn a_delete_takes_postings_away_and_scans_just_the_row_groups_that_it_touched() 
 }
 
 #[test]
+fn what_little_a_delete_did_not_touch_of_a_segment_is_scanned_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    let mut lake = Lake::default();
+    lake.put("a", [vec![vec![1, 2]; 17], vec![vec![3]]].concat());
+    lake.put("b", vec![vec![4]]);
+    let (index, _) = lake.refresh(&disk, 1 << 20).unwrap();
+    let numbers = |index: &Index| index.shards()[0].numbers.clone();
+    let before = numbers(&index);
+    lake.erase("a", &[1], u32::MAX);
+    let (index, report) = lake.refresh_from(&disk, Some(index), 1 << 20).unwrap();
+    assert_eq!((report.changed, report.unchanged), (1, 1));
+    assert_eq!(lake.row_groups_scanned.load(Ordering::Relaxed), 17 + 1 + 1);
+    assert_eq!(numbers(&index), before);
+    lake.check(&disk, &index);
+    assert!(!is_anywhere(&disk, hash_of(1, index.seed())));
+}
+
+#[test]
 fn a_rewritten_shard_that_was_replaced_again_is_scanned_in_full() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Disk::new(dir.path());
