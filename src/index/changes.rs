@@ -38,8 +38,8 @@ use crate::storage::{FileInfo, Storage, temporary_name};
 pub const SETTLED_NS: i64 = 2_000_000_000;
 
 /// A segment is dropped and its shards are scanned whole where so many of its row groups must be scanned for each
-/// one that need not. Reading a segment of N row groups through costs about as much as scanning N / 6 of them
-/// (bench `index`, `delete`).
+/// one that need not: copying the postings of few row groups still means reading the segment through. An estimate;
+/// bench `index`, `delete`, has both sides of it.
 pub const TOUCHED_FOR_EACH_LEFT: u64 = 8;
 
 /// A shard that was replaced by what a rewrite left of it.
