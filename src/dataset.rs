@@ -262,6 +262,7 @@ impl Dataset {
         let is_ignored = self.subject_columns(shard)?.is_empty();
         if needs_time && !is_ignored && self.config.roles().time(shard)?.is_none() {
             return Err(Error::NoTimeColumn {
+                path: shard.path.clone(),
                 columns: column_names(shard.footer.schema()),
             });
         }

@@ -140,8 +140,10 @@ pub enum Error {
     },
 
     /// A CCPA export needs a time column and there is none.
-    #[error("a CCPA export covers the last year, but the dataset has no time column: name one with --time (the columns are: {})", columns.join(", "))]
+    #[error("a CCPA export covers the last year, but {path} has no time column: name one with --time (the columns are: {})", columns.join(", "))]
     NoTimeColumn {
+        /// The shard.
+        path: String,
         /// The columns that there are.
         columns: Vec<String>,
     },

@@ -130,6 +130,11 @@ impl BySubject {
         self.about.clone()
     }
 
+    /// What gives this export up.
+    pub fn canceller(&self) -> Canceller {
+        self.disclosed.canceller()
+    }
+
     /// The schema of the batches.
     pub fn schema(&self) -> SchemaRef {
         self.disclosed.schema()

@@ -220,6 +220,11 @@ fn subject_kind(descriptor: &ColumnDescriptor) -> Option<SubjectKind> {
                 signed: integer.is_signed,
                 scale: 0,
             }),
+            // Of all nulls, whose type the writer could not know.
+            Some(LogicalType::Unknown) => Some(SubjectKind::Integer {
+                signed: true,
+                scale: 0,
+            }),
             Some(_) => None,
             None => match descriptor.converted_type() {
                 ConvertedType::UINT_8

@@ -1,7 +1,8 @@
 //! Where the rows of an export go and what they look like there, also when nobody reads them to the end.
 
-use std::fs;
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -66,7 +67,7 @@ fn rows_come_as_parquet_or_json_lines_in_a_file_or_on_standard_output() {
     assert_eq!(rows.next(), Some(first.as_str()));
     assert_eq!(rows.count(), 12, "eleven more, and the end of the last one");
     lake.json("export", &["--id", &id, "-o", "rows.arrow"]);
-    let file = fs::File::open(lake.beside("rows.arrow")).unwrap();
+    let file = File::open(lake.beside("rows.arrow")).unwrap();
     let batches = arrow::ipc::reader::StreamReader::try_new(file, None).unwrap();
     assert_eq!(
         batches
@@ -181,4 +182,82 @@ fn a_report_that_nobody_reads_is_a_normal_end() {
         !lake.people().contains(&id),
         "the delete was carried out all the same"
     );
+}
+
+#[test]
+fn two_exports_to_one_place_leave_the_whole_file_of_one() {
+    let lake = Lake::new();
+    let out = lake.beside("rows.jsonl");
+    let begin = |number| {
+        let words = [
+            "export".into(),
+            lake.path().into(),
+            "--id".into(),
+            person(number).into(),
+        ];
+        let mut command = lake.command(&words);
+        command.args(["--format", "jsonl", "-o"]).arg(&out);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let alone = |number| {
+        let run = begin(number).wait_with_output().unwrap();
+        assert_eq!(Run::of(run).status, 0);
+        fs::read(&out).unwrap()
+    };
+    let whole = [alone(1), alone(2)];
+    for _ in 0..10 {
+        let both = [begin(1), begin(2)];
+        for run in both {
+            assert_eq!(Run::of(run.wait_with_output().unwrap()).status, 0);
+        }
+        assert!(whole.contains(&fs::read(&out).unwrap()));
+    }
+    let beside = fs::read_dir(out.parent().unwrap()).unwrap();
+    let left = beside.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert!(left.into_iter().all(|name| !name.contains("efface-tmp")));
+}
+
+#[test]
+fn what_replaces_a_private_file_is_private() {
+    let lake = Lake::new();
+    let out = lake.beside("rows.csv");
+    put(&out, b"old");
+    fs::set_permissions(&out, Permissions::from_mode(0o600)).unwrap();
+    let run = lake.run(
+        "export",
+        &[
+            "--id",
+            &person(1),
+            "--format",
+            "csv",
+            "-o",
+            out.to_str().unwrap(),
+        ],
+    );
+    assert_eq!(run.status, 0, "{run:?}");
+    assert_eq!(
+        fs::metadata(&out).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[test]
+fn a_directory_that_another_export_writes_into_is_refused() {
+    let lake = Lake::new();
+    let out = lake.beside("archive");
+    fs::create_dir(&out).unwrap();
+    let other = File::open(&out).unwrap();
+    other.lock().unwrap();
+    let words = [
+        "--id",
+        &person(1),
+        "--per-subject",
+        "-o",
+        out.to_str().unwrap(),
+    ];
+    let run = lake.run("export", &words);
+    assert_eq!(run.status, 4, "{run:?}");
+    drop(other);
+    assert_eq!(lake.run("export", &words).status, 0);
 }

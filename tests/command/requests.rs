@@ -1,16 +1,22 @@
 //! What the ids of a request may look like, and what they cover.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Write;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{
+    ArrayRef, AsArray, Int64Array, NullArray, RecordBatch, StringArray, UInt64Array,
+};
 use arrow::datatypes::Int64Type;
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
-use crate::lake::{Event, Lake, MARK, PEOPLE, Run, one_document, person, strings, write_parquet};
+use crate::lake::{
+    Event, Lake, MARK, PEOPLE, Run, SHARDS, one_document, person, strings, write_parquet,
+};
 
 /// Rows of each of the people in [`Lake::new`].
 const ROWS_EACH: usize = 12;
@@ -211,7 +217,7 @@ fn numbers_are_found_by_their_value() {
     }
     let path = lake.note("ids.csv", "distinct_id\n0042\n-7\n");
     assert_eq!(lake.json("delete", &["--ids", &path])["rows_removed"], 2);
-    let mut reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(shard).unwrap())
+    let mut reader = ParquetRecordBatchReaderBuilder::try_new(File::open(shard).unwrap())
         .and_then(ParquetRecordBatchReaderBuilder::build)
         .unwrap();
     let left = reader.next().unwrap().unwrap();
@@ -474,4 +480,18 @@ fn text_is_compared_byte_for_byte_also_when_it_looks_like_a_number() {
     assert_eq!(lake.json("delete", &["--id", "01"])["rows_removed"], 1);
     assert_eq!(lake.json("verify", &["--id", "01"])["clean"], true);
     assert_eq!(lake.run("verify", &["--id", "1", "--json"]).status, 6);
+}
+
+#[test]
+fn a_shard_whose_ids_are_all_null_has_rows_of_nobody() {
+    let lake = Lake::new();
+    let nulls: ArrayRef = Arc::new(NullArray::new(3));
+    let batch = RecordBatch::try_from_iter_with_nullable([("distinct_id", nulls, true)]).unwrap();
+    let file = File::create(lake.at("day=2/nulls.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let done = lake.json("delete", &["--id", &person(3)]);
+    assert_eq!(done["shards_rewritten"], SHARDS.len());
+    assert_eq!(lake.json("verify", &["--id", &person(3)])["clean"], true);
 }

@@ -18,8 +18,8 @@ use efface::request::{Kind, Request};
 use efface::shard::Shard;
 use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::rewrite::{RewriteOptions, rewrite};
+use efface::storage::Storage;
 use efface::storage::disk::Disk;
-use efface::storage::{Storage, temporary_name};
 use efface::subject::SubjectKey;
 use efface::{Error, Result};
 use jiff::Timestamp;
@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use crate::args::{Args, Command, Dataset, Form, Guard, Ids, RequestArgs, Rows, Written};
 use crate::output::{self, Destination, Place, io_error};
 use crate::report::{self, Report};
-use crate::{demo, ids, pending, progress};
+use crate::{demo, ids, pending, progress, signals};
 
 /// The exit status of `verify` when something of the ids is left.
 const RESIDUE_FOUND: u8 = 6;
@@ -198,6 +198,7 @@ fn export(args: &Args, dataset: &Dataset, words: &RequestArgs, how: &Written) ->
     let plan = engine.plan(&request)?;
     expect_digest(words, &plan.digest)?;
     let mut rows = engine.export(&plan)?;
+    signals::cancel(rows.canceller())?;
     let written = destination.write(|out| sink::write(&mut rows, format, out))?;
     let report = report::export(&plan, &written, None, output, started.elapsed());
     match destination {
@@ -233,6 +234,8 @@ fn per_subject(
     let plan = engine.plan(request)?;
     expect_digest(words, &plan.digest)?;
     let rows = engine.export_by_subject(&plan)?;
+    let _held = output::hold(output)?;
+    signals::cancel(rows.canceller())?;
     let manifest = per_subject::write(rows, &plan.subjects, &directory, layout)?;
     let written = sink::Written {
         rows: manifest.subjects.iter().map(|entry| entry.rows).sum(),
@@ -291,18 +294,18 @@ fn rewrite_file(
         memory: args.memory(),
         zstd_level,
     };
-    let done = to.publish(|sink| {
+    let done = to.publish(|sink, temporary| {
         let done = rewrite(&shard, &rows.0, &mut **sink, &options)?;
         sink.sync().map_err(io_error("write", output))?;
-        check_rows(&to, shard.footer.rows(), rows.0.len())?;
+        check_rows(&to, temporary, shard.footer.rows(), rows.0.len())?;
         Ok(done)
     })?;
     Ok(report::rewrite(&done, started.elapsed()))
 }
 
 /// Reads the new footer back before the file gets its name.
-fn check_rows(place: &Place, before: u64, removed: u64) -> Result<()> {
-    let written = Shard::open(&place.storage, &temporary_name(&place.name))?;
+fn check_rows(place: &Place, temporary: &str, before: u64, removed: u64) -> Result<()> {
+    let written = Shard::open(&place.storage, temporary)?;
     let (found, expected) = (written.footer.rows(), before.saturating_sub(removed));
     if found == expected {
         return Ok(());

@@ -27,6 +27,7 @@ mod output;
 mod pending;
 mod progress;
 mod report;
+mod signals;
 
 use args::Args;
 

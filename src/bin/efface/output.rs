@@ -2,9 +2,12 @@
 //!
 //! # Crash behaviour
 //! A file is written under a hidden temporary name beside its place, synced, and then renamed, so
-//! nobody ever sees half of it. Devices and pipes are written as they are.
+//! nobody ever sees half of it. The name is this run's alone: of two runs that write to one place the last one's
+//! file is there in the end, whole. Devices and pipes are written as they are.
 
-use std::fs::{self, File, OpenOptions};
+use std::collections::hash_map::RandomState;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::hash::BuildHasher;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -75,7 +78,7 @@ impl Destination {
                     .map_err(io_error("open", path))?;
                 stream(device, &path.display().to_string(), fill)
             }
-            Self::File(place) => place.publish(|sink| fill(sink)),
+            Self::File(place) => place.publish(|sink, _| fill(sink)),
         }
     }
 }
@@ -107,18 +110,21 @@ impl Place {
         })
     }
 
-    /// Puts what `fill` writes in this place, in one durable step.
+    /// Puts what `fill` writes in this place, in one durable step. It is told under which name that lies until then.
     ///
     /// # Errors
     /// Those of `fill`, and when writing or the rename fails; what was there is then still there.
     pub(crate) fn publish<T>(
         &self,
-        fill: impl FnOnce(&mut Box<dyn Sink>) -> Result<T>,
+        fill: impl FnOnce(&mut Box<dyn Sink>, &str) -> Result<T>,
     ) -> Result<T> {
-        let temporary = temporary_name(&self.name);
+        let drawn = RandomState::new().hash_one(std::process::id());
+        let temporary = temporary_name(&format!("{}.{drawn:016x}", self.name));
+        // Who may not read what is there may not read what comes in its place.
+        let like = self.storage.info(&self.name)?.map(|there| there.path);
         let write = || {
-            let mut sink = self.storage.create(&temporary, None)?;
-            let filled = fill(&mut sink)?;
+            let mut sink = self.storage.create(&temporary, like.as_deref())?;
+            let filled = fill(&mut sink, &temporary)?;
             sink.sync().map_err(Error::io("write", &self.name))?;
             Ok(filled)
         };
@@ -146,6 +152,23 @@ pub(crate) fn directory(path: &Path, option: &'static str) -> Result<Disk> {
             reason: format!("{} is not a directory", path.display()),
         }),
         Err(_) => Place::of(path, option).map(|_| Disk::new(path)),
+    }
+}
+
+/// Makes the directory `path`, if need be, and holds it until the file is dropped: no other run writes into it.
+///
+/// # Errors
+/// [`Error::Locked`] when another one does, and when it can't be made or opened.
+pub(crate) fn hold(path: &Path) -> Result<File> {
+    fs::create_dir_all(path).map_err(io_error("make", path))?;
+    let directory = open(path)?;
+    match directory.try_lock() {
+        Ok(()) => Ok(directory),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked {
+            path: path.display().to_string(),
+            holder: "another export".to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(io_error("lock", path)(error)),
     }
 }
 
