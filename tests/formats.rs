@@ -232,6 +232,9 @@ fn every_type_is_written_or_refused_by_the_name_of_its_column() {
                 Ok(written) => {
                     assert_eq!(written.rows, 3, "{name} as {format:?}");
                     let text = String::from_utf8_lossy(&out);
+                    for error in ["ERROR", "Cast error", "<invalid>"] {
+                        assert!(!text.contains(error), "{name} as {format:?}: {text}");
+                    }
                     if format == Format::Jsonl {
                         let lines = text.lines().map(serde_json::from_str::<serde_json::Value>);
                         assert_eq!(lines.flatten().count(), 3, "{name}: {text}");
@@ -289,6 +292,126 @@ fn a_map_whose_keys_are_no_text_is_a_list_of_keys_and_values() {
         .map(|row| row.unwrap()[0].to_owned())
         .collect();
     assert_eq!(cells, [first.as_str(), r#"[{"key":3,"value":null}]"#, "[]"]);
+}
+
+/// One column as lines of JSON, without the braces and its name `c`.
+fn lines(field: Field, column: ArrayRef) -> Vec<String> {
+    let schema = Arc::new(Schema::new(vec![field.with_name("c")]));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
+    let mut out = Vec::new();
+    let batches = [Ok::<_, ArrowError>(batch)];
+    write_batches(&schema, batches, Format::Jsonl, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let value = |line: &str| {
+        let value = line.strip_prefix("{\"c\":").unwrap_or("null}");
+        value.strip_suffix('}').unwrap().to_owned()
+    };
+    text.lines().map(value).collect()
+}
+
+#[test]
+fn what_no_calendar_holds_is_told_exactly_and_always_as_text() {
+    let infinite = i64::MAX;
+    let cases: [(ArrayRef, &str); 6] = [
+        (
+            Arc::new(Date32Array::from(vec![i32::MAX])),
+            "2147483647 days since 1970-01-01",
+        ),
+        (
+            Arc::new(Date64Array::from(vec![infinite])),
+            "9223372036854775807 ms since 1970-01-01",
+        ),
+        (
+            Arc::new(TimestampMicrosecondArray::from(vec![infinite])),
+            "9223372036854775807 us since 1970-01-01",
+        ),
+        (
+            Arc::new(DurationSecondArray::from(vec![1 << 62])),
+            "PT4611686018427387904S",
+        ),
+        (
+            Arc::new(Time32MillisecondArray::from(vec![-1])),
+            "-1 ms since midnight",
+        ),
+        (
+            Arc::new(TimestampSecondArray::from(vec![253_402_300_799]).with_timezone("UTC")),
+            "9999-12-31T23:59:59Z",
+        ),
+    ];
+    for (column, expected) in cases {
+        let field = Field::new("c", column.data_type().clone(), true);
+        assert_eq!(lines(field, column), [format!("{expected:?}")]);
+    }
+}
+
+#[test]
+fn a_decimal_of_too_many_digits_keeps_them_all() {
+    let column =
+        Decimal128Array::from(vec![12_345_678, -5]).with_data_type(DataType::Decimal128(5, 2));
+    let field = Field::new("c", column.data_type().clone(), true);
+    assert_eq!(lines(field, Arc::new(column)), ["123456.78", "-0.05"]);
+}
+
+#[test]
+fn floats_that_json_lacks_are_text_wherever_they_are() {
+    let floats = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.5];
+    let expected = ["\"NaN\"", "\"Infinity\"", "\"-Infinity\"", "-0.5"];
+    let doubles: ArrayRef = Arc::new(Float64Array::from_iter_values(floats));
+    for of in [DataType::Float16, DataType::Float32, DataType::Float64] {
+        let column = arrow::compute::cast(&doubles, &of).unwrap();
+        assert_eq!(lines(Field::new("c", of, true), column), expected);
+    }
+    let item = Arc::new(Field::new("item", DataType::Float64, true));
+    let list = ListArray::new(
+        Arc::clone(&item),
+        OffsetBuffer::from_lengths([4]),
+        doubles,
+        None,
+    );
+    let field = Field::new("c", DataType::List(item), true);
+    let expected = format!("[{}]", expected.join(","));
+    assert_eq!(lines(field, Arc::new(list)), [expected]);
+}
+
+#[test]
+fn a_map_keeps_the_keys_of_nulls_and_the_values_of_keys_that_come_twice() {
+    let mut maps = MapBuilder::new(None, StringBuilder::new(), Int32Builder::new());
+    for entries in [
+        &[("k", None), ("z", Some(1))][..],
+        &[("k", Some(1)), ("l", None), ("k", Some(2))],
+        &[],
+    ] {
+        for (key, value) in entries {
+            maps.keys().append_value(key);
+            maps.values().append_option(*value);
+        }
+        maps.append(true).unwrap();
+    }
+    let maps = maps.finish();
+    let field = Field::new("c", maps.data_type().clone(), true);
+    assert_eq!(
+        lines(field, Arc::new(maps)),
+        [
+            r#"{"k":null,"z":1}"#,
+            r#"[{"key":"k","value":1},{"key":"l","value":null},{"key":"k","value":2}]"#,
+            "{}"
+        ]
+    );
+}
+
+#[test]
+fn uuids_are_text_inside_of_lists_too() {
+    let uuid = Field::new("item", DataType::FixedSizeBinary(16), true)
+        .with_metadata([("ARROW:extension:name".to_owned(), "arrow.uuid".to_owned())].into());
+    let item = Arc::new(uuid);
+    let bytes = FixedSizeBinaryArray::try_from_iter([b"0123456789abcdef"].into_iter()).unwrap();
+    let offsets = OffsetBuffer::from_lengths([1]);
+    let list = ListArray::new(Arc::clone(&item), offsets, Arc::new(bytes), None);
+    let field = Field::new("c", DataType::List(item), true);
+    assert_eq!(
+        lines(field, Arc::new(list)),
+        [r#"["30313233-3435-3637-3839-616263646566"]"#]
+    );
 }
 
 /// A file of one row, with columns whose annotations Arrow has no type for.

@@ -11,6 +11,7 @@
 //! | BSON | binary | [`ANNOTATION`] |
 //! | INTERVAL | its 12 bytes, since no interval of Arrow has months, days and milliseconds that the `parquet` crate can read | [`ANNOTATION`] |
 //! | TIME that is adjusted to UTC | time | `adjusted_to_utc`, which the `parquet` crate writes by |
+//! | DATE | days, whatever the writer's hint says | |
 //! | INT96 | a timestamp of nanoseconds; of microseconds if Spark wrote it, which then may be of any year | nothing: it is deprecated |
 
 use std::collections::HashMap;
@@ -31,9 +32,9 @@ use crate::parquet_bytes::chunk_reader::guarded;
 use crate::parquet_bytes::footer::Footer;
 
 /// The key of the metadata of a field by which it keeps Parquet's annotation.
-pub(super) const ANNOTATION: &str = "PARQUET:annotation";
+const ANNOTATION: &str = "PARQUET:annotation";
 /// Its value for months, days and milliseconds, each a little-endian `u32`.
-pub(super) const INTERVAL: &str = "INTERVAL";
+const INTERVAL: &str = "INTERVAL";
 /// The Arrow extension of UUIDs.
 pub(super) const UUID: &str = "arrow.uuid";
 
@@ -42,6 +43,12 @@ const BSON: &str = "BSON";
 const JSON: &str = "arrow.json";
 /// By this the `parquet` crate's writer knows a TIME that is adjusted to UTC.
 const ADJUSTED: &str = "adjusted_to_utc";
+
+/// Whether a field of 12 bytes is an INTERVAL of Parquet.
+pub(super) fn is_interval(field: &Field) -> bool {
+    let annotation = field.metadata().get(ANNOTATION);
+    annotation.is_some_and(|of| of == INTERVAL)
+}
 
 /// The Arrow schema of a shard. A schema hint of the writer that doesn't fit the file is ignored.
 pub(super) fn arrow_schema(path: &str, footer: &Footer) -> Result<Schema> {
@@ -233,6 +240,10 @@ impl<'a> Annotator<'a> {
                 ("ARROW:extension:name", JSON),
                 ("ARROW:extension:metadata", ""),
             ]),
+            // A hint may say milliseconds; a DATE has days.
+            (Some(LogicalType::Date), _) | (None, ConvertedType::DATE) => {
+                field.clone().with_data_type(DataType::Date32)
+            }
             _ if column.physical_type() == Physical::INT96
                 && self.is_of_spark
                 && !self.is_hinted =>

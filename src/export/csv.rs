@@ -5,7 +5,7 @@ use std::io::Write;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Schema};
+use arrow::datatypes::{DataType, Schema};
 use arrow::error::ArrowError;
 use arrow::json::writer::{EncoderOptions, NullableEncoder};
 use arrow::record_batch::RecordBatch;
@@ -103,8 +103,6 @@ pub(super) struct Cells<'a> {
 
 enum Cell<'a> {
     Text(ArrayRef),
-    /// JSON has no word for some of them.
-    Float(ArrayRef, NullableEncoder<'a>),
     Json(NullableEncoder<'a>),
 }
 
@@ -125,9 +123,6 @@ impl<'a> Cells<'a> {
                 DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
                     Cell::Text(cast(column, &DataType::LargeUtf8)?)
                 }
-                DataType::Float16 | DataType::Float32 | DataType::Float64 => {
-                    Cell::Float(cast(column, &DataType::Float64)?, encoder)
-                }
                 _ => Cell::Json(encoder),
             })
         };
@@ -139,7 +134,7 @@ impl<'a> Cells<'a> {
 
     /// Appends a value, nothing for a null; says whether it is text that somebody may have made up.
     pub(super) fn push(&mut self, row: usize, column: usize, out: &mut String) -> bool {
-        let (is_null, encoder) = match self.columns.get_mut(column) {
+        let encoder = match self.columns.get_mut(column) {
             None => return false,
             Some(Cell::Text(texts)) => {
                 if texts.is_valid(row) {
@@ -147,17 +142,9 @@ impl<'a> Cells<'a> {
                 }
                 return true;
             }
-            Some(Cell::Float(values, encoder)) => {
-                let value = values.as_primitive::<Float64Type>().value(row);
-                if values.is_valid(row) && !value.is_finite() {
-                    out.push_str(&value.to_string());
-                    return false;
-                }
-                (values.is_null(row), encoder)
-            }
-            Some(Cell::Json(encoder)) => (encoder.is_null(row), encoder),
+            Some(Cell::Json(encoder)) => encoder,
         };
-        if is_null {
+        if encoder.is_null(row) {
             return false;
         }
         self.json.clear();

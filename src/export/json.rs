@@ -1,18 +1,23 @@
 //! Values as JSON: what this crate writes differently from `arrow-json`, and what JSON can't hold.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, make_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeBinaryArray, LargeStringArray, ListLikeArray, StringArray,
+    StringViewArray, make_array,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, Fields, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef, Fields, Float64Type};
 use arrow::error::ArrowError;
 use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use arrow::record_batch::RecordBatch;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
-use super::arrow_types::{ANNOTATION, INTERVAL, UUID};
+use super::arrow_types::{UUID, is_interval};
+use super::decimals::Decimals;
+use super::temporal::Temporal;
 
 /// An encoder for each column of a batch.
 pub(super) fn encoders<'a>(
@@ -58,8 +63,8 @@ pub(super) fn unwritable(data_type: &DataType) -> Option<String> {
 }
 
 /// What this crate writes differently from `arrow-json`: binary as base64 (not hex), but UUIDs and intervals as
-/// text; maps whose keys aren't text; and timestamps without a time zone database and without its error text (which
-/// holds quotes) where the calendar ends.
+/// text; all entries of maps; the floats that JSON lacks; and what `arrow-json` has an error text for, or a wrong
+/// value: dates, times and durations beyond its calendar, decimals of more digits than their type has.
 #[derive(Debug)]
 pub(super) struct Encoders;
 
@@ -74,12 +79,7 @@ impl EncoderFactory for Encoders {
             DataType::FixedSizeBinary(16) if field.extension_type_name() == Some(UUID) => {
                 Box::new(Uuids(array.as_fixed_size_binary()))
             }
-            DataType::FixedSizeBinary(12)
-                if field
-                    .metadata()
-                    .get(ANNOTATION)
-                    .is_some_and(|of| of == INTERVAL) =>
-            {
+            DataType::FixedSizeBinary(12) if is_interval(field) => {
                 Box::new(Intervals(array.as_fixed_size_binary()))
             }
             DataType::Map(entry, _) => match entry.data_type() {
@@ -89,46 +89,86 @@ impl EncoderFactory for Encoders {
                 },
                 _ => return Ok(None),
             },
-            DataType::Timestamp(unit, zone) => Box::new(Instants {
-                values: cast(array, &DataType::Int64)?,
-                unit: *unit,
-                local: zone.is_none(),
+            DataType::List(item) => Items::boxed(array.as_list::<i32>(), item, options)?,
+            DataType::LargeList(item) => Items::boxed(array.as_list::<i64>(), item, options)?,
+            DataType::ListView(item) => Items::boxed(array.as_list_view::<i32>(), item, options)?,
+            DataType::LargeListView(item) => {
+                Items::boxed(array.as_list_view::<i64>(), item, options)?
+            }
+            DataType::FixedSizeList(item, _) => {
+                Items::boxed(array.as_fixed_size_list(), item, options)?
+            }
+            DataType::Float16 | DataType::Float32 | DataType::Float64 => Box::new(Floats {
+                values: cast(array, &DataType::Float64)?,
+                finite: make_encoder(field, array, &PLAIN)?,
             }),
             DataType::Binary => Box::new(Base64(make_array(array.to_data()))),
             DataType::LargeBinary | DataType::FixedSizeBinary(_) | DataType::BinaryView => {
                 Box::new(Base64(cast(array, &DataType::LargeBinary)?))
             }
-            _ => return Ok(None),
+            _ => match (Decimals::of(array), Temporal::of(array)?) {
+                (Some(decimals), _) => Box::new(decimals),
+                (None, Some(temporal)) => Box::new(temporal),
+                (None, None) => return Ok(None),
+            },
         };
         Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
     }
 }
 
-struct Instants {
+/// How `arrow-json` encodes by itself.
+static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
+
+/// Floats; those that JSON has no number for are text, as in JSON of Protocol Buffers.
+struct Floats<'a> {
+    /// Of `Float64`.
     values: ArrayRef,
-    unit: TimeUnit,
-    /// Whether the timestamps are of no zone.
-    local: bool,
+    finite: NullableEncoder<'a>,
 }
 
-impl Encoder for Instants {
+impl Encoder for Floats<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
-        let value = self.values.as_primitive::<Int64Type>().value(row);
-        let instant = match self.unit {
-            TimeUnit::Second => Timestamp::from_second(value),
-            TimeUnit::Millisecond => Timestamp::from_millisecond(value),
-            TimeUnit::Microsecond => Timestamp::from_microsecond(value),
-            TimeUnit::Nanosecond => Timestamp::from_nanosecond(i128::from(value)),
-        };
-        let text = match instant {
-            Ok(instant) if self.local => {
-                format!("\"{}\"", instant.to_zoned(TimeZone::UTC).datetime())
+        let value = self.values.as_primitive::<Float64Type>().value(row);
+        if value.is_finite() {
+            self.finite.encode(row, out);
+        } else if value.is_nan() {
+            out.extend_from_slice(b"\"NaN\"");
+        } else if value > 0.0 {
+            out.extend_from_slice(b"\"Infinity\"");
+        } else {
+            out.extend_from_slice(b"\"-Infinity\"");
+        }
+    }
+}
+
+/// The items of lists, by their own field: `arrow-json` would take that of the list.
+struct Items<'a, L> {
+    list: &'a L,
+    item: NullableEncoder<'a>,
+}
+
+impl<'a, L: ListLikeArray> Items<'a, L> {
+    fn boxed(
+        list: &'a L,
+        item: &'a FieldRef,
+        options: &'a EncoderOptions,
+    ) -> Result<Box<dyn Encoder + 'a>, ArrowError> {
+        let item = make_encoder(item, list.values(), options)?;
+        Ok(Box::new(Self { list, item }))
+    }
+}
+
+impl<L: ListLikeArray> Encoder for Items<'_, L> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let range = self.list.element_range(row);
+        out.push(b'[');
+        for at in range.clone() {
+            if at > range.start {
+                out.push(b',');
             }
-            Ok(instant) => format!("\"{instant}\""),
-            // Beyond the year 9999 there is no RFC 3339: the number as it is stored.
-            Err(_) => value.to_string(),
-        };
-        out.extend_from_slice(text.as_bytes());
+            push(&mut self.item, at, out);
+        }
+        out.push(b']');
     }
 }
 
@@ -160,15 +200,43 @@ impl Encoder for Intervals<'_> {
     }
 }
 
-/// A map whose keys are no text, which an object couldn't hold: a list of keys and values.
+/// Maps: an object where the keys are text and each is there once, else a list of keys and values.
 struct Entries<'a> {
     offsets: &'a OffsetBuffer<i32>,
+    names: Option<Names<'a>>,
     key: NullableEncoder<'a>,
     value: NullableEncoder<'a>,
+    /// Those of the map that is written.
+    seen: HashSet<&'a str>,
+}
+
+/// Keys that are text.
+enum Names<'a> {
+    Small(&'a StringArray),
+    Large(&'a LargeStringArray),
+    View(&'a StringViewArray),
+}
+
+impl<'a> Names<'a> {
+    fn of(keys: &'a dyn Array) -> Option<Self> {
+        Some(match keys.data_type() {
+            DataType::Utf8 => Self::Small(keys.as_string()),
+            DataType::LargeUtf8 => Self::Large(keys.as_string()),
+            DataType::Utf8View => Self::View(keys.as_string_view()),
+            _ => return None,
+        })
+    }
+
+    fn get(&self, at: usize) -> &'a str {
+        match self {
+            Self::Small(keys) => keys.value(at),
+            Self::Large(keys) => keys.value(at),
+            Self::View(keys) => keys.value(at),
+        }
+    }
 }
 
 impl<'a> Entries<'a> {
-    /// `None` when the keys are text.
     fn of(
         fields: &'a Fields,
         array: &'a dyn Array,
@@ -178,17 +246,27 @@ impl<'a> Entries<'a> {
         let [key, value] = &**fields else {
             return Ok(None);
         };
-        if matches!(
-            key.data_type(),
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
-        ) {
-            return Ok(None);
-        }
         Ok(Some(Self {
             offsets: map.offsets(),
+            names: Names::of(map.keys()),
             key: make_encoder(key, map.keys(), options)?,
             value: make_encoder(value, map.values(), options)?,
+            seen: HashSet::new(),
         }))
+    }
+
+    /// Whether an object of these entries holds them all.
+    fn are_members(&mut self, range: Range<usize>) -> bool {
+        let Some(names) = &self.names else {
+            return false;
+        };
+        self.seen.clear();
+        for at in range {
+            if self.key.is_null(at) || !self.seen.insert(names.get(at)) {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -199,10 +277,17 @@ impl Encoder for Entries<'_> {
             usize::try_from(offset.unwrap_or(0)).unwrap_or(0)
         };
         let range = offset(row)..offset(row + 1);
-        out.push(b'[');
+        let is_object = self.are_members(range.clone());
+        out.push(if is_object { b'{' } else { b'[' });
         for at in range.clone() {
             if at > range.start {
                 out.push(b',');
+            }
+            if is_object {
+                self.key.encode(at, out);
+                out.push(b':');
+                push(&mut self.value, at, out);
+                continue;
             }
             out.extend_from_slice(b"{\"key\":");
             push(&mut self.key, at, out);
@@ -210,7 +295,7 @@ impl Encoder for Entries<'_> {
             push(&mut self.value, at, out);
             out.push(b'}');
         }
-        out.push(b']');
+        out.push(if is_object { b'}' } else { b']' });
     }
 }
 

@@ -51,6 +51,7 @@ mod ahead;
 mod arrow_types;
 pub mod categories;
 mod csv;
+mod decimals;
 mod decode;
 mod disclose;
 pub mod disclosed;
@@ -64,6 +65,7 @@ mod report;
 mod schema;
 pub mod sink;
 pub mod spool;
+mod temporal;
 mod type_names;
 mod when;
 

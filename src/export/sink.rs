@@ -8,7 +8,7 @@
 //! |---|---|
 //! | Parquet | Zstandard, page index; the types of the shards with their annotations (UUID, JSON, ENUM, ..) and field ids. INT96 becomes a timestamp (an error if it can't tell one), decimals get the physical type of their precision |
 //! | Arrow | an IPC stream of the Arrow types |
-//! | JSON Lines | nulls are left out, as are the keys of missing values; integers and decimals are exact; instants are RFC 3339 in UTC (local timestamps the same without a zone), Parquet's intervals ISO 8601 durations; binary is base64, but UUIDs are text; a map whose keys aren't text is a list of `{"key": .., "value": ..}`; NaN and the infinities, which JSON lacks, are `null` |
+//! | JSON Lines | nulls are left out, as are the keys of missing values; integers and decimals are exact; instants are RFC 3339 in UTC (local timestamps the same without a zone), durations and Parquet's intervals ISO 8601; a date or time beyond the calendar is text such as `2932897 days since 1970-01-01`; binary is base64, but UUIDs are text; a map is an object with all of its entries, or where keys aren't text or come twice, a list of `{"key": .., "value": ..}`; NaN and the infinities, which JSON lacks, are the strings `NaN`, `Infinity` and `-Infinity` |
 //! | CSV | RFC 4180, with a header; text as it is, other values as in JSON Lines without quotes, nested ones as JSON; null and empty text are both empty |
 
 use std::io::{self, BufWriter, Write};
@@ -354,8 +354,8 @@ mod tests {
         ]);
         assert_eq!(
             text,
-            "{\"i\":9223372036854775807,\"f\":null,\"b\":\"/wAi\",\"t\":\"1970-01-01T00:00:01.5Z\",\"l\":\"1970-01-01T00:00:01.5\"}\n\
-             {\"f\":null,\"b\":\"\",\"t\":9223372036854775807,\"l\":\"1970-01-01T00:00:00\"}\n"
+            "{\"i\":9223372036854775807,\"f\":\"NaN\",\"b\":\"/wAi\",\"t\":\"1970-01-01T00:00:01.5Z\",\"l\":\"1970-01-01T00:00:01.5\"}\n\
+             {\"f\":\"Infinity\",\"b\":\"\",\"t\":\"9223372036854775807 ms since 1970-01-01\",\"l\":\"1970-01-01T00:00:00\"}\n"
         );
     }
 
