@@ -122,18 +122,18 @@ pub enum Error {
         expected: &'static str,
     },
 
-    /// Two shards give a column types that have no common type.
+    /// A value of one shard doesn't fit the type that the shards have in common.
     #[error(
-        "column {column:?} is {left} in {left_path} but {right} in {right_path}: export them one by one"
+        "column {column:?} is {left} because of {left_path}, which can't hold a value of {right_path}, where it is {right}: copy the shards of each type into a directory of their own, and export each directory"
     )]
     SchemaConflict {
         /// The column.
         column: String,
-        /// The first shard.
+        /// The shard that the type comes from.
         left_path: String,
-        /// Its type there.
+        /// The type.
         left: String,
-        /// The other shard.
+        /// The shard of the value.
         right_path: String,
         /// Its type there.
         right: String,

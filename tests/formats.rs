@@ -516,6 +516,15 @@ fn what_arrow_has_no_type_for_survives_a_parquet_export_and_an_export_of_that() 
              \"enums\":[\"red\"],\"bson\":\"BQAAAAA=\",\"interval\":\"P7M40DT3600.500S\",\"time\":\"00:00:00.001\",\
              \"local\":\"00:00:00.000002\",\"half\":1.0,\"decimal\":-12.345,\"instant\":\"1970-01-01T00:00:00.000000003Z\"}\n"
         );
+        let stream = export(Format::Arrow);
+        let mut stream = arrow::ipc::reader::StreamReader::try_new(&stream[..], None).unwrap();
+        let batch = stream.next().unwrap().unwrap();
+        let interval = batch.column_by_name("interval").unwrap();
+        let interval = interval.as_primitive::<IntervalMonthDayNanoType>().value(0);
+        assert_eq!(
+            interval,
+            IntervalMonthDayNano::new(7, 40, 3_600_500_000_000)
+        );
         file = export(Format::Parquet);
         std::fs::File::create(&path)
             .unwrap()
@@ -529,4 +538,36 @@ fn what_arrow_has_no_type_for_survives_a_parquet_export_and_an_export_of_that() 
             assert_eq!(before, after, "leaf {leaf}");
         }
     }
+}
+
+#[test]
+fn an_export_without_rows_has_the_columns_of_the_dataset() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.parquet"), annotated()).unwrap();
+    let disk = Arc::new(Disk::new(dir.path()));
+    let engine = Engine::open(disk, Config::default(), EngineOptions::default()).unwrap();
+    let mut request = Request::export(
+        Subjects::new(["nobody"]).unwrap(),
+        jiff::Timestamp::UNIX_EPOCH,
+    );
+    request.unknown = efface::request::Unknown::Report;
+    let plan = engine.plan(&request).unwrap();
+    let export = |format| {
+        let mut out = Vec::new();
+        let written = sink::write(&mut engine.export(&plan).unwrap(), format, &mut out).unwrap();
+        assert_eq!(written.rows, 0);
+        out
+    };
+    let header = export(Format::Csv { safe: false });
+    assert_eq!(
+        String::from_utf8(header).unwrap(),
+        "distinct_id,uuid,json,enums,bson,interval,time,local,half,decimal,instant\r\n"
+    );
+    std::fs::write(dir.path().join("b.parquet"), export(Format::Parquet)).unwrap();
+    let [before, after] =
+        ["a.parquet", "b.parquet"].map(|name| Contents::read(&dir.path().join(name)).unwrap());
+    assert_eq!(before.leaf_types, after.leaf_types);
+    let stream = export(Format::Arrow);
+    let stream = arrow::ipc::reader::StreamReader::try_new(&stream[..], None).unwrap();
+    assert_eq!(stream.schema().fields().len(), 11);
 }

@@ -9,7 +9,7 @@
 //! | UUID, JSON | fixed-size binary, text | the extensions `arrow.uuid` and `arrow.json` |
 //! | ENUM | text | [`ANNOTATION`] |
 //! | BSON | binary | [`ANNOTATION`] |
-//! | INTERVAL | its 12 bytes, since no interval of Arrow has months, days and milliseconds that the `parquet` crate can read | [`ANNOTATION`] |
+//! | INTERVAL | its 12 bytes, since the `parquet` crate reads none with months and days; in an Arrow stream months, days and nanoseconds | [`ANNOTATION`] |
 //! | TIME that is adjusted to UTC | time | `adjusted_to_utc`, which the `parquet` crate writes by |
 //! | DATE | days, whatever the writer's hint says | |
 //! | INT96 | a timestamp of nanoseconds; of microseconds if Spark wrote it, which then may be of any year | nothing: it is deprecated |
@@ -17,7 +17,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, TimeUnit};
 use parquet::arrow::{
     ARROW_SCHEMA_META_KEY, ArrowSchemaConverter, FieldLevels, ProjectionMask,
     parquet_to_arrow_field_levels, parquet_to_arrow_schema,
@@ -48,6 +48,25 @@ const ADJUSTED: &str = "adjusted_to_utc";
 pub(super) fn is_interval(field: &Field) -> bool {
     let annotation = field.metadata().get(ANNOTATION);
     annotation.is_some_and(|of| of == INTERVAL)
+}
+
+/// The fields with INTERVALs as those of Arrow, for readers that don't know Parquet's.
+pub(super) fn stream_schema(schema: &Schema) -> Schema {
+    let mut told = |field: &Field| {
+        if !is_interval(field) || *field.data_type() != DataType::FixedSizeBinary(12) {
+            return field.clone();
+        }
+        let mut metadata = field.metadata().clone();
+        metadata.remove(ANNOTATION);
+        let interval = DataType::Interval(IntervalUnit::MonthDayNano);
+        field
+            .clone()
+            .with_data_type(interval)
+            .with_metadata(metadata)
+    };
+    let fields = schema.fields().iter();
+    let fields = fields.map(|field| edit_leaves(field, &mut told));
+    Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone())
 }
 
 /// The Arrow schema of a shard. A schema hint of the writer that doesn't fit the file is ignored.

@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::datatypes::{SchemaRef, TimeUnit};
+use arrow::datatypes::TimeUnit;
 use arrow::record_batch::RecordBatch;
 
 use parquet::arrow::FieldLevels;
@@ -23,7 +23,8 @@ use roaring::RoaringBitmap;
 
 use super::arrow_types::{arrow_schema, check_int96, field_levels, int96_units};
 use super::disclose::Shown;
-use crate::error::{Error, FormatError, Result};
+use super::schema::Unified;
+use crate::error::{FormatError, Result};
 use crate::parquet_bytes::chunk_reader::guarded;
 use crate::parquet_bytes::footer::Footer;
 use crate::parquet_bytes::gather::{Gather, SharedScratch};
@@ -131,7 +132,7 @@ impl GroupReader {
         })
     }
 
-    pub(super) fn next_batch(&mut self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+    pub(super) fn next_batch(&mut self, unified: &Unified) -> Result<Option<RecordBatch>> {
         let path = &self.open.shard.path;
         let batch = guarded(&self.context, || {
             let next = self.reader.next().transpose();
@@ -151,13 +152,7 @@ impl GroupReader {
         };
         self.seen += batch.num_rows() as u64;
         let shown = &self.open.shown;
-        shown
-            .conform(&batch, schema)
-            .map(Some)
-            .map_err(|source| Error::Arrow {
-                context: format!("{path}: {}", self.context),
-                source,
-            })
+        shown.conform(path, &batch, unified).map(Some)
     }
 }
 

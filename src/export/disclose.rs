@@ -19,12 +19,14 @@ use arrow::buffer::OffsetBuffer;
 use arrow::compute::{CastOptions, cast_with_options, filter};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
 
-use super::schema::{self, Partition, partitions};
+use super::conform::conform;
+use super::partitions::{Partition, partitions};
+use super::schema::Unified;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::shard::Shard;
 use crate::shard::clear::{Action, Cleared, Clearing};
 use crate::shard::json::{json_leaves, only_members};
@@ -109,25 +111,31 @@ impl Shown {
         })
     }
 
-    /// A batch of the leaves that were read, in the schema of the export.
+    /// A batch of the leaves that were read from the shard at `path`, in the schema of the export.
     ///
     /// # Errors
     /// When a value doesn't fit the common type.
     pub(super) fn conform(
         &self,
+        path: &str,
         batch: &RecordBatch,
-        schema: &SchemaRef,
-    ) -> Result<RecordBatch, ArrowError> {
-        let Some(edits) = &self.edits else {
-            return schema::conform(batch, &self.partitions, schema);
+        unified: &Unified,
+    ) -> Result<RecordBatch> {
+        let edited = match &self.edits {
+            None => None,
+            Some(edits) => {
+                let columns = edits.iter().zip(batch.columns()).zip(self.schema.fields());
+                let columns = columns.map(|((edit, column), field)| edit.apply(column, field));
+                let columns = columns.collect::<Result<Vec<_>, _>>();
+                Some(columns.map_err(|source| Error::Arrow {
+                    context: path.to_owned(),
+                    source,
+                })?)
+            }
         };
-        let columns = edits.iter().zip(batch.columns()).zip(self.schema.fields());
-        let columns = columns
-            .map(|((edit, column), field)| edit.apply(column, field))
-            .collect::<Result<Vec<_>, _>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let shown = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
-        schema::conform(&shown, &self.partitions, schema)
+        let columns = edited.as_deref().unwrap_or(batch.columns());
+        let shown = (self.schema.as_ref(), columns);
+        conform(path, shown, batch.num_rows(), &self.partitions, unified)
     }
 }
 

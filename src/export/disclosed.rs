@@ -7,6 +7,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use rayon::prelude::*;
+use roaring::RoaringBitmap;
 
 use super::arrow_types::arrow_schema;
 use super::categories::Categories;
@@ -198,9 +199,28 @@ fn rows(dataset: &Dataset, plan: &Plan, sources_of: Option<Arc<Config>>) -> Resu
         ..ExportOptions::default()
     };
     let footers = plan.shards.iter().map(|shard| shard.footer.clone());
-    let shards: Vec<(ShardRows, Option<Arc<Footer>>)> =
+    let mut shards: Vec<(ShardRows, Option<Arc<Footer>>)> =
         selected(plan).into_iter().zip(footers).collect();
+    if shards.is_empty() {
+        shards.push((nothing(dataset)?, None));
+    }
     Export::with_footers(Arc::clone(&dataset.storage), shards, &options)
+}
+
+/// No row of the first shard: it says what columns an export without rows has.
+fn nothing(dataset: &Dataset) -> Result<ShardRows> {
+    let files = dataset.list()?;
+    let paths = || files.shards.iter().map(|file| &file.path);
+    let mut whole = paths().filter(|path| !dataset.config.may_lack_subject(path));
+    let path = whole.next().or_else(|| paths().next());
+    let path = path.ok_or_else(|| Error::NoShards {
+        path: dataset.storage.root(),
+    })?;
+    Ok(ShardRows {
+        path: path.clone(),
+        footer_hash: dataset.open(path)?.footer.hash,
+        rows: RoaringBitmap::new(),
+    })
 }
 
 fn owners(dataset: &Dataset, plan: &Plan) -> Result<Owners> {

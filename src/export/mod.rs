@@ -6,7 +6,9 @@
 //!      batches ── sink::write ──> Parquet, JSON Lines, CSV, Arrow
 //! ```
 //!
-//! * `arrow_types`: what Parquet's types become; `schema`: one schema over shards that differ; [`sink`]: the formats, with `json` and `csv`
+//! * `arrow_types`: what Parquet's types become; `schema`: one schema over shards that differ, with `common_type` and
+//!   `partitions`; `conform`: batches brought into it
+//! * [`sink`]: the formats, with `json` and `csv`; `temporal`, `decimals`: exact text
 //! * `decode`: the rows of one row group; `ahead`: doing so ahead of the caller
 //! * `disclose`: what of a shard is shown; [`headers`], [`categories`]: which columns hold a value;
 //!   `fields`, `presence`: where columns are, and which rows have a value; [`disclosed`]: an export as its plan's
@@ -45,11 +47,13 @@ use ahead::{Ahead, Work};
 use arrow_types::arrow_schema;
 use decode::{GroupReader, Means, OpenShard, group_ranges};
 use disclose::Shown;
-use schema::Unifier;
+use schema::{Unified, Unifier};
 
 mod ahead;
 mod arrow_types;
 pub mod categories;
+mod common_type;
+mod conform;
 mod csv;
 mod decimals;
 mod decode;
@@ -59,6 +63,7 @@ mod fields;
 pub mod headers;
 mod json;
 pub mod owners;
+mod partitions;
 pub mod per_subject;
 mod presence;
 mod report;
@@ -141,7 +146,7 @@ impl Export {
     /// Prepares the export of `shards`, which are in the order of their paths.
     ///
     /// # Errors
-    /// When a shard can't be opened, is damaged or was changed, or two shards give a column types that have no common type.
+    /// When a shard can't be opened, is damaged or was changed, or has two columns of one name.
     pub fn new(
         storage: Arc<dyn Storage>,
         shards: Vec<ShardRows>,
@@ -179,12 +184,13 @@ impl Export {
                 selected.push((rows, footer));
             }
         }
-        let schema = unifier.finish();
+        let unified = unifier.finish();
+        let schema = Arc::clone(&unified.schema);
         let cancelled = Arc::new(AtomicBool::new(false));
         let work = Decoding {
             storage,
             shards: selected,
-            schema: Arc::clone(&schema),
+            unified,
             options: options.clone(),
             cancelled: Arc::clone(&cancelled),
             scratches: Mutex::default(),
@@ -257,7 +263,7 @@ struct Decoding {
     storage: Arc<dyn Storage>,
     /// With those footers that are kept.
     shards: Vec<(ShardRows, Option<Arc<Footer>>)>,
-    schema: SchemaRef,
+    unified: Unified,
     options: ExportOptions,
     cancelled: Arc<AtomicBool>,
     /// Those that no row group uses now.
@@ -293,7 +299,7 @@ impl Work for Decoding {
     }
 
     fn go_on(&self, begun: &mut Decoded) -> Result<Option<(RecordBatch, usize)>> {
-        let Some(batch) = begun.reader.next_batch(&self.schema)? else {
+        let Some(batch) = begun.reader.next_batch(&self.unified)? else {
             lock(&self.scratches).push(Arc::clone(&begun.scratch));
             return Ok(None);
         };

@@ -7,7 +7,7 @@
 //! | format | what becomes of values |
 //! |---|---|
 //! | Parquet | Zstandard, page index; the types of the shards with their annotations (UUID, JSON, ENUM, ..) and field ids. INT96 becomes a timestamp (an error if it can't tell one), decimals get the physical type of their precision |
-//! | Arrow | an IPC stream of the Arrow types |
+//! | Arrow | an IPC stream of the Arrow types; Parquet's intervals are of months, days and nanoseconds |
 //! | JSON Lines | nulls are left out, as are the keys of missing values; integers and decimals are exact; instants are RFC 3339 in UTC (local timestamps the same without a zone), durations and Parquet's intervals ISO 8601; a date or time beyond the calendar is text such as `2932897 days since 1970-01-01`; binary is base64, but UUIDs are text; a map is an object with all of its entries, or where keys aren't text or come twice, a list of `{"key": .., "value": ..}`; NaN and the infinities, which JSON lacks, are the strings `NaN`, `Infinity` and `-Infinity` |
 //! | CSV | RFC 4180, with a header; text as it is, other values as in JSON Lines without quotes, nested ones as JSON; null and empty text are both empty |
 
@@ -19,14 +19,15 @@ use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
-use arrow::record_batch::{RecordBatch, RecordBatchReader};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions, RecordBatchReader};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
-use super::arrow_types::parquet_schema;
+use super::arrow_types::{parquet_schema, stream_schema};
+use super::conform::conform_array;
 use super::csv::CsvRows;
 use super::json::{Encoders, unwritable};
 use crate::error::{Error, FormatError, Result};
@@ -153,7 +154,7 @@ enum RowWriter<W: Write + Send> {
     Parquet(Box<ArrowWriter<W>>),
     Jsonl(arrow::json::Writer<W, LineDelimited>),
     Csv(Box<CsvRows<W>>),
-    Arrow(Box<StreamWriter<BufWriter<W>>>),
+    Arrow(Box<StreamWriter<BufWriter<W>>>, SchemaRef),
 }
 
 impl<W: Write + Send> RowWriter<W> {
@@ -180,8 +181,9 @@ impl<W: Write + Send> RowWriter<W> {
             Format::Arrow => {
                 // Each message is written in many small pieces.
                 let out = BufWriter::with_capacity(WRITE_BYTES, out);
-                let writer = StreamWriter::try_new(out, schema).map_err(written)?;
-                Self::Arrow(Box::new(writer))
+                let schema: SchemaRef = Arc::new(stream_schema(schema));
+                let writer = StreamWriter::try_new(out, &schema).map_err(written)?;
+                Self::Arrow(Box::new(writer), schema)
             }
         })
     }
@@ -191,7 +193,10 @@ impl<W: Write + Send> RowWriter<W> {
             Self::Parquet(writer) => writer.write(batch).map_err(parquet_error),
             Self::Jsonl(writer) => writer.write(batch).map_err(written),
             Self::Csv(writer) => writer.write(batch),
-            Self::Arrow(writer) => writer.write(batch).map_err(written),
+            Self::Arrow(writer, schema) => {
+                let batch = streamed(batch, schema)?;
+                writer.write(&batch).map_err(written)
+            }
         }
     }
 
@@ -203,12 +208,30 @@ impl<W: Write + Send> RowWriter<W> {
                 flush(&mut writer.into_inner())
             }
             Self::Csv(writer) => writer.finish(),
-            Self::Arrow(mut writer) => {
+            Self::Arrow(mut writer, _) => {
                 writer.finish().map_err(written)?;
                 flush(writer.get_mut())
             }
         }
     }
+}
+
+/// A batch in the schema of an Arrow stream.
+fn streamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    if batch.schema_ref() == schema {
+        return Ok(batch.clone());
+    }
+    let fields = batch.schema_ref().fields().iter().zip(schema.fields());
+    let columns = batch.columns().iter().zip(fields);
+    let columns = columns.map(|(column, (from, field))| {
+        conform_array(column, from, field).map_err(|error| {
+            let feature = format!("column {:?} as Arrow ({error})", field.name());
+            FormatError::Unsupported { feature }.in_shard("the export")
+        })
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).map_err(written)
 }
 
 fn flush(out: &mut impl Write) -> Result<()> {
