@@ -54,9 +54,10 @@ fn common_type(left: &DataType, right: &DataType) -> DataType {
         }
         (Date32, Date64) | (Date64, Date32) => Date64,
         (Timestamp(left, zone), Timestamp(right, other)) => {
-            let zone = match zone == other {
-                true => zone.clone(),
-                false => Some("UTC".into()),
+            let zone = if zone == other {
+                zone.clone()
+            } else {
+                Some("UTC".into())
             };
             Timestamp(finer(*left, *right), zone)
         }
@@ -102,9 +103,10 @@ fn common_list(left: &DataType, right: &DataType) -> Option<DataType> {
     let (item, is_large) = list_item(left)?;
     let (other, is_other_large) = list_item(right)?;
     let item = Arc::new(common_field(item, other));
-    Some(match is_large || is_other_large {
-        true => DataType::LargeList(item),
-        false => DataType::List(item),
+    Some(if is_large || is_other_large {
+        DataType::LargeList(item)
+    } else {
+        DataType::List(item)
     })
 }
 
@@ -121,9 +123,10 @@ pub(super) fn list_item(data_type: &DataType) -> Option<(&FieldRef, bool)> {
 
 fn common_number(left: &DataType, right: &DataType) -> Option<DataType> {
     use DataType::{Float16, Float32, Float64, Int64, UInt64};
-    let wider = match left.primitive_width() >= right.primitive_width() {
-        true => left,
-        false => right,
+    let wider = if left.primitive_width() >= right.primitive_width() {
+        left
+    } else {
+        right
     };
     match (left, right) {
         (Float16 | Float32 | Float64, Float16 | Float32 | Float64) => return Some(wider.clone()),
@@ -136,11 +139,12 @@ fn common_number(left: &DataType, right: &DataType) -> Option<DataType> {
     let ((whole, places), (other, others)) = (digits(left)?, digits(right)?);
     let places = places.max(others);
     let precision = u8::try_from(whole.max(other) + i16::from(places)).ok()?;
-    match precision {
-        0 => None,
-        1..=DECIMAL128_MAX_PRECISION => Some(DataType::Decimal128(precision, places)),
-        ..=DECIMAL256_MAX_PRECISION => Some(DataType::Decimal256(precision, places)),
-        _ => None,
+    if precision <= DECIMAL128_MAX_PRECISION {
+        Some(DataType::Decimal128(precision, places))
+    } else if precision <= DECIMAL256_MAX_PRECISION {
+        Some(DataType::Decimal256(precision, places))
+    } else {
+        None
     }
 }
 

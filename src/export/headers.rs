@@ -20,7 +20,7 @@ use arrow::record_batch::RecordBatch;
 use super::disclose::{leaf_count, text_bytes};
 use super::fields::{layout, walk};
 use super::presence::{array_at, has_value};
-use super::type_names::type_name;
+use super::type_names::{field_type_name, type_name};
 use crate::config::Config;
 use crate::error::Result;
 use crate::shard::Shard;
@@ -210,7 +210,7 @@ impl Columns {
                 };
                 columns.push(Column {
                     path: path.to_owned(),
-                    type_name: type_name(field.data_type()),
+                    type_name: field_type_name(field),
                     role,
                     keys,
                     place,

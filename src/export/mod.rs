@@ -162,7 +162,7 @@ impl Export {
         shards: Vec<(ShardRows, Option<Arc<Footer>>)>,
         options: &ExportOptions,
     ) -> Result<Self> {
-        let mut unifier = Unifier::default();
+        let mut all = Unifier::default();
         let mut tasks = VecDeque::new();
         let mut selected = Vec::with_capacity(shards.len());
         let holder = Holder::default();
@@ -178,13 +178,13 @@ impl Export {
                 })
                 .collect::<Result<_>>()?;
             for ((rows, _), (footer, shown)) in part.into_iter().zip(open) {
-                unifier.add(&rows.path, &shown)?;
+                all.add(&rows.path, &shown)?;
                 add_tasks(&mut tasks, selected.len(), &rows, &footer)?;
                 let footer = holder.hold(&footer);
                 selected.push((rows, footer));
             }
         }
-        let unified = unifier.finish();
+        let unified = all.finish();
         let schema = Arc::clone(&unified.schema);
         let cancelled = Arc::new(AtomicBool::new(false));
         let work = Decoding {

@@ -1,10 +1,24 @@
 //! What types are called, for people.
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field};
+
+use super::arrow_types::{UUID, is_interval};
+use super::temporal::symbol;
+
+/// The type of a field, with what only its metadata says of it.
+pub(super) fn field_type_name(field: &Field) -> String {
+    match field.data_type() {
+        DataType::FixedSizeBinary(16) if field.extension_type_name() == Some(UUID) => {
+            "uuid".to_owned()
+        }
+        DataType::FixedSizeBinary(12) if is_interval(field) => "interval".to_owned(),
+        other => type_name(other),
+    }
+}
 
 /// A type in words that people know from SQL and JSON.
 pub(super) fn type_name(data_type: &DataType) -> String {
-    let of = |item: &Field| type_name(item.data_type());
+    let of = |item: &Field| field_type_name(item);
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "string".to_owned(),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "binary".to_owned(),
@@ -13,12 +27,12 @@ pub(super) fn type_name(data_type: &DataType) -> String {
         DataType::Float32 => "float".to_owned(),
         DataType::Float64 => "double".to_owned(),
         DataType::Timestamp(unit, zone) => match zone {
-            Some(zone) => format!("timestamp({}, {zone})", unit_name(*unit)),
-            None => format!("timestamp({})", unit_name(*unit)),
+            Some(zone) => format!("timestamp({}, {zone})", symbol(*unit)),
+            None => format!("timestamp({})", symbol(*unit)),
         },
         DataType::Date32 | DataType::Date64 => "date".to_owned(),
-        DataType::Time32(unit) | DataType::Time64(unit) => format!("time({})", unit_name(*unit)),
-        DataType::Duration(unit) => format!("duration({})", unit_name(*unit)),
+        DataType::Time32(unit) | DataType::Time64(unit) => format!("time({})", symbol(*unit)),
+        DataType::Duration(unit) => format!("duration({})", symbol(*unit)),
         DataType::Interval(_) => "interval".to_owned(),
         DataType::Decimal32(precision, scale)
         | DataType::Decimal64(precision, scale)
@@ -48,18 +62,11 @@ pub(super) fn type_name(data_type: &DataType) -> String {
     }
 }
 
-fn unit_name(unit: TimeUnit) -> &'static str {
-    match unit {
-        TimeUnit::Second => "s",
-        TimeUnit::Millisecond => "ms",
-        TimeUnit::Microsecond => "us",
-        TimeUnit::Nanosecond => "ns",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use arrow::datatypes::TimeUnit;
 
     use super::*;
 
@@ -83,5 +90,9 @@ mod tests {
         ] {
             assert_eq!(type_name(&data_type), name);
         }
+        let name = ("ARROW:extension:name".to_owned(), UUID.to_owned());
+        let uuid = Field::new("id", DataType::FixedSizeBinary(16), true);
+        let uuid = uuid.with_metadata([name].into());
+        assert_eq!(field_type_name(&uuid), "uuid");
     }
 }
