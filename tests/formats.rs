@@ -484,21 +484,22 @@ fn annotated() -> Vec<u8> {
     bytes
 }
 
+fn write(path: &std::path::Path, bytes: &[u8]) {
+    std::fs::File::create(path)
+        .unwrap()
+        .write_all(bytes)
+        .unwrap();
+}
+
 #[test]
 fn what_arrow_has_no_type_for_survives_a_parquet_export_and_an_export_of_that() {
     let mut file = annotated();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.parquet");
-    std::fs::File::create(&path)
-        .unwrap()
-        .write_all(&file)
-        .unwrap();
+    write(&path, &file);
     let before = Contents::read(&path).unwrap();
     for _ in 0..2 {
-        std::fs::File::create(&path)
-            .unwrap()
-            .write_all(&file)
-            .unwrap();
+        write(&path, &file);
         let disk = Arc::new(Disk::new(dir.path()));
         let engine = Engine::open(disk, Config::default(), EngineOptions::default()).unwrap();
         let ada = Subjects::new(["ada"]).unwrap();
@@ -526,10 +527,7 @@ fn what_arrow_has_no_type_for_survives_a_parquet_export_and_an_export_of_that() 
             IntervalMonthDayNano::new(7, 40, 3_600_500_000_000)
         );
         file = export(Format::Parquet);
-        std::fs::File::create(&path)
-            .unwrap()
-            .write_all(&file)
-            .unwrap();
+        write(&path, &file);
         let after = Contents::read(&path).unwrap();
         assert_eq!(before.leaf_types, after.leaf_types);
         for leaf in 0..before.leaf_types.len() {
@@ -543,7 +541,7 @@ fn what_arrow_has_no_type_for_survives_a_parquet_export_and_an_export_of_that() 
 #[test]
 fn an_export_without_rows_has_the_columns_of_the_dataset() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("a.parquet"), annotated()).unwrap();
+    write(&dir.path().join("a.parquet"), &annotated());
     let disk = Arc::new(Disk::new(dir.path()));
     let engine = Engine::open(disk, Config::default(), EngineOptions::default()).unwrap();
     let mut request = Request::export(
@@ -563,7 +561,7 @@ fn an_export_without_rows_has_the_columns_of_the_dataset() {
         String::from_utf8(header).unwrap(),
         "distinct_id,uuid,json,enums,bson,interval,time,local,half,decimal,instant\r\n"
     );
-    std::fs::write(dir.path().join("b.parquet"), export(Format::Parquet)).unwrap();
+    write(&dir.path().join("b.parquet"), &export(Format::Parquet));
     let [before, after] =
         ["a.parquet", "b.parquet"].map(|name| Contents::read(&dir.path().join(name)).unwrap());
     assert_eq!(before.leaf_types, after.leaf_types);
