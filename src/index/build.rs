@@ -1,27 +1,21 @@
-//! Sorting postings in bounded memory, and merging them with segments into a new segment.
+//! Sorting postings in bounded memory.
 //!
 //! ```text
 //! scan of a shard ─> PostingBuffer (16 Ki pairs, by the hash's top byte)   one per scan
 //!                          └─> pool, by the same byte ─(full)─> sorted run on disk
-//! finish ─> SortedPostings: runs and the rest of the pool, merged ──┐
-//!           segments, without their dead row groups ────────────────┴─> merge ─> SegmentWriter
+//! finish ─> SortedPostings: runs and the rest of the pool, merged
 //! ```
 //!
 //! Memory: the budget (half for the pool, half for a pool that is being spilled), 1 MiB for each
-//! scan under way, the row groups of one hash, and a bit for each row group of a segment that is merged.
-//! At most [`FAN_IN_MAX`] files are read at a time.
+//! scan under way, and the row groups of one hash. At most [`FAN_IN_MAX`] files are read at a time.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
-use roaring::RoaringBitmap;
 
 use super::format::to_usize;
-use super::manifest::SegmentEntry;
 use super::runs::{Pair, RUN_PAIR_BYTES, Run, RunReader, RunWriter};
-use super::segment::{Segment, SegmentGroups};
-use super::writer::SegmentWriter;
 use crate::error::Result;
 use crate::storage::{Storage, temporary_name};
 use crate::subject::SubjectHash;
@@ -366,128 +360,6 @@ impl<'a> Feed<'a> {
         block.extend(left.iter().take(count));
         self.given += count;
     }
-}
-
-/// Something that gives hashes in ascending order, each with its row groups.
-pub enum Source<'a> {
-    /// What was scanned just now.
-    Scanned(SortedPostings<'a>),
-    /// What a segment holds, of the row groups that are still alive if these are given.
-    Segment(SegmentGroups<'a>, Option<Alive>),
-}
-
-/// Row groups that are alive, a bit for each from the first on: every posting of a merge is looked up.
-pub struct Alive {
-    first: u32,
-    words: Vec<u64>,
-}
-
-impl Alive {
-    fn new(row_groups: &RoaringBitmap) -> Self {
-        let first = row_groups.min().unwrap_or(0);
-        let last = row_groups.max().unwrap_or(0);
-        let mut words = vec![0_u64; to_usize(u64::from(last - first) / 64 + 1)];
-        for number in row_groups {
-            let place = number - first;
-            if let Some(word) = words.get_mut(to_usize(u64::from(place / 64))) {
-                *word |= 1 << (place % 64);
-            }
-        }
-        Self { first, words }
-    }
-
-    fn contains(&self, number: u32) -> bool {
-        let place = number.wrapping_sub(self.first);
-        let word = self.words.get(to_usize(u64::from(place / 64)));
-        word.is_some_and(|word| word >> (place % 64) & 1 == 1)
-    }
-}
-
-impl Source<'_> {
-    fn next_group(&mut self, row_groups: &mut Vec<u32>) -> Result<Option<SubjectHash>> {
-        match self {
-            Self::Scanned(sorted) => sorted.next_group(row_groups),
-            Self::Segment(iter, alive) => loop {
-                let hash = iter.next_group(row_groups)?;
-                if let Some(alive) = alive {
-                    row_groups.retain(|number| alive.contains(*number));
-                }
-                if hash.is_none() || !row_groups.is_empty() {
-                    return Ok(hash);
-                }
-            },
-        }
-    }
-}
-
-/// Merges sources into a segment.
-///
-/// # Errors
-/// When a source is damaged, or reading or writing fails.
-pub fn merge(sources: Vec<Source<'_>>, writer: &mut SegmentWriter<'_>) -> Result<()> {
-    let mut heads = Vec::with_capacity(sources.len());
-    for mut source in sources {
-        let mut row_groups = Vec::new();
-        if let Some(hash) = source.next_group(&mut row_groups)? {
-            heads.push((hash, row_groups, source));
-        }
-    }
-    let mut merged: Vec<u32> = Vec::new();
-    while let Some(least) = heads.iter().map(|(hash, ..)| *hash).min() {
-        merged.clear();
-        let mut is_over = false;
-        for (hash, row_groups, source) in heads.iter_mut().filter(|(hash, ..)| *hash == least) {
-            merged.extend_from_slice(row_groups);
-            if let Some(next) = source.next_group(row_groups)? {
-                *hash = next;
-            } else {
-                // Marked by having no row groups, which no source gives.
-                row_groups.clear();
-                is_over = true;
-            }
-        }
-        if is_over {
-            heads.retain(|(_, row_groups, _)| !row_groups.is_empty());
-        }
-        if !merged.is_sorted_by(|left, right| left < right) {
-            merged.sort_unstable();
-            merged.dedup();
-        }
-        writer.append(least, &merged)?;
-    }
-    Ok(())
-}
-
-/// Writes the segment `path`, of this seed and number, of what was scanned and of other segments (of each just the
-/// row groups that are given, or all).
-///
-/// # Errors
-/// Those of [`merge`].
-pub(super) fn write_merged(
-    storage: &dyn Storage,
-    path: &str,
-    (seed, number): (u64, u32),
-    scanned: SortedPostings<'_>,
-    others: Vec<(&Segment, Option<RoaringBitmap>)>,
-) -> Result<SegmentEntry> {
-    let hashes: u64 = others
-        .iter()
-        .map(|(segment, _)| segment.tail().hashes)
-        .sum();
-    let hashes_at_most = hashes.saturating_add(scanned.pairs_at_most());
-    let mut writer = SegmentWriter::create(storage, path, seed, number, hashes_at_most)?;
-    let mut sources = vec![Source::Scanned(scanned)];
-    for (segment, alive) in others {
-        let alive = alive.as_ref().map(Alive::new);
-        sources.push(Source::Segment(segment.groups(), alive));
-    }
-    merge(sources, &mut writer)?;
-    let (tail, tail_check) = writer.finish()?;
-    Ok(SegmentEntry {
-        number,
-        bytes: tail.file_bytes(),
-        tail_check,
-    })
 }
 
 /// The temporary file of the next run.

@@ -73,8 +73,9 @@ use arrow::array::RecordBatch;
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
-use super::build::{PostingSorter, write_merged};
+use super::build::PostingSorter;
 use super::manifest::SegmentEntry;
+use super::merge::write_merged;
 use super::segment::Segment;
 use crate::error::Result;
 use crate::shard::batch_ids::BatchColumns;

@@ -9,7 +9,7 @@
 //! * [`mod@format`]: the bytes of a segment
 //! * [`segment`]: reading one
 //! * [`writer`]: writing one
-//! * [`build`]: sorting postings in bounded memory, merging segments; [`builder`]: the segment of one shard
+//! * [`build`]: sorting postings in bounded memory; [`merge`]: with segments; [`builder`]: the segment of one shard
 //! * [`changes`]: how the shards differ from the manifest; [`refresh`]: bringing the index up to date with them
 //! * [`compare`]: whether it holds just what they do
 //! * [`upkeep`]: the index of a [`Dataset`](crate::dataset::Dataset): roles checked, damage mended
@@ -45,6 +45,7 @@ pub mod changes;
 pub mod compare;
 pub mod format;
 pub mod manifest;
+pub mod merge;
 pub mod numbers;
 mod record;
 pub mod refresh;

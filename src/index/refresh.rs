@@ -35,10 +35,11 @@ use std::collections::BTreeSet;
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
-use super::build::{PostingSorter, SortedPostings, write_merged};
+use super::build::{PostingSorter, SortedPostings};
 use super::changes::{Changes, RewrittenShard, Scan};
 use super::format::to_usize;
 use super::manifest::{Manifest, SegmentEntry, manifest_path, segment_number, segment_path};
+use super::merge::write_merged;
 use super::segment::Segment;
 use super::{DIRECTORY, Index, open_segment};
 use crate::error::{Error, FormatError, Result};
