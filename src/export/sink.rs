@@ -8,7 +8,7 @@
 //! |---|---|
 //! | Parquet | Zstandard, page index; the types of the shards with their annotations (UUID, JSON, ENUM, ..) and field ids. INT96 becomes a timestamp (an error if it can't tell one), decimals get the physical type of their precision |
 //! | Arrow | an IPC stream of the Arrow types; Parquet's intervals are of months, days and nanoseconds |
-//! | JSON Lines | nulls are left out, as are the keys of missing values; integers and decimals are exact; instants are RFC 3339 in UTC (local timestamps the same without a zone), durations and Parquet's intervals ISO 8601; a date or time beyond the calendar is text such as `2932897 days since 1970-01-01`; binary is base64, but UUIDs are text; a map is an object with all of its entries, or where keys aren't text or come twice, a list of `{"key": .., "value": ..}`; NaN and the infinities, which JSON lacks, are the strings `NaN`, `Infinity` and `-Infinity` |
+//! | JSON Lines | columns and fields of structs that are null are left out; integers and decimals are exact; instants are RFC 3339 in UTC (local timestamps the same without a zone), durations and Parquet's intervals ISO 8601; a date or time beyond the calendar is text such as `2932897 days since 1970-01-01`; binary is base64, but UUIDs are text; a map is an object with all of its entries, or where keys aren't text or come twice, a list of `{"key": .., "value": ..}`; NaN and the infinities, which JSON lacks, are the strings `NaN`, `Infinity` and `-Infinity` |
 //! | CSV | RFC 4180, with a header; text as it is, other values as in JSON Lines without quotes, nested ones as JSON; null and empty text are both empty |
 
 use std::io::{self, BufWriter, Write};

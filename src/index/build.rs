@@ -6,8 +6,8 @@
 //! finish ─> SortedPostings: runs and the rest of the pool, merged
 //! ```
 //!
-//! Memory: the budget (half for the pool, half for a pool that is being spilled), 1 MiB for each
-//! scan under way, and the row groups of one hash. At most [`FAN_IN_MAX`] files are read at a time.
+//! Memory: the budget (half for the pool, half for a pool that is being spilled), up to 1 MiB
+//! for each scan under way, and the row groups of one hash. At most [`FAN_IN_MAX`] files are read at a time.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
