@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs all fuzz targets one after the other, each for some minutes, and prints a table. A target that finds something
-# is run on until its time is up. Can be left in the background: it is nice to others, and stands still while the file
-# that PAUSE_WHILE names is there.
+# Runs all fuzz targets one after the other, each for some minutes of CPU time, and prints a table. A target that finds
+# something is run on until its time is up. Can be left in the background: it is nice to others, and stands still while
+# the file that PAUSE_WHILE names is there.
 #   bash fuzz/long.sh MINUTES [TARGET...]
 set -euo pipefail
 minutes="$1"
@@ -44,21 +44,20 @@ printf '%-12s %8s %8s %12s %9s %7s\n' target seconds CPU executions findings edg
 for target in "${TARGETS[@]}"; do
     log="fuzz/artifacts/$target.log"
     : >"$log"
-    spent=0 cpu=0 executions=0 findings=0
-    while ((spent < minutes * 60 && findings < 5)); do
-        before=$SECONDS
-        command_of "$target" "fuzz/corpus/$target" -max_total_time=$((minutes * 60 - spent))
+    started=$SECONDS cpu=0 executions=0 findings=0
+    while ((cpu < minutes * 60 && findings < 5)); do
+        # What it is given is by the clock, so that others may leave it less.
+        command_of "$target" "fuzz/corpus/$target" -max_total_time=$((minutes * 60 - cpu))
         "${COMMAND[@]}" >"$log.now" 2>&1 &
         cpu=$((cpu + $(until_done $!)))
         if ! wait $!; then
             findings=$((findings + 1))
         fi
         cat "$log.now" >>"$log"
-        spent=$((spent + SECONDS - before + 1))
         units="$(sed -n 's/^stat::number_of_executed_units: *//p' "$log.now" | tail -n 1)"
         executions=$((executions + ${units:-0}))
     done
     edges="$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | sort -n | tail -n 1)"
     rm -f "$log.now"
-    printf '%-12s %8s %8s %12s %9s %7s\n' "$target" "$spent" "$cpu" "$executions" "$findings" "${edges:-0}"
+    printf '%-12s %8s %8s %12s %9s %7s\n' "$target" "$((SECONDS - started))" "$cpu" "$executions" "$findings" "${edges:-0}"
 done

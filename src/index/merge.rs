@@ -10,10 +10,10 @@
 
 use roaring::RoaringBitmap;
 
-use super::build::SortedPostings;
 use super::format::to_usize;
 use super::manifest::SegmentEntry;
 use super::segment::{Segment, SegmentGroups};
+use super::sorted::SortedPostings;
 use super::writer::SegmentWriter;
 use crate::error::Result;
 use crate::storage::Storage;

@@ -9,7 +9,7 @@
 //! * [`mod@format`]: the bytes of a segment
 //! * [`segment`]: reading one
 //! * [`writer`]: writing one
-//! * [`build`]: sorting postings in bounded memory; [`merge`]: with segments; [`builder`]: the segment of one shard
+//! * [`build`], [`sorted`]: gathering postings in bounded memory, and giving them by hash; [`merge`]: with segments; [`builder`]: the segment of one shard
 //! * [`changes`]: how the shards differ from the manifest; [`refresh`]: bringing the index up to date with them
 //! * [`compare`]: whether it holds just what they do
 //! * [`upkeep`]: the index of a [`Dataset`](crate::dataset::Dataset): roles checked, damage mended
@@ -44,13 +44,16 @@ pub mod builder;
 pub mod changes;
 pub mod compare;
 pub mod format;
+mod grouping;
 pub mod manifest;
 pub mod merge;
 pub mod numbers;
+mod partition;
 mod record;
 pub mod refresh;
-mod runs;
 pub mod segment;
+pub mod sorted;
+mod spill;
 pub mod upkeep;
 pub mod writer;
 

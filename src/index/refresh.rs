@@ -35,12 +35,13 @@ use std::collections::BTreeSet;
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
-use super::build::{PostingSorter, SortedPostings};
+use super::build::PostingSorter;
 use super::changes::{Changes, RewrittenShard, Scan};
 use super::format::to_usize;
 use super::manifest::{Manifest, SegmentEntry, manifest_path, segment_number, segment_path};
 use super::merge::write_merged;
 use super::segment::Segment;
+use super::sorted::SortedPostings;
 use super::{DIRECTORY, Index, open_segment};
 use crate::error::{Error, FormatError, Result};
 use crate::storage::{FileInfo, Storage};
@@ -197,15 +198,22 @@ pub(super) fn scan<'a>(
             if pushed.is_err() {
                 return;
             }
-            pushed = match numbers.get(to_usize(row_group.into())) {
-                Some(number) => buffer.push(hash, *number),
-                None => Err(FormatError::Contradiction {
-                    what: "row groups".to_owned(),
-                    claimed: scan.footer.row_groups.into(),
-                    counted: u64::from(row_group) + 1,
+            // Assigned only when it fails: this runs for every id that is read.
+            match numbers.get(to_usize(row_group.into())) {
+                Some(number) => {
+                    if let Err(error) = buffer.push(hash, *number) {
+                        pushed = Err(error);
+                    }
                 }
-                .in_shard(path)),
-            };
+                None => {
+                    pushed = Err(FormatError::Contradiction {
+                        what: "row groups".to_owned(),
+                        claimed: scan.footer.row_groups.into(),
+                        counted: u64::from(row_group) + 1,
+                    }
+                    .in_shard(path));
+                }
+            }
         };
         let found = source.scan(scan.file, &scan.row_groups, seed, &mut emit)?;
         pushed?;
