@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs all fuzz targets one after the other, each for some minutes of CPU time, and prints a table. A target that finds
 # something is run on until its time is up. Can be left in the background: it is nice to others, and stands still while
-# the file that PAUSE_WHILE names is there.
+# the file that PAUSE_WHILE names is there: libFuzzer takes long pauses for hangs, so try its "timeout" inputs again.
 #   bash fuzz/long.sh MINUTES [TARGET...]
 set -euo pipefail
 minutes="$1"
