@@ -206,8 +206,6 @@ impl<'a> Compaction<'a> {
         let pass = Pass::staging(entry.tracking_id, requests, options.now);
         let members = vec![Member::new(entry)];
         let mut this = Self::new(site, options, pass, files, members, lock)?;
-        // Rows of suppressed ids are left to a compaction.
-        this.suppression = Suppression::default();
         let mut agreed = |plan: &Plan| match expected_digest {
             Some(expected) if expected != plan.digest => Err(Error::PlanChanged {
                 expected: expected.to_owned(),
@@ -240,7 +238,13 @@ impl<'a> Compaction<'a> {
         lock: Box<dyn Lock>,
     ) -> Result<Self> {
         let storage = &*site.dataset.storage;
-        let suppression = Suppression::load(storage)?;
+        // A delete at once leaves rows of suppressed ids to a compaction, also when it is carried on: its pass has
+        // the id of its request, so their receipt would be a second one of that.
+        let suppression = if pass.requests.contains(&pass.id) {
+            Suppression::default()
+        } else {
+            Suppression::load(storage)?
+        };
         Ok(Self {
             checked: Checked::load(storage, &suppression)?,
             suppression,

@@ -23,3 +23,4 @@ mod mishaps;
 #[cfg(feature = "cli")]
 mod mounts;
 mod requests;
+mod suppressed;
