@@ -1,17 +1,22 @@
-//! Files that fuzzing found to be mishandled, made anew: each is rewritten into what the naive filter leaves.
+//! Files that fuzzing found to be mishandled, made anew: each is refused, or rewritten into what the naive filter
+//! leaves.
 
 mod oracle;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use efface::Shard;
-use efface::parquet_bytes::footer::{Footer, MAGIC, chunk, column, file, row_group};
+use efface::parquet_bytes::footer::{Footer, MAGIC, chunk, column, file, row_group, statistics};
+use efface::parquet_bytes::page::{PageHeader, PageKind};
 use efface::parquet_bytes::thrift::{List, Struct, Value};
-use efface::shard::rewrite::{RewriteOptions, rewrite};
+use efface::shard::clear::{Cleared, Clearing};
+use efface::shard::rewrite::{RewriteOptions, clear, is_clear, rewrite};
 use efface::storage::Storage;
 use efface::storage::sim::Sim;
 use oracle::Contents;
+use parquet::basic::Encoding;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
 use parquet::file::properties::WriterProperties;
@@ -116,4 +121,127 @@ fn a_row_group_of_no_rows_with_nothing_but_a_dictionary_moves_with_the_others() 
         Value::List(List::of_structs([full, group])),
     );
     assert_first_row_goes(with_footer(bytes, &tree));
+}
+
+/// A count of nulls in one byte is read alike as any integer, until it becomes a number of two bytes: the `parquet`
+/// crate went by the field's number, the tree by its type, and after an edit no reader understood the footer.
+#[test]
+fn a_field_of_the_footer_with_another_type_is_refused() {
+    let whole = texts(&["ada", "bob"]);
+    let footer = footer(&whole);
+    let mut tree = footer.tree().clone();
+    let groups = tree.list_mut(file::ROW_GROUPS).unwrap();
+    let Some(Value::Struct(group)) = groups.items.first_mut() else {
+        panic!("a row group");
+    };
+    let chunks = group.list_mut(row_group::COLUMNS).unwrap();
+    let Some(Value::Struct(of)) = chunks.items.first_mut() else {
+        panic!("a chunk");
+    };
+    let meta = of.structure_mut(chunk::META_DATA).unwrap();
+    let bounds = meta.structure_mut(column::STATISTICS).unwrap();
+    bounds.set(statistics::NULL_COUNT, Value::I8(0));
+    let pages = whole[..usize::try_from(footer.offset).unwrap()].to_vec();
+    let sim = Sim::new(0);
+    sim.put("odd", with_footer(pages, &tree));
+    let refused = Shard::open(&sim, "odd").unwrap_err().to_string();
+    assert!(refused.contains("field 3 of Statistics"), "{refused}");
+}
+
+/// A file of one chunk of optional 32-bit integers, whose footer claims so many rows, and one of these pages
+/// after the other: an encoding, how many values, and their bytes.
+fn numbers(claimed: i64, pages: &[(Encoding, u32, &[u8])]) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    for (encoding, values, body) in pages {
+        // Levels: so many ones.
+        let run = u8::try_from(values << 1).unwrap();
+        let body = [&[2, 0, 0, 0, run, 1], *body].concat();
+        let len = u32::try_from(body.len()).unwrap();
+        let header = PageHeader {
+            offset: 0,
+            header_len: 0,
+            compressed_len: len,
+            uncompressed_len: len,
+            crc: None,
+            kind: PageKind::V1 {
+                values: *values,
+                encoding: *encoding,
+                definition: Encoding::RLE,
+                repetition: Encoding::RLE,
+            },
+        };
+        bytes.extend_from_slice(&header.to_tree(Struct::default()).to_bytes());
+        bytes.extend_from_slice(&body);
+    }
+    let start = i64::try_from(MAGIC.len()).unwrap();
+    let len = Value::I64(i64::try_from(bytes.len()).unwrap() - start);
+    let meta = Struct::default()
+        .with(column::TYPE, Value::I32(1))
+        .with(column::ENCODINGS, Value::List(List::of_i32([0])))
+        .with(3, Value::List(List::of_binary([b"v".to_vec()])))
+        .with(column::CODEC, Value::I32(0))
+        .with(column::NUM_VALUES, Value::I64(claimed))
+        .with(column::TOTAL_UNCOMPRESSED_SIZE, len.clone())
+        .with(column::TOTAL_COMPRESSED_SIZE, len.clone())
+        .with(column::DATA_PAGE_OFFSET, Value::I64(start));
+    let of = Struct::default()
+        .with(chunk::FILE_OFFSET, Value::I64(0))
+        .with(chunk::META_DATA, Value::Struct(meta));
+    let group = Struct::default()
+        .with(row_group::COLUMNS, Value::List(List::of_structs([of])))
+        .with(row_group::TOTAL_BYTE_SIZE, len)
+        .with(row_group::NUM_ROWS, Value::I64(claimed));
+    let root = Struct::default()
+        .with(4, Value::Binary(b"rows".to_vec()))
+        .with(5, Value::I32(1));
+    let leaf = Struct::default()
+        .with(1, Value::I32(1))
+        .with(3, Value::I32(1))
+        .with(4, Value::Binary(b"v".to_vec()));
+    let tree = Struct::default()
+        .with(1, Value::I32(1))
+        .with(2, Value::List(List::of_structs([root, leaf])))
+        .with(file::NUM_ROWS, Value::I64(claimed))
+        .with(file::ROW_GROUPS, Value::List(List::of_structs([group])));
+    with_footer(bytes, &tree)
+}
+
+/// Clearing looks at a dictionary only where a page that it touches refers to it. The check behind it asked for one
+/// regardless, and called what had been cleared damaged.
+#[test]
+fn what_was_cleared_beside_pages_without_their_dictionary_is_clear() {
+    let pages: [(_, _, &[u8]); 2] = [
+        (Encoding::PLAIN, 1, &[7, 0, 0, 0]),
+        (Encoding::RLE_DICTIONARY, 1, &[1, 2, 0]),
+    ];
+    let sim = Sim::new(0);
+    sim.put("old", numbers(2, &pages));
+    let old = Shard::open(&sim, "old").unwrap();
+    let clearing = Clearing::of(&old, Cleared::All, &BTreeSet::new());
+    let rows = RoaringBitmap::from_iter([0]);
+    assert!(!is_clear(&old, &rows, &clearing).unwrap());
+    let mut sink = sim.create("new", None).unwrap();
+    clear(
+        &old,
+        &rows,
+        &clearing,
+        &mut *sink,
+        &RewriteOptions::default(),
+    )
+    .unwrap();
+    sink.flush().unwrap();
+    let new = Shard::open(&sim, "new").unwrap();
+    assert!(is_clear(&new, &rows, &clearing).unwrap());
+    // The one that is needed is still missed.
+    let other = RoaringBitmap::from_iter([1]);
+    is_clear(&new, &other, &clearing).unwrap_err();
+}
+
+/// Rows are counted by the footer: a row group that loses all it claims is left out, whatever its pages hold. To
+/// the naive reader, which goes by the pages, such a file is damaged.
+#[test]
+fn a_row_group_that_claims_less_rows_than_its_pages_hold_is_damaged_to_the_oracle() {
+    let pages: [(_, _, &[u8]); 1] = [(Encoding::PLAIN, 2, &[7, 0, 0, 0, 8, 0, 0, 0])];
+    Contents::of(Bytes::from(numbers(2, &pages))).unwrap();
+    Contents::of(Bytes::from(numbers(1, &pages))).unwrap_err();
 }

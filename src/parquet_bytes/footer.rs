@@ -8,7 +8,7 @@
 //!
 //! # Invariants
 //! What [`Footer::read`] returns has passed these checks: every chunk's bytes lie between the
-//! leading magic and the footer; no two chunks overlap; the rows of the row groups add up to the
+//! leading magic and the footer; known fields have their types; no two chunks overlap; the rows of the row groups add up to the
 //! file's; a chunk that can't repeat holds as many values as its row group has rows. A footer that
 //! lies about them is an error that names both numbers.
 
@@ -30,6 +30,7 @@ pub use self::fields::{chunk, column, file, row_group, statistics};
 
 mod chunks;
 mod fields;
+mod shapes;
 
 type Result<T> = std::result::Result<T, FormatError>;
 
@@ -214,7 +215,11 @@ pub fn meta_data(chunk: &Struct) -> Option<&Struct> {
 /// The footer as a tree and as the `parquet` crate understands it, where that needs no help: most often.
 fn as_it_is(bytes: &[u8], offset: u64) -> Result<Option<(Struct, ParquetMetaData)>> {
     let (tree, used) = Struct::read(bytes, "footer", offset)?;
-    if used != bytes.len() || tree.get(file::ENCRYPTION_ALGORITHM).is_some() || is_odd(&tree) {
+    let is_plain = used == bytes.len()
+        && tree.get(file::ENCRYPTION_ALGORITHM).is_none()
+        && !is_odd(&tree)
+        && shapes::check(&tree, offset).is_ok();
+    if !is_plain {
         return Ok(None);
     }
     let metadata = guarded("footer", || ParquetMetaDataReader::decode_metadata(bytes));
@@ -273,6 +278,7 @@ fn understood(bytes: &[u8], offset: u64) -> Result<ParquetMetaData> {
             }
         }
     });
+    shapes::check(&tree, offset)?;
     let readable = tree.to_bytes();
     drop(tree);
     guarded("footer", || {

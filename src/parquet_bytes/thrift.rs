@@ -226,6 +226,11 @@ impl Struct {
         out
     }
 
+    /// The fields, in the order in which they stand in the file.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &(i16, Value)> {
+        self.fields.iter()
+    }
+
     /// The field `id`.
     pub fn get(&self, id: i16) -> Option<&Value> {
         self.fields

@@ -72,7 +72,13 @@ impl Contents {
                 ));
                 let max = meta.column_descr().max_def_level();
                 let column = group.get_column_reader(leaf).map_err(|e| e.to_string())?;
-                leaves.push(rows(column, max)?);
+                let cells = rows(column, max)?;
+                // The reader takes the pages' word, but rows are counted by what the footer claims.
+                let claimed = group.metadata().num_rows();
+                if i64::try_from(cells.len()) != Ok(claimed) {
+                    return Err(format!("{} rows, where {claimed} are claimed", cells.len()));
+                }
+                leaves.push(cells);
             }
             row_groups.push(RowGroup {
                 styles,

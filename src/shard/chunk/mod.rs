@@ -283,10 +283,13 @@ pub fn without(
 pub fn is_without(source: &Source<'_>, erasure: &Erasure<'_>, tools: &mut Tools) -> Result<bool> {
     let pages = survey(source)?;
     let mut dictionary = DictionaryEdit::default();
-    dictionary.load(source, &pages, tools)?;
     for page in pages.iter().filter(|page| page.is_data()) {
         if page.among(erasure.rows).is_empty() {
             continue;
+        }
+        // Where none of these refers to it, nothing of it was looked at before either.
+        if page.uses_dictionary() {
+            dictionary.load(source, &pages, tools)?;
         }
         let open = OpenPage::read(source, page, erasure, dictionary.entries_mut(), tools)?;
         if open.is_changed() {
