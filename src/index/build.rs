@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Nothing is compared, sorted or merged on the way: what belongs together meets again when its partition is
-//! grouped ([`grouping`](super::grouping)), on all cores, in memory that the processor's caches hold. And nothing
+//! grouped (`index/grouping.rs`), on all cores, in memory that the processor's caches hold. And nothing
 //! that one scan writes is in the cache of another one's core, but for a count at every few hundred hashes.
 //!
 //! Memory: the budget (three quarters for the pools, one for grouping), 256 KiB for each scan under way, and the row

@@ -8,9 +8,9 @@
 //!
 //! # Invariants
 //! What [`Footer::read`] returns has passed these checks: every chunk's bytes lie between the
-//! leading magic and the footer; known fields have their types; no two chunks overlap; the rows of the row groups add up to the
-//! file's; a chunk that can't repeat holds as many values as its row group has rows. A footer that
-//! lies about them is an error that names both numbers.
+//! leading magic and the footer; known fields have their types; no two chunks overlap; the rows of
+//! the row groups add up to the file's; a chunk that can't repeat holds as many values as its row
+//! group has rows. A footer that lies about them is an error that names both numbers.
 
 use std::sync::Arc;
 
