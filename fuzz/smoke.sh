@@ -19,8 +19,9 @@ begin=$SECONDS
 EVENTS="${EVENTS:-none}" bash fuzz/seeds.sh
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
-command_of canary "$scratch/canary" -max_total_time=30 -seed=1 "-artifact_prefix=$scratch/"
+command_of canary "$scratch/canary" -max_total_time=60 -seed=1 "-artifact_prefix=$scratch/"
 if "${COMMAND[@]}" >"$scratch/log" 2>&1; then
+    grep '^stat::number' "$scratch/log" >&2 || true
     echo "the canary was not found: the targets can find nothing" >&2
     exit 1
 fi

@@ -1,5 +1,6 @@
 //! A bug that must be found, else the other targets prove nothing: the rewrite is that of `encodings`, but where it
-//! drops rows of a column of texts it forgets one of many.
+//! drops rows of a column of texts or of large numbers it forgets one of some. Eight seeds found it after 59 to 1425
+//! inputs, the one of the smoke run after 92.
 #![no_main]
 
 use arbitrary::{Arbitrary, Unstructured};
@@ -17,8 +18,8 @@ fuzz_target!(init: forgive_other_crates(), |data: &[u8]| {
     let rows = column.dropped();
     let shard = shard(&old).expect("a file of the parquet crate is a shard");
     let mut planted = rows.clone();
-    let is_text = shard.footer.schema().column(0).physical_type() == Type::BYTE_ARRAY;
-    if is_text && rows.len() > 8 {
+    let physical = shard.footer.schema().column(0).physical_type();
+    if matches!(physical, Type::BYTE_ARRAY | Type::INT64) && rows.len() > 2 {
         planted.remove_smallest(1);
     }
     let (new, report) = without(&shard, &planted).expect("it can be rewritten");
