@@ -154,6 +154,14 @@ impl Pass {
         }
     }
 
+    /// Whether a pass left anything: its record, or progress that a crash while it was removed left behind.
+    ///
+    /// # Errors
+    /// When the directory can't be read.
+    pub fn has_files(storage: &dyn Storage) -> Result<bool> {
+        Ok(!storage.list(DIRECTORY)?.is_empty())
+    }
+
     /// Writes the record, in one durable step.
     ///
     /// # Errors

@@ -101,12 +101,13 @@ impl<'a> Compaction<'a> {
     /// The pass that was started and not finished, if there is one. One that was not started is dropped.
     pub(crate) fn unfinished(site: Site<'a>, options: &CompactOptions) -> Result<Option<Self>> {
         let storage = &*site.dataset.storage;
-        if Pass::load(storage)?.is_none() {
+        if !Pass::has_files(storage)? {
             return Ok(None);
         }
         let (lock, files) = site.open()?;
         // The lock is held now: it is as whoever had it before left it.
         let Some(mut pass) = Pass::load(storage)? else {
+            Pass::remove(storage)?;
             return Ok(None);
         };
         let queue = site.queue();

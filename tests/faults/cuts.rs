@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 
 use efface::ErrorKind;
+use efface::compaction::CompactOptions;
 use efface::config::{Config, EmptyShards};
 use efface::engine::IndexState;
 use efface::request::{Disclosure, Unknown};
 use efface::storage::sim::Sim;
+use efface::tracking::TrackingId;
 use rayon::prelude::*;
 
 use crate::lake::{
@@ -115,6 +117,30 @@ impl Undisturbed {
         Some(as_after)
     }
 
+    /// One delete that is cut off, and a compaction for which nothing waits: whether the delete was done.
+    fn check_compacted(&self, cut: u64, reopen: fn(&Sim) -> Sim) -> bool {
+        let sim = self.before.fork(cut);
+        sim.cut_at(cut);
+        let _cut_off = delete(&sim, &self.config, self.disclosure, Unknown::Refuse);
+        let sim = reopen(&sim);
+        let now = "2026-01-31T12:00:00Z".parse().unwrap();
+        let options = CompactOptions {
+            pass: TrackingId::new(now, [2; 10]),
+            max_match: 1.0,
+            ..CompactOptions::at(now)
+        };
+        engine(&sim, &self.config).compact(&options).unwrap();
+        let found = files(&sim);
+        if found == self.old {
+            let mut all = sim.all().into_keys();
+            let left = all.find(|path| is_temporary(path) || is_pending(path));
+            assert_eq!(left, None, "cut {cut}");
+            return false;
+        }
+        self.check_done(&sim, cut);
+        true
+    }
+
     /// One delete of which the operation number `number` fails: whether it did too.
     fn check_failure(&self, number: u64) -> bool {
         let sim = self.before.fork(number);
@@ -169,4 +195,15 @@ fn a_rerun_ends_what_a_crash_cut_off_without_an_index_and_with_shards_removed() 
 #[test]
 fn a_rerun_ends_a_clear_that_a_crash_cut_off() {
     run_with_every_fault(&config(), Disclosure::Categories, true);
+}
+
+#[test]
+fn a_compaction_for_which_nothing_waits_ends_what_a_crash_cut_off() {
+    let undisturbed = Undisturbed::new(&config(), Disclosure::Data, true);
+    for reopen in [Sim::reboot, Sim::restart] {
+        let cuts = (0..undisturbed.changes).into_par_iter();
+        let done = cuts.filter(|cut| undisturbed.check_compacted(*cut, reopen));
+        let done = done.count() as u64;
+        assert!(done * 2 > undisturbed.changes, "{done} were ended");
+    }
 }
