@@ -245,3 +245,17 @@ fn a_row_group_that_claims_less_rows_than_its_pages_hold_is_damaged_to_the_oracl
     Contents::of(Bytes::from(numbers(2, &pages))).unwrap();
     Contents::of(Bytes::from(numbers(1, &pages))).unwrap_err();
 }
+
+/// The values of a column split into streams were sought by how many there should be, where other readers go by the
+/// length of the streams.
+#[test]
+fn streams_with_a_value_too_many_are_read_by_their_length() {
+    let split = |bytes: &[u8]| numbers(2, &[(Encoding::BYTE_STREAM_SPLIT, 2, bytes)]);
+    assert_first_row_goes(split(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]));
+    let sim = Sim::new(0);
+    sim.put("torn", split(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]));
+    let torn = Shard::open(&sim, "torn").unwrap();
+    let rows = RoaringBitmap::from_iter([0]);
+    let mut sink = sim.create("new", None).unwrap();
+    rewrite(&torn, &rows, &mut *sink, &RewriteOptions::default()).unwrap_err();
+}

@@ -425,10 +425,13 @@ impl Input {
                 (body, Layout::Fixed(at), blocks)
             }
             Encoding::BYTE_STREAM_SPLIT if kind != Type::BOOLEAN && !has_lengths => {
-                if values.len() / width.max(1) < count {
-                    return Err(self.truncated(count.saturating_mul(width), values.len()));
+                // Streams are as long as the page says, also where they hold more values than its levels: so
+                // others read them.
+                let stream = values.len().div_ceil(width.max(1)).max(count);
+                if values.len() < stream.saturating_mul(width) {
+                    return Err(self.truncated(stream.saturating_mul(width), values.len()));
                 }
-                let joined = join_streams(values, width, count);
+                let joined = join_streams(values, stream, width, count);
                 (joined, Layout::Fixed(0), blocks)
             }
             Encoding::DELTA_BINARY_PACKED if is_number => {
@@ -479,9 +482,9 @@ impl Input {
     }
 }
 
-fn join_streams(streams: &[u8], width: usize, count: usize) -> Vec<u8> {
+fn join_streams(streams: &[u8], len: usize, width: usize, count: usize) -> Vec<u8> {
     let mut values = vec![0; width * count];
-    for (number, stream) in streams.chunks_exact(count.max(1)).take(width).enumerate() {
+    for (number, stream) in streams.chunks_exact(len.max(1)).take(width).enumerate() {
         let places = values.iter_mut().skip(number).step_by(width.max(1));
         for (place, byte) in places.zip(stream) {
             *place = *byte;
