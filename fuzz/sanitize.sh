@@ -12,6 +12,6 @@ if [[ -n "$why" ]]; then
 fi
 # Code of the host (build scripts, macros) has no sanitizer, since a target is named.
 RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked --target "$HOST" --target-dir fuzz/target/sanitized \
-    --no-default-features --lib -- storage:: index::
+    --package efface --lib -- storage:: index::
 RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked --target "$HOST" --target-dir fuzz/target/sanitized \
-    --no-default-features --test index
+    --package efface --test index

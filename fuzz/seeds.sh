@@ -7,7 +7,7 @@ set -euo pipefail
 foreign="${1:+$(realpath "$1")}"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 efface() { ${EFFACE:-cargo run --quiet --} "$@" >/dev/null; }
-events() { ${EVENTS:-cargo run --quiet --example events --} "$@" >/dev/null; }
+events() { ${EVENTS:-cargo run --quiet --package efface-samples --} "$@" >/dev/null; }
 corpus=fuzz/corpus
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT

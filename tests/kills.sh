@@ -10,4 +10,4 @@ source tests/python.sh pyarrow duckdb
 export EFFACE_KILLS="${1:-200}" EFFACE_READER="$work/reader"
 printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$python" "$PWD/tests/kills.py" >"$EFFACE_READER"
 chmod +x "$EFFACE_READER"
-cargo test --quiet --test faults -- --nocapture kills
+cargo test --quiet --package efface-cli --test faults -- --nocapture kills

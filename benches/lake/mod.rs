@@ -5,7 +5,7 @@
 //! | by default | 4 x 250,000 | 100,000 | 10 | 64 MB |
 //! | with `EFFACE_BENCH_FULL=1` | 16 x 1,000,000 | 400,000 | 10 | 1 GB |
 //!
-//! By `examples/events`, seed 1: 20 flat columns, zstd level 1, pages of at most 20,000 rows, shards and their rows in
+//! By `crates/samples`, seed 1: 20 flat columns, zstd level 1, pages of at most 20,000 rows, shards and their rows in
 //! time order; users by Zipf's law. Files are in the page cache, since they were just written.
 #![allow(dead_code, reason = "each bench uses its own part")]
 
@@ -88,7 +88,7 @@ pub(crate) fn is_full() -> bool {
 }
 
 fn generate(out: &Path) -> PathBuf {
-    let arguments = "run --quiet --release --example events --";
+    let arguments = "run --quiet --release --package efface-samples --";
     let sizes = if is_full() {
         "--shards 16 --rows-per-shard 1000000 --users 400000"
     } else {

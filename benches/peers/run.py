@@ -57,7 +57,7 @@ def target() -> Path:
 
 def build() -> Path:
     subprocess.run(
-        ["cargo", "build", "--release", "--bin", "efface", "--example", "events"], cwd=REPOSITORY, check=True
+        ["cargo", "build", "--release", "--workspace", "--bin", "efface", "--bin", "events"], cwd=REPOSITORY, check=True
     )
     return target() / "release" / "efface"
 

@@ -61,7 +61,7 @@ class Lake:
         made = directory / "shape.json"
         if not made.exists() or json.loads(made.read_text()) != shape.arguments():
             shutil.rmtree(directory, ignore_errors=True)
-            cargo = ["cargo", "run", "--quiet", "--release", "--example", "events", "--", str(directory)]
+            cargo = ["cargo", "run", "--quiet", "--release", "--package", "efface-samples", "--", str(directory)]
             subprocess.run(cargo + shape.arguments(), cwd=repository, check=True, stdout=subprocess.DEVNULL)
             made.write_text(json.dumps(shape.arguments()))
         return cls(directory, efface)

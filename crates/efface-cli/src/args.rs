@@ -33,7 +33,7 @@ pub(crate) use written::{Form, Written};
 /// Exit status: 0 done; 1 I/O or internal; 2 usage; 3 request refused; 4 conflict or lock, try
 /// again; 5 damaged or unsupported data.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "efface", version, max_term_width = 100)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -23,6 +23,7 @@
 //!
 //! As a test (`cargo test --benches`) everything runs once, on `data-samples/`.
 
+#[path = "../../../benches/lake/mod.rs"]
 mod lake;
 
 use std::fs::{self, File};
