@@ -28,8 +28,8 @@ use parquet::file::metadata::KeyValue;
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor, Type, TypePtr};
 
 use crate::error::{FormatError, Result};
-use crate::parquet_bytes::chunk_reader::guarded;
 use crate::parquet_bytes::footer::Footer;
+use crate::parquet_bytes::guard::guarded;
 
 /// The key of the metadata of a field by which it keeps Parquet's annotation.
 const ANNOTATION: &str = "PARQUET:annotation";

@@ -25,9 +25,9 @@ use super::arrow_types::{arrow_schema, check_int96, field_levels, int96_units};
 use super::disclose::Shown;
 use super::schema::Unified;
 use crate::error::{FormatError, Result};
-use crate::parquet_bytes::chunk_reader::guarded;
 use crate::parquet_bytes::footer::Footer;
 use crate::parquet_bytes::gather::{Gather, SharedScratch};
+use crate::parquet_bytes::guard::guarded;
 use crate::shard::Shard;
 use crate::storage::ReadAt;
 

@@ -6,7 +6,6 @@
 //! that the pages hold are counted and compared with what the footer claims.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::codec::{Codec, Codecs};
 use super::footer::Chunk;
+use super::guard::external;
 use super::page::{PageHeader, PageKind};
 use super::page_walk::PageWalk;
 use crate::error::FormatError;
@@ -166,41 +166,6 @@ impl PageReader for ChunkPages {
             self.walk.skip(&page);
         }
         Ok(())
-    }
-}
-
-fn external(error: FormatError) -> ParquetError {
-    ParquetError::External(Box::new(error))
-}
-
-/// Runs code of the `parquet` crate on bytes from a file: its errors keep their evidence, and a panic
-/// (it has assertions that damaged bytes can reach) becomes an error.
-///
-/// # Errors
-/// What `run` returns, or that it panicked.
-pub fn guarded<T>(
-    context: &str,
-    run: impl FnOnce() -> Result<T, ParquetError>,
-) -> Result<T, FormatError> {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(ParquetError::External(source))) => match source.downcast::<FormatError>() {
-            Ok(error) => Err(*error),
-            Err(source) => Err(FormatError::Parquet {
-                context: context.to_owned(),
-                source: ParquetError::External(source),
-            }),
-        },
-        Ok(Err(source)) => Err(FormatError::Parquet {
-            context: context.to_owned(),
-            source,
-        }),
-        Err(_) => Err(FormatError::Invalid {
-            structure: "column chunk",
-            offset: 0,
-            found: format!("pages that the decoder gave up on ({context})"),
-            expected: "values in the encoding that the page headers say",
-        }),
     }
 }
 

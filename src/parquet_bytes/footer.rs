@@ -18,7 +18,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::schema::types::SchemaDescriptor;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::chunk_reader::guarded;
+use super::guard::guarded;
 use super::order::ValueOrder;
 use super::thrift::{List, Struct, Value};
 use crate::error::FormatError;

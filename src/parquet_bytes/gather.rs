@@ -28,6 +28,7 @@ use self::made::Made;
 use self::scratch::{Front, Scratch, body_of, lock, read_page};
 use self::wanted::{Piece, Values, Wanted};
 use super::footer::Chunk;
+use super::guard::external;
 use super::levels::Levels;
 use super::page::PageHeader;
 use super::page_places::{Place, Places};
@@ -422,8 +423,4 @@ impl PageReader for Gather {
     fn skip_next_page(&mut self) -> std::result::Result<(), ParquetError> {
         self.get_next_page().map(drop)
     }
-}
-
-fn external(error: FormatError) -> ParquetError {
-    ParquetError::External(Box::new(error))
 }

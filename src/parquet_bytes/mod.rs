@@ -13,7 +13,7 @@
 //! * [`values`], [`delta`], [`dictionary`]: the values of a page, decoded as far as leaving some out needs it
 //! * [`order`], [`statistics`]: how values compare, and bounds after some went
 //! * [`chunk_reader`]: a chunk's pages as the `parquet` crate's leaf column readers take them; [`gather`]: the same of
-//!   just some rows
+//!   just some rows; `guard`: errors and panics of that crate
 //! * [`page_index`], [`bloom`]: what the footer points to besides pages; [`page_places`]: where the pages are
 //!
 //! Numbers of fields and enums are those of `parquet.thrift` in the `parquet-format` repository.
@@ -25,6 +25,7 @@ pub mod delta;
 pub mod dictionary;
 pub mod footer;
 pub mod gather;
+pub(crate) mod guard;
 pub mod levels;
 pub mod order;
 pub mod page;

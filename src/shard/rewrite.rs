@@ -37,7 +37,7 @@ use super::relay::relay;
 use super::shared::to_scrub;
 use crate::error::{Error, FormatError, Result};
 use crate::limits;
-use crate::parquet_bytes::chunk_reader::guarded;
+use crate::parquet_bytes::guard::guarded;
 use crate::storage::Sink;
 
 /// Keys of the footer's key-values that hold record keys: what other rows' keys were can't be told

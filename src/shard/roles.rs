@@ -9,7 +9,7 @@ use super::Shard;
 use super::schema::{Found, column_names, find};
 use super::time::{TimeKind, UnitName};
 use crate::error::{Error, Result};
-use crate::parquet_bytes::chunk_reader::guarded;
+use crate::parquet_bytes::guard::guarded;
 use crate::subject::Form;
 
 /// Names that mean the subject column when none is configured.

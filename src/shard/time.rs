@@ -32,9 +32,9 @@ use super::Shard;
 use super::roles::TimeColumn;
 use crate::error::{Error, FormatError, Result};
 use crate::limits::BATCH_RECORDS;
-use crate::parquet_bytes::chunk_reader::guarded;
 use crate::parquet_bytes::footer::Chunk;
 use crate::parquet_bytes::gather::{Gather, SharedScratch};
+use crate::parquet_bytes::guard::guarded;
 use crate::parquet_bytes::page_index::ColumnIndex;
 use crate::parquet_bytes::page_places::Places;
 

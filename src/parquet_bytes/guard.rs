@@ -1,0 +1,46 @@
+//! Running code of the `parquet` crate on bytes from a file.
+//!
+//! Errors of this crate go through it as [`external`] ones, and [`guarded`] gives them back. The crate has assertions
+//! that damaged bytes can reach: a panic ends in an error too.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use parquet::errors::ParquetError;
+
+use crate::error::FormatError;
+
+/// An error on its way through the `parquet` crate.
+pub(crate) fn external(error: FormatError) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
+
+/// Runs code of the `parquet` crate on bytes from a file: its errors keep their evidence, and a panic
+/// (it has assertions that damaged bytes can reach) becomes an error.
+///
+/// # Errors
+/// What `run` returns, or that it panicked.
+pub(crate) fn guarded<T>(
+    context: &str,
+    run: impl FnOnce() -> Result<T, ParquetError>,
+) -> Result<T, FormatError> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(ParquetError::External(source))) => match source.downcast::<FormatError>() {
+            Ok(error) => Err(*error),
+            Err(source) => Err(FormatError::Parquet {
+                context: context.to_owned(),
+                source: ParquetError::External(source),
+            }),
+        },
+        Ok(Err(source)) => Err(FormatError::Parquet {
+            context: context.to_owned(),
+            source,
+        }),
+        Err(_) => Err(FormatError::Invalid {
+            structure: "column chunk",
+            offset: 0,
+            found: format!("pages that the decoder gave up on ({context})"),
+            expected: "values in the encoding that the page headers say",
+        }),
+    }
+}
