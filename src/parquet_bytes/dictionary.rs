@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use parquet::basic::Encoding;
 
-use super::values::PageValues;
+use super::values::{PageValues, Ranges};
 use crate::error::FormatError;
 
 /// The entries of a dictionary page.
@@ -150,5 +150,54 @@ impl Dictionary {
             }
         }
         u32::try_from(shrunk.order.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What needs the dictionary where the page holds indices of its entries.
+impl PageValues {
+    /// Shows the values in `ranges` to `see` until it returns `false`; each entry of the dictionary once.
+    pub fn each(
+        &self,
+        ranges: &Ranges,
+        dictionary: Option<&Dictionary>,
+        see: &mut dyn FnMut(&[u8]) -> bool,
+    ) {
+        if let (Some(indices), Some(dictionary)) = (self.indices(), dictionary) {
+            let mut is_seen = vec![false; dictionary.len()];
+            for range in ranges {
+                for index in indices.get(range.clone()).unwrap_or_default() {
+                    let Some(slot) = is_seen.get_mut(*index as usize) else {
+                        continue;
+                    };
+                    if !std::mem::replace(slot, true)
+                        && let Some(entry) = dictionary.get(*index)
+                        && !see(entry)
+                    {
+                        return;
+                    }
+                }
+            }
+            return;
+        }
+        for at in ranges.iter().cloned().flatten() {
+            if let Some(value) = self.get(at)
+                && !see(value)
+            {
+                return;
+            }
+        }
+    }
+
+    /// Bytes of the values in `ranges` without lengths, for columns of byte arrays.
+    pub fn data_bytes(&self, ranges: &Ranges, dictionary: Option<&Dictionary>) -> u64 {
+        let all = ranges.iter().cloned().flatten();
+        let len = |value: Option<&[u8]>| value.map_or(0, |value| value.len() as u64);
+        match (self.indices(), dictionary) {
+            (Some(indices), Some(dictionary)) => all
+                .filter_map(|at| indices.get(at))
+                .map(|index| len(dictionary.get(*index)))
+                .sum(),
+            _ => all.map(|at| len(self.get(at))).sum(),
+        }
     }
 }

@@ -18,7 +18,6 @@ use parquet::basic::{Encoding, Type};
 use parquet::schema::types::ColumnDescriptor;
 
 use super::delta::{self, Blocks, Spans};
-use super::dictionary::Dictionary;
 use super::page::PageHeader;
 use super::rle::{self, RleDecoder};
 use crate::error::FormatError;
@@ -191,52 +190,6 @@ impl PageValues {
             }
             Layout::Booleans(values) => Some(if *values.get(at)? == 0 { &[0] } else { &[1] }),
             Layout::Indices { .. } => None,
-        }
-    }
-
-    /// Shows the values in `ranges` to `see` until it returns `false`; each entry of the dictionary once.
-    pub fn each(
-        &self,
-        ranges: &Ranges,
-        dictionary: Option<&Dictionary>,
-        see: &mut dyn FnMut(&[u8]) -> bool,
-    ) {
-        if let (Layout::Indices { indices, .. }, Some(dictionary)) = (&self.layout, dictionary) {
-            let mut is_seen = vec![false; dictionary.len()];
-            for range in ranges {
-                for index in indices.get(range.clone()).unwrap_or_default() {
-                    let Some(slot) = is_seen.get_mut(*index as usize) else {
-                        continue;
-                    };
-                    if !std::mem::replace(slot, true)
-                        && let Some(entry) = dictionary.get(*index)
-                        && !see(entry)
-                    {
-                        return;
-                    }
-                }
-            }
-            return;
-        }
-        for at in ranges.iter().cloned().flatten() {
-            if let Some(value) = self.get(at)
-                && !see(value)
-            {
-                return;
-            }
-        }
-    }
-
-    /// Bytes of the values in `ranges` without lengths, for columns of byte arrays.
-    pub fn data_bytes(&self, ranges: &Ranges, dictionary: Option<&Dictionary>) -> u64 {
-        let all = ranges.iter().cloned().flatten();
-        let len = |value: Option<&[u8]>| value.map_or(0, |value| value.len() as u64);
-        match (&self.layout, dictionary) {
-            (Layout::Indices { indices, .. }, Some(dictionary)) => all
-                .filter_map(|at| indices.get(at))
-                .map(|index| len(dictionary.get(*index)))
-                .sum(),
-            _ => all.map(|at| len(self.get(at))).sum(),
         }
     }
 
