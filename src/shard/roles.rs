@@ -7,7 +7,7 @@ use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor, SchemaDescriptor};
 
 use super::Shard;
 use super::schema::{Found, column_names, find};
-use super::time::{TimeKind, UnitName};
+use super::time::{TimeColumn, TimeKind, UnitName};
 use crate::error::{Error, Result};
 use crate::parquet_bytes::guard::guarded;
 use crate::subject::Form;
@@ -67,17 +67,6 @@ impl SubjectColumn {
             (SubjectKind::Integer { .. } | SubjectKind::BigEndian { .. }, _) => &[Form::Number],
         }
     }
-}
-
-/// A time column of one shard.
-#[derive(Debug, Clone)]
-pub struct TimeColumn {
-    /// The leaf's number.
-    pub leaf: usize,
-    /// What its values mean.
-    pub kind: TimeKind,
-    /// The leaf.
-    pub descriptor: ColumnDescPtr,
 }
 
 impl Roles {

@@ -13,8 +13,9 @@ use jiff::Timestamp;
 use roaring::RoaringBitmap;
 
 use super::Shard;
-use super::roles::{SubjectColumn, TimeColumn};
-use super::{ids, time};
+use super::ids;
+use super::roles::SubjectColumn;
+use super::time::{self, TimeColumn};
 use crate::error::{Error, FormatError, Result};
 use crate::subject::{Form, SubjectId};
 

@@ -25,11 +25,10 @@ use parquet::basic::{ConvertedType, LogicalType};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{DataType, Int96};
 use parquet::file::statistics::Statistics;
-use parquet::schema::types::ColumnDescriptor;
+use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor};
 use serde::{Deserialize, Serialize};
 
 use super::Shard;
-use super::roles::TimeColumn;
 use crate::error::{Error, FormatError, Result};
 use crate::limits::BATCH_RECORDS;
 use crate::parquet_bytes::footer::Chunk;
@@ -66,6 +65,17 @@ pub enum TimeKind {
     DateMillis,
     /// Nanoseconds of the day, then the Julian day.
     Int96,
+}
+
+/// A time column of one shard.
+#[derive(Debug, Clone)]
+pub struct TimeColumn {
+    /// The leaf's number.
+    pub leaf: usize,
+    /// What its values mean.
+    pub kind: TimeKind,
+    /// The leaf.
+    pub descriptor: ColumnDescPtr,
 }
 
 const DAY_NS: i128 = 86_400_000_000_000;
