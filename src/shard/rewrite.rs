@@ -25,7 +25,7 @@ use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
 use super::Shard;
-use super::chunk::elements::Elements;
+use super::chunk::elements;
 use super::chunk::erasure::{Erasure, What};
 use super::chunk::level::ZstdLevel;
 use super::chunk::{NewChunk, Source, Tools, is_without, without};
@@ -383,7 +383,7 @@ pub(super) fn with_erasure<T>(
             };
             let is_gone =
                 |key: &[u8]| std::str::from_utf8(key).is_ok_and(|key| sources.name_key(path, key));
-            let elements = Elements::of(&key, &source, rows, *levels, &is_gone, tools)?;
+            let elements = elements::find(&key, &source, rows, *levels, &is_gone, tools)?;
             let what = What::Elements(&elements);
             then(&Erasure { rows, what }, tools)
         }

@@ -4,8 +4,8 @@
 //! then of the others, until each has been met again. Those that never are met are orphans.
 
 use super::erasure::Erasure;
+use super::faults::outside;
 use super::page::{NewPage, OpenPage, Tools};
-use super::reader::outside;
 use super::survey::PageAt;
 use super::{CACHED_VALUES_MAX, Result, Source};
 use crate::error::FormatError;
@@ -30,7 +30,7 @@ pub(super) struct DictionaryEdit {
 }
 
 /// What becomes of the dictionary page.
-pub(super) enum Fate {
+pub(super) enum DictionaryFate {
     /// It stays as it is.
     Copied,
     /// It loses entries.
@@ -217,12 +217,12 @@ impl DictionaryEdit {
         source: &Source<'_>,
         page: &PageAt,
         tools: &mut Tools,
-    ) -> Result<Fate> {
+    ) -> Result<DictionaryFate> {
         if !self.is_used {
-            return Ok(Fate::Gone);
+            return Ok(DictionaryFate::Gone);
         }
         let (Some(shrunk), Some(dictionary)) = (&self.shrunk, &self.dictionary) else {
-            return Ok(Fate::Copied);
+            return Ok(DictionaryFate::Copied);
         };
         let mut body = Vec::new();
         let left = dictionary.write(shrunk, &mut body);
@@ -231,7 +231,7 @@ impl DictionaryEdit {
             *values = left;
             *sorted &= dictionary.is_sorted();
         }
-        NewPage::pack(source, page, kind, &body, 0, tools, |_| {}).map(Fate::New)
+        NewPage::pack(source, page, kind, &body, 0, tools, |_| {}).map(DictionaryFate::New)
     }
 }
 

@@ -11,10 +11,10 @@
 //! # Invariants
 //! What was done once finds nothing to do: a page in which it has no effect is told to be unchanged.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
-use super::elements::{Elements, Fate, contradiction};
-use super::reader::outside;
+use super::faults::{outside, unlike_keys};
 use super::survey::PageAt;
 use crate::error::FormatError;
 use crate::parquet_bytes::dictionary::Dictionary;
@@ -48,6 +48,31 @@ pub enum What<'a> {
     Elements(&'a Elements),
     /// Values, where this says so; others take their places.
     Replace(Replacement<'a>),
+}
+
+/// Which elements of a map go.
+pub struct Elements {
+    /// The repetition level of the map's elements.
+    pub(super) repetition: u32,
+    /// The definition level from which on there is an element.
+    pub(super) definition: u32,
+    /// What becomes of the elements, for each row that loses some.
+    pub(super) rows: HashMap<u32, Vec<ElementFate>>,
+    /// By the offset of a page that begins inside a row: elements of that row in the pages before.
+    pub(super) before: HashMap<u64, usize>,
+}
+
+/// What becomes of an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ElementFate {
+    /// Nothing.
+    Kept,
+    /// It is the first of its map now, and begins with this repetition level.
+    First(u32),
+    /// It goes.
+    Gone,
+    /// It goes as the last one, and its first entry says that the map is empty.
+    Empty,
 }
 
 /// The value that takes the place of one that goes; `None` for one that stays. What takes a place stays.
@@ -348,12 +373,17 @@ impl Splitter<'_> {
         entries: Range<usize>,
         elements: &Elements,
     ) -> Result<()> {
-        let Some(fates) = elements.of_row(row) else {
+        let Some(fates) = elements.rows.get(&row) else {
             self.keep(entries);
             return Ok(());
         };
         let is_first = page.begins_inside && row == page.rows.start;
-        let mut next = if is_first { elements.before(page) } else { 0 };
+        let mut next = if is_first {
+            let before = elements.before.get(&page.header.offset);
+            before.copied().unwrap_or(0)
+        } else {
+            0
+        };
         let mut fate = next
             .checked_sub(1)
             .and_then(|last| fates.get(last).copied());
@@ -364,15 +394,15 @@ impl Splitter<'_> {
                 fate = fates.get(next).copied();
                 next += 1;
                 match fate {
-                    None => return Err(contradiction(page, fates.len(), next)),
-                    Some(Fate::Kept) => self.keep(entry..entry + 1),
-                    Some(Fate::First(first)) => self.relevel(entry, (first, definition)),
-                    Some(Fate::Gone) => self.drop(entry..entry + 1),
-                    Some(Fate::Empty) => {
+                    None => return Err(unlike_keys(page, fates.len(), next)),
+                    Some(ElementFate::Kept) => self.keep(entry..entry + 1),
+                    Some(ElementFate::First(first)) => self.relevel(entry, (first, definition)),
+                    Some(ElementFate::Gone) => self.drop(entry..entry + 1),
+                    Some(ElementFate::Empty) => {
                         self.relevel(entry, (repetition, elements.definition - 1));
                     }
                 }
-            } else if !begins && matches!(fate, Some(Fate::Gone | Fate::Empty)) {
+            } else if !begins && matches!(fate, Some(ElementFate::Gone | ElementFate::Empty)) {
                 self.drop(entry..entry + 1);
             } else {
                 self.keep(entry..entry + 1);

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use parquet::schema::types::ColumnDescPtr;
 
-use self::dictionary::{DictionaryEdit, Fate};
+use self::dictionary::{DictionaryEdit, DictionaryFate};
 use self::erasure::Erasure;
 use self::level::ZstdLevel;
 use self::meta::{Edit, PageMend};
@@ -46,6 +46,7 @@ use crate::storage::ReadAt;
 mod dictionary;
 pub mod elements;
 pub mod erasure;
+mod faults;
 pub mod level;
 mod meta;
 mod page;
@@ -233,9 +234,9 @@ pub fn without(
             // An index page may hold anything.
             PageKind::Other => {}
             PageKind::Dictionary { .. } => match dictionary.page(source, page, tools)? {
-                Fate::Copied => edit.copy(page),
-                Fate::New(new) => edit.add(page, new),
-                Fate::Gone => {}
+                DictionaryFate::Copied => edit.copy(page),
+                DictionaryFate::New(new) => edit.add(page, new),
+                DictionaryFate::Gone => {}
             },
             PageKind::V1 { .. } | PageKind::V2 { .. } => {
                 let begun = page.rows.len() - usize::from(page.begins_inside);

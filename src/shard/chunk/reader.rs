@@ -2,10 +2,10 @@
 
 use super::dictionary::DictionaryEdit;
 use super::erasure::Erasure;
+use super::faults::outside;
 use super::page::{OpenPage, Tools};
-use super::survey::{PageAt, survey};
+use super::survey::survey;
 use super::{Result, Source};
-use crate::error::FormatError;
 use crate::parquet_bytes::dictionary::Dictionary;
 use crate::parquet_bytes::thrift::Struct;
 
@@ -79,13 +79,4 @@ pub fn sample(source: &Source<'_>, count: usize) -> Result<Vec<Vec<u8>>> {
         tools.recycle(open);
     }
     Ok(Vec::new())
-}
-
-pub(super) fn outside(page: &PageAt, index: u32) -> FormatError {
-    FormatError::Invalid {
-        structure: "dictionary indices",
-        offset: page.header.offset,
-        found: format!("index {index}"),
-        expected: "an entry of the dictionary",
-    }
 }
