@@ -9,7 +9,8 @@ use super::Shard;
 use super::chunk::{Bloom, NewChunk, Piece};
 use super::fate::Fate;
 use super::lineage::Lineage;
-use super::rewrite::{RewriteReport, Task};
+use super::rewrite::report::RewriteReport;
+use super::rewrite::task::ChunkTask;
 use crate::error::{Error, FormatError, Result};
 use crate::parquet_bytes::bloom::BloomHeader;
 use crate::parquet_bytes::footer::{
@@ -148,7 +149,7 @@ impl<'a> Output<'a> {
     }
 
     /// Writes a chunk that was made anew, and the row groups that stand before it.
-    pub(super) fn chunk(&mut self, task: &Task<'_>, new: NewChunk) -> Result<()> {
+    pub(super) fn chunk(&mut self, task: &ChunkTask<'_>, new: NewChunk) -> Result<()> {
         self.up_to(task.group)?;
         let mut group = match self.current.take() {
             Some(group) => group,
@@ -199,7 +200,7 @@ impl<'a> Output<'a> {
         })
     }
 
-    fn put(&mut self, task: &Task<'_>, group: &mut Group, new: NewChunk) -> Result<()> {
+    fn put(&mut self, task: &ChunkTask<'_>, group: &mut Group, new: NewChunk) -> Result<()> {
         let (at, len) = (self.at, new.bytes());
         for piece in new.pieces {
             match piece {

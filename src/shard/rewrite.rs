@@ -18,20 +18,17 @@
 //! Memory: the new pages of as many chunks as fit the budget, but of one chunk at least, and the page index
 //! of the shard.
 
-use std::ops::Range;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
+use self::task::{ChunkTask, with_erasure};
 use super::Shard;
-use super::chunk::elements;
-use super::chunk::erasure::{Erasure, What};
 use super::chunk::level::ZstdLevel;
 use super::chunk::{NewChunk, Source, Tools, is_without, without};
-use super::clear::{Action, Clearing};
+use super::clear::Clearing;
 use super::fate::Fate;
-use super::lineage::Lineage;
 use super::output::Output;
 use super::relay::relay;
 use super::shared::to_scrub;
@@ -40,14 +37,10 @@ use crate::limits;
 use crate::parquet_bytes::guard::guarded;
 use crate::storage::Sink;
 
-/// Keys of the footer's key-values that hold record keys: what other rows' keys were can't be told
-/// from them, so they go as soon as any row goes.
-pub const RECORD_KEYS: [&str; 4] = [
-    "hoodie_min_record_key",
-    "hoodie_max_record_key",
-    "org.apache.hudi.bloomfilter",
-    "hoodie_bloom_filter_type_code",
-];
+pub use self::report::{RECORD_KEYS, RewriteReport};
+
+pub(super) mod report;
+pub(super) mod task;
 
 /// How to rewrite.
 #[derive(Debug, Clone, Copy)]
@@ -64,50 +57,6 @@ impl Default for RewriteOptions {
             memory: limits::MEMORY_BYTES,
             zstd_level: ZstdLevel::Auto,
         }
-    }
-}
-
-/// What a rewrite did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct RewriteReport {
-    /// Rows that are gone.
-    pub rows_removed: u64,
-    /// Values that were cleared, or that lost JSON members.
-    pub values_cleared: u64,
-    /// Row groups that were made anew.
-    pub row_groups_rewritten: u64,
-    /// Row groups that lost all their rows and were left out.
-    pub row_groups_dropped: u64,
-    /// Which row groups these were.
-    #[serde(default)]
-    pub lineage: Option<Lineage>,
-    /// Dictionary and data pages that were made anew.
-    pub pages_rewritten: u64,
-    /// Pages of row groups that lost rows that were copied as they were.
-    pub pages_copied: u64,
-    /// Bytes that were copied as they were.
-    pub bytes_copied: u64,
-    /// Bytes that were encoded anew: pages, bloom filters, page index, footer.
-    pub bytes_encoded: u64,
-    /// Where the new shard's bytes are that were not copied, ascending; ranges lie apart.
-    #[serde(skip)]
-    pub new_ranges: Vec<Range<u64>>,
-    /// Keys of footer key-values that were left out since they held record keys.
-    pub dropped_key_values: Vec<String>,
-}
-
-impl RewriteReport {
-    /// Adds what another rewrite did. Its new ranges and its lineage are those of another file, and are left out.
-    pub fn add(&mut self, other: Self) {
-        self.rows_removed += other.rows_removed;
-        self.values_cleared += other.values_cleared;
-        self.row_groups_rewritten += other.row_groups_rewritten;
-        self.row_groups_dropped += other.row_groups_dropped;
-        self.pages_rewritten += other.pages_rewritten;
-        self.pages_copied += other.pages_copied;
-        self.bytes_copied += other.bytes_copied;
-        self.bytes_encoded += other.bytes_encoded;
-        self.dropped_key_values.extend(other.dropped_key_values);
     }
 }
 
@@ -217,7 +166,7 @@ fn remake(
             Fate::Without(rows) | Fate::Cleared(rows) => rows,
         };
         let leaves = 0..shard.footer.schema().num_columns();
-        tasks.extend(leaves.map(|leaf| Task {
+        tasks.extend(leaves.map(|leaf| ChunkTask {
             group: position,
             leaf,
             rows,
@@ -242,7 +191,7 @@ fn remake(
     relay(
         &tasks,
         budget,
-        |task| bytes_of(shard, task),
+        |task| task.bytes(shard),
         |task| maker.make(task),
         |task, new| output.chunk(task, new),
     )?;
@@ -252,17 +201,6 @@ fn remake(
 /// Bytes of chunks that wait to be written for each thread: enough to keep it busy, and little enough to begin
 /// writing soon.
 const BYTES_PER_THREAD: u64 = 16 << 20;
-
-/// One chunk that is made anew.
-pub(super) struct Task<'a> {
-    /// Its row group.
-    pub(super) group: usize,
-    /// Its column.
-    pub(super) leaf: usize,
-    rows: &'a [u32],
-    /// Whether dictionary entries go that nothing referred to before.
-    scrub: bool,
-}
 
 /// Makes chunks anew.
 struct Maker<'a> {
@@ -278,7 +216,7 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn make(&self, task: &Task<'_>) -> Result<NewChunk> {
+    fn make(&self, task: &ChunkTask<'_>) -> Result<NewChunk> {
         let Some(source) = Source::of(self.shard, task.group, task.leaf) else {
             return Err(Error::ShardChanged {
                 path: self.shard.path.clone(),
@@ -329,63 +267,6 @@ impl Maker<'_> {
                 }
                 _ => return ZstdLevel::Auto,
             }
-        }
-    }
-}
-
-fn bytes_of(shard: &Shard, task: &Task<'_>) -> u64 {
-    let group = shard.footer.row_groups().get(task.group);
-    let chunk = group.and_then(|group| group.chunks.get(task.leaf));
-    chunk.map_or(0, |chunk| chunk.range.end - chunk.range.start)
-}
-
-/// Shows `then` what goes from a chunk in the rows `rows` of its row group.
-///
-/// # Errors
-/// Those of `then`, and when the column of a map's keys is damaged.
-pub(super) fn with_erasure<T>(
-    shard: &Shard,
-    (group, leaf): (usize, usize),
-    rows: &[u32],
-    clearing: Option<&Clearing>,
-    tools: &mut Tools,
-    then: impl FnOnce(&Erasure<'_>, &mut Tools) -> Result<T, FormatError>,
-) -> Result<T, FormatError> {
-    let Some(clearing) = clearing else {
-        let what = What::Rows;
-        return then(&Erasure { rows, what }, tools);
-    };
-    match clearing.action(leaf) {
-        None => then(&Erasure::NONE, tools),
-        Some(Action::Null {
-            repetition,
-            definition,
-        }) => {
-            let what = What::Null {
-                repetition: *repetition,
-                definition: *definition,
-            };
-            then(&Erasure { rows, what }, tools)
-        }
-        Some(Action::Members(edit) | Action::Empty(edit)) => {
-            let what = What::Replace(&**edit);
-            then(&Erasure { rows, what }, tools)
-        }
-        Some(Action::Keys {
-            key,
-            levels,
-            sources,
-            path,
-        }) => {
-            let chunk = |leaf| Source::of(shard, group, leaf);
-            let (Some(key), Some(source)) = (chunk(*key), chunk(leaf)) else {
-                return then(&Erasure::NONE, tools);
-            };
-            let is_gone =
-                |key: &[u8]| std::str::from_utf8(key).is_ok_and(|key| sources.name_key(path, key));
-            let elements = elements::find(&key, &source, rows, *levels, &is_gone, tools)?;
-            let what = What::Elements(&elements);
-            then(&Erasure { rows, what }, tools)
         }
     }
 }

@@ -13,7 +13,7 @@ use super::Shard;
 use super::chunk::{Source, Tools, has_orphans};
 use super::clear::Clearing;
 use super::fate::Fate;
-use super::rewrite::with_erasure;
+use super::rewrite::task::with_erasure;
 use crate::error::FormatError;
 use crate::parquet_bytes::footer::{column, meta_data};
 use crate::parquet_bytes::page_index::read_bytes;

@@ -2,7 +2,7 @@
 
 use crate::parquet_bytes::footer::{chunk, column, file, meta_data, row_group};
 use crate::parquet_bytes::thrift::{Struct, Value};
-use crate::shard::rewrite::RECORD_KEYS;
+use crate::shard::rewrite::report::RECORD_KEYS;
 
 pub(super) fn shift(tree: &mut Struct, field: i16, delta: i64) {
     if let Some(offset) = tree.i64(field).filter(|offset| *offset != 0) {

@@ -1,0 +1,58 @@
+//! What a rewrite did.
+
+use std::ops::Range;
+
+use crate::shard::lineage::Lineage;
+
+/// Keys of the footer's key-values that hold record keys: what other rows' keys were can't be told
+/// from them, so they go as soon as any row goes.
+pub const RECORD_KEYS: [&str; 4] = [
+    "hoodie_min_record_key",
+    "hoodie_max_record_key",
+    "org.apache.hudi.bloomfilter",
+    "hoodie_bloom_filter_type_code",
+];
+
+/// What a rewrite did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RewriteReport {
+    /// Rows that are gone.
+    pub rows_removed: u64,
+    /// Values that were cleared, or that lost JSON members.
+    pub values_cleared: u64,
+    /// Row groups that were made anew.
+    pub row_groups_rewritten: u64,
+    /// Row groups that lost all their rows and were left out.
+    pub row_groups_dropped: u64,
+    /// Which row groups these were.
+    #[serde(default)]
+    pub lineage: Option<Lineage>,
+    /// Dictionary and data pages that were made anew.
+    pub pages_rewritten: u64,
+    /// Pages of row groups that lost rows that were copied as they were.
+    pub pages_copied: u64,
+    /// Bytes that were copied as they were.
+    pub bytes_copied: u64,
+    /// Bytes that were encoded anew: pages, bloom filters, page index, footer.
+    pub bytes_encoded: u64,
+    /// Where the new shard's bytes are that were not copied, ascending; ranges lie apart.
+    #[serde(skip)]
+    pub new_ranges: Vec<Range<u64>>,
+    /// Keys of footer key-values that were left out since they held record keys.
+    pub dropped_key_values: Vec<String>,
+}
+
+impl RewriteReport {
+    /// Adds what another rewrite did. Its new ranges and its lineage are those of another file, and are left out.
+    pub fn add(&mut self, other: Self) {
+        self.rows_removed += other.rows_removed;
+        self.values_cleared += other.values_cleared;
+        self.row_groups_rewritten += other.row_groups_rewritten;
+        self.row_groups_dropped += other.row_groups_dropped;
+        self.pages_rewritten += other.pages_rewritten;
+        self.pages_copied += other.pages_copied;
+        self.bytes_copied += other.bytes_copied;
+        self.bytes_encoded += other.bytes_encoded;
+        self.dropped_key_values.extend(other.dropped_key_values);
+    }
+}
