@@ -15,30 +15,35 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
+use super::cells::Cells;
 use super::common_type::list_item;
-use super::csv::Cells;
 use super::json::encoder_options;
-use super::partitions::Partition;
 use super::schema::Unified;
+use super::shown::Shown;
 use super::temporal::per_second;
 use crate::error::{Error, Result};
 
-/// The batch of columns of `shown`, from the shard at `path`, in the schema of the export.
+/// A batch of the leaves that `shown` reads from the shard at `path`, in the schema of the export.
 ///
 /// # Errors
 /// When a value doesn't fit the common type (a timestamp too far away for the finer unit).
 pub(super) fn conform(
     path: &str,
-    (shown, columns): (&Schema, &[ArrayRef]),
-    rows: usize,
-    partitions: &[Partition],
+    shown: &Shown,
+    batch: &RecordBatch,
     unified: &Unified,
 ) -> Result<RecordBatch> {
+    let failed = |source| Error::Arrow {
+        context: path.to_owned(),
+        source,
+    };
+    let columns = shown.columns(batch).map_err(failed)?;
+    let rows = batch.num_rows();
     let source = |name: &str| -> Option<(ArrayRef, Cow<'_, Field>)> {
-        if let Some((at, from)) = shown.column_with_name(name) {
+        if let Some((at, from)) = shown.schema.column_with_name(name) {
             return Some((Arc::clone(columns.get(at)?), Cow::Borrowed(from)));
         }
-        let mut of_path = partitions.iter();
+        let mut of_path = shown.partitions.iter();
         let partition = of_path.find(|partition| partition.name == name)?;
         let value = partition.value.as_deref();
         let column = std::iter::repeat_n(value, rows).collect::<StringArray>();
@@ -60,12 +65,8 @@ pub(super) fn conform(
     let fields = unified.schema.fields().iter().enumerate();
     let columns = fields.map(column).collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(Arc::clone(&unified.schema), columns, &options).map_err(
-        |source| Error::Arrow {
-            context: path.to_owned(),
-            source,
-        },
-    )
+    RecordBatch::try_new_with_options(Arc::clone(&unified.schema), columns, &options)
+        .map_err(failed)
 }
 
 /// The values of `array`, whose field is `from`, as `to` has them.

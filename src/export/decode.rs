@@ -22,8 +22,9 @@ use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use roaring::RoaringBitmap;
 
 use super::arrow_types::{arrow_schema, check_int96, field_levels, int96_units};
-use super::disclose::Shown;
+use super::conform::conform;
 use super::schema::Unified;
+use super::shown::Shown;
 use crate::error::{FormatError, Result};
 use crate::parquet_bytes::footer::Footer;
 use crate::parquet_bytes::gather::{Gather, SharedScratch};
@@ -151,8 +152,7 @@ impl GroupReader {
             .in_shard(path));
         };
         self.seen += batch.num_rows() as u64;
-        let shown = &self.open.shown;
-        shown.conform(path, &batch, unified).map(Some)
+        conform(path, &self.open.shown, &batch, unified).map(Some)
     }
 }
 

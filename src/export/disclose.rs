@@ -11,132 +11,56 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, GenericListArray, LargeBinaryArray, MapArray,
-    OffsetSizeTrait, StructArray,
-};
-use arrow::buffer::OffsetBuffer;
-use arrow::compute::{CastOptions, cast_with_options, filter};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
-use arrow::error::ArrowError;
-use arrow::record_batch::RecordBatch;
+use arrow::datatypes::{DataType, Fields, Schema};
 use parquet::arrow::ProjectionMask;
 
-use super::conform::conform;
+use super::edit::{Edit, shown_fields};
 use super::partitions::{Partition, partitions};
-use super::schema::Unified;
+use super::shown::Shown;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::shard::Shard;
 use crate::shard::clear::{Action, Cleared, Clearing};
-use crate::shard::json::{json_leaves, only_members};
+use crate::shard::json::json_leaves;
 use crate::shard::sources::Sources;
 
-/// What an export shows of one shard.
-pub(super) struct Shown {
-    /// The schema of what is shown.
-    pub(super) schema: SchemaRef,
-    /// The columns that its path stands for.
-    pub(super) partitions: Vec<Partition>,
-    /// The leaves that are read.
-    pub(super) leaves: ProjectionMask,
-    /// How each column that is read becomes what is shown; without, as it is.
-    edits: Option<Vec<Edit>>,
-}
-
-/// How an array becomes what is shown of it.
-#[derive(Debug, Clone)]
-enum Edit {
-    /// It is shown as it is.
-    Keep,
-    /// A struct: of each field, nothing or what is shown.
-    Fields(Vec<Option<Edit>>),
-    /// A list: its items.
-    Items(Box<Edit>),
-    /// A map: its keys and values.
-    Entries(Box<Edit>),
-    /// A map of which only the sources are shown.
-    Keys(Arc<Sources>, String),
-    /// JSON objects of which only the sources are shown.
-    Members(Arc<Sources>, String),
-}
-
-impl Shown {
-    /// All of a shard with this Arrow schema.
-    pub(super) fn everything(path: &str, schema: SchemaRef) -> Self {
-        Self {
-            partitions: partitions(path, &schema),
-            schema,
-            leaves: ProjectionMask::all(),
-            edits: None,
-        }
-    }
-
-    /// What says whose and when each row of `shard` is, and how it was collected.
-    ///
-    /// # Errors
-    /// When a column that has a role isn't there or has a wrong type, or a page that had to be looked at is damaged.
-    pub(super) fn sources(shard: &Shard, schema: &Schema, config: &Config) -> Result<Self> {
-        let roles = config.roles();
-        let stay: BTreeSet<usize> = roles
-            .subjects(shard)?
-            .iter()
-            .map(|column| column.leaf)
-            .chain(roles.time(shard)?.map(|column| column.leaf))
-            .collect();
-        let sources = Arc::new(Sources::new(&config.source));
-        let json = json_leaves(shard, &config.json_column)?;
-        let mut walk = Walk {
-            clearing: Clearing::of(shard, Cleared::Sources(&sources, &json), &stay),
-            stay,
-            sources: Arc::clone(&sources),
-            leaf: 0,
-            read: Vec::new(),
-        };
-        let top = Place {
-            path: "",
-            is_named: true,
-        };
-        let edits = walk.fields(schema.fields(), top);
-        let fields = shown_fields(&edits, schema.fields());
-        let is_shown =
-            |partition: &Partition| sources.column(&partition.name, &partition.name, Some(0));
-        let mut partitions = partitions(&shard.path, schema);
-        partitions.retain(|partition| is_shown(partition).is_some());
-        Ok(Self {
-            schema: Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())),
-            partitions,
-            leaves: ProjectionMask::leaves(shard.footer.schema(), walk.read),
-            edits: Some(edits.into_iter().flatten().collect()),
-        })
-    }
-
-    /// A batch of the leaves that were read from the shard at `path`, in the schema of the export.
-    ///
-    /// # Errors
-    /// When a value doesn't fit the common type.
-    pub(super) fn conform(
-        &self,
-        path: &str,
-        batch: &RecordBatch,
-        unified: &Unified,
-    ) -> Result<RecordBatch> {
-        let edited = match &self.edits {
-            None => None,
-            Some(edits) => {
-                let columns = edits.iter().zip(batch.columns()).zip(self.schema.fields());
-                let columns = columns.map(|((edit, column), field)| edit.apply(column, field));
-                let columns = columns.collect::<Result<Vec<_>, _>>();
-                Some(columns.map_err(|source| Error::Arrow {
-                    context: path.to_owned(),
-                    source,
-                })?)
-            }
-        };
-        let columns = edited.as_deref().unwrap_or(batch.columns());
-        let shown = (self.schema.as_ref(), columns);
-        conform(path, shown, batch.num_rows(), &self.partitions, unified)
-    }
+/// What says whose and when each row of `shard` is, and how it was collected.
+///
+/// # Errors
+/// When a column that has a role isn't there or has a wrong type, or a page that had to be looked at is damaged.
+pub(super) fn sources(shard: &Shard, schema: &Schema, config: &Config) -> Result<Shown> {
+    let roles = config.roles();
+    let stay: BTreeSet<usize> = roles
+        .subjects(shard)?
+        .iter()
+        .map(|column| column.leaf)
+        .chain(roles.time(shard)?.map(|column| column.leaf))
+        .collect();
+    let sources = Arc::new(Sources::new(&config.source));
+    let json = json_leaves(shard, &config.json_column)?;
+    let mut walk = Walk {
+        clearing: Clearing::of(shard, Cleared::Sources(&sources, &json), &stay),
+        stay,
+        sources: Arc::clone(&sources),
+        leaf: 0,
+        read: Vec::new(),
+    };
+    let top = Place {
+        path: "",
+        is_named: true,
+    };
+    let edits = walk.fields(schema.fields(), top);
+    let fields = shown_fields(&edits, schema.fields());
+    let is_shown =
+        |partition: &Partition| sources.column(&partition.name, &partition.name, Some(0));
+    let mut partitions = partitions(&shard.path, schema);
+    partitions.retain(|partition| is_shown(partition).is_some());
+    Ok(Shown {
+        schema: Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())),
+        partitions,
+        leaves: ProjectionMask::leaves(shard.footer.schema(), walk.read),
+        edits: Some(edits.into_iter().flatten().collect()),
+    })
 }
 
 /// Where a column stands.
@@ -270,217 +194,4 @@ pub(super) fn leaf_count(data_type: &DataType) -> usize {
         DataType::Dictionary(_, values) => leaf_count(values),
         _ => 1,
     }
-}
-
-fn shown_fields(edits: &[Option<Edit>], fields: &Fields) -> Fields {
-    let shown = edits.iter().zip(fields);
-    let shown = shown.filter_map(|(edit, field)| Some(Arc::new(edit.as_ref()?.field(field))));
-    shown.collect()
-}
-
-impl Edit {
-    /// The field of what is shown of `field`.
-    fn field(&self, field: &Field) -> Field {
-        let data_type = match (self, field.data_type()) {
-            (Self::Fields(edits), DataType::Struct(fields)) => {
-                DataType::Struct(shown_fields(edits, fields))
-            }
-            (Self::Items(edit), DataType::List(item)) => DataType::List(edit.item(item)),
-            (Self::Items(edit), DataType::LargeList(item)) => DataType::LargeList(edit.item(item)),
-            (Self::Items(edit), DataType::FixedSizeList(item, len)) => {
-                DataType::FixedSizeList(edit.item(item), *len)
-            }
-            (Self::Entries(edit), DataType::Map(entry, sorted)) => {
-                DataType::Map(edit.item(entry), *sorted)
-            }
-            (Self::Members(..), DataType::Dictionary(_, values)) => values.as_ref().clone(),
-            (_, other) => other.clone(),
-        };
-        let is_nullable = field.is_nullable() || matches!(self, Self::Members(..));
-        field
-            .clone()
-            .with_data_type(data_type)
-            .with_nullable(is_nullable)
-    }
-
-    fn item(&self, item: &FieldRef) -> FieldRef {
-        Arc::new(self.field(item))
-    }
-
-    /// What is shown of `array`, which holds just the leaves that are read, as `field`.
-    fn apply(&self, array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
-        match (self, array.data_type(), field.data_type()) {
-            (Self::Fields(edits), DataType::Struct(_), DataType::Struct(fields)) => {
-                let array = fields_of(edits, array.as_struct(), fields)?;
-                Ok(Arc::new(array))
-            }
-            (Self::Items(edit), DataType::List(_), DataType::List(item)) => {
-                items::<i32>(edit, array, item)
-            }
-            (Self::Items(edit), DataType::LargeList(_), DataType::LargeList(item)) => {
-                items::<i64>(edit, array, item)
-            }
-            (Self::Entries(edit), DataType::Map(..), DataType::Map(entry, sorted)) => {
-                let map = array.as_map();
-                let entries: ArrayRef = Arc::new(map.entries().clone());
-                let entries = edit.apply(&entries, entry)?;
-                let map = MapArray::try_new(
-                    Arc::clone(entry),
-                    map.offsets().clone(),
-                    entries.as_struct().clone(),
-                    map.nulls().cloned(),
-                    *sorted,
-                )?;
-                Ok(Arc::new(map))
-            }
-            (Self::Keys(sources, path), DataType::Map(..), DataType::Map(entry, sorted)) => {
-                let map = array.as_map();
-                let is_kept = are_sources(map.keys(), sources, path)?;
-                let offsets = kept_offsets(map.offsets(), &is_kept, |row| map.is_null(row));
-                let is_kept = within(map.offsets(), &is_kept, |row| map.is_null(row));
-                let entries = filter(map.entries(), &is_kept)?;
-                let map = MapArray::try_new(
-                    Arc::clone(entry),
-                    offsets,
-                    entries.as_struct().clone(),
-                    map.nulls().cloned(),
-                    *sorted,
-                )?;
-                Ok(Arc::new(map))
-            }
-            (Self::Keys(sources, path), DataType::List(_), DataType::List(item)) => {
-                let list = array.as_list::<i32>();
-                let is_kept = are_sources(list.values(), sources, path)?;
-                let offsets = kept_offsets(list.offsets(), &is_kept, |row| list.is_null(row));
-                let is_kept = within(list.offsets(), &is_kept, |row| list.is_null(row));
-                let values = filter(list.values(), &is_kept)?;
-                let nulls = list.nulls().cloned();
-                let list =
-                    GenericListArray::<i32>::try_new(Arc::clone(item), offsets, values, nulls)?;
-                Ok(Arc::new(list))
-            }
-            (Self::Members(sources, path), ..) => members(array, field, sources, path),
-            (Self::Keep, ..) => Ok(Arc::clone(array)),
-            (_, found, _) => Err(ArrowError::NotYetImplemented(format!(
-                "the sources inside of column {:?}, which is {found}",
-                field.name()
-            ))),
-        }
-    }
-}
-
-fn fields_of(
-    edits: &[Option<Edit>],
-    array: &StructArray,
-    fields: &Fields,
-) -> Result<StructArray, ArrowError> {
-    let shown = edits.iter().flatten().zip(array.columns()).zip(fields);
-    let columns = shown
-        .map(|((edit, column), field)| edit.apply(column, field))
-        .collect::<Result<Vec<_>, _>>()?;
-    StructArray::try_new_with_length(fields.clone(), columns, array.nulls().cloned(), array.len())
-}
-
-fn items<O: OffsetSizeTrait>(
-    edit: &Edit,
-    array: &ArrayRef,
-    item: &FieldRef,
-) -> Result<ArrayRef, ArrowError> {
-    let list = array.as_list::<O>();
-    let values = edit.apply(list.values(), item)?;
-    let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
-    let list = GenericListArray::<O>::try_new(Arc::clone(item), offsets, values, nulls)?;
-    Ok(Arc::new(list))
-}
-
-fn are_sources(keys: &ArrayRef, sources: &Sources, path: &str) -> Result<BooleanArray, ArrowError> {
-    let is_source = |key: &[u8]| {
-        let key = std::str::from_utf8(key);
-        key.is_ok_and(|key| sources.name_key(path, key))
-    };
-    let keys = text_bytes(keys)?;
-    Ok(keys
-        .iter()
-        .map(|key| Some(key.is_some_and(is_source)))
-        .collect())
-}
-
-/// Whether each element belongs to a row that isn't null and is kept.
-fn within(
-    offsets: &OffsetBuffer<i32>,
-    is_kept: &BooleanArray,
-    is_null: impl Fn(usize) -> bool,
-) -> BooleanArray {
-    let mut kept = vec![false; is_kept.len()];
-    for (_, range) in ranges(offsets)
-        .enumerate()
-        .filter(|(row, _)| !is_null(*row))
-    {
-        for at in range {
-            if let Some(kept) = kept.get_mut(at) {
-                *kept = is_kept.value(at);
-            }
-        }
-    }
-    kept.into()
-}
-
-/// The offsets of lists of which only some elements are kept.
-fn kept_offsets(
-    offsets: &OffsetBuffer<i32>,
-    is_kept: &BooleanArray,
-    is_null: impl Fn(usize) -> bool,
-) -> OffsetBuffer<i32> {
-    let lengths = ranges(offsets).enumerate().map(|(row, range)| {
-        if is_null(row) {
-            return 0;
-        }
-        range.filter(|at| is_kept.value(*at)).count()
-    });
-    OffsetBuffer::from_lengths(lengths)
-}
-
-fn ranges(offsets: &OffsetBuffer<i32>) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
-    let place = |offset: i32| usize::try_from(offset).unwrap_or(0);
-    let pairs = offsets.iter().zip(offsets.iter().skip(1));
-    pairs.map(move |(start, end)| place(*start)..place(*end))
-}
-
-fn members(
-    array: &ArrayRef,
-    field: &Field,
-    sources: &Sources,
-    path: &str,
-) -> Result<ArrayRef, ArrowError> {
-    let texts = text_bytes(array)?;
-    let only = |text| only_members(text, |key| sources.name_key(path, key));
-    let shown: LargeBinaryArray = texts.iter().map(|text| text.and_then(only)).collect();
-    let shown: ArrayRef = Arc::new(shown);
-    match field.data_type() {
-        DataType::Utf8 | DataType::Utf8View => {
-            exactly(&exactly(&shown, &DataType::LargeUtf8)?, field.data_type())
-        }
-        other => exactly(&shown, other),
-    }
-}
-
-/// The bytes of an array of text or binary, however it is encoded.
-pub(super) fn text_bytes(array: &ArrayRef) -> Result<LargeBinaryArray, ArrowError> {
-    match array.data_type() {
-        DataType::Dictionary(_, values) => text_bytes(&exactly(array, values)?),
-        DataType::Utf8View => text_bytes(&exactly(array, &DataType::LargeUtf8)?),
-        _ => {
-            let bytes = exactly(array, &DataType::LargeBinary)?;
-            Ok(bytes.as_binary::<i64>().clone())
-        }
-    }
-}
-
-/// The array as another type, or an error if a value has none there.
-fn exactly(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    let options = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    cast_with_options(array, to, &options)
 }

@@ -17,7 +17,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
-use super::disclose::{leaf_count, text_bytes};
+use super::disclose::leaf_count;
+use super::edit::text_bytes;
 use super::fields::{layout, walk};
 use super::presence::{array_at, has_value};
 use super::type_names::{field_type_name, type_name};

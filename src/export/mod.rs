@@ -8,11 +8,11 @@
 //!
 //! * `arrow_types`: what Parquet's types become; `schema`: one schema over shards that differ, with `common_type` and
 //!   `partitions`; `conform`: batches brought into it
-//! * [`sink`]: the formats, with `json` and `csv`; `temporal`, `decimals`: exact text
+//! * [`sink`]: the formats, with `json` and `csv`; `cells`, `temporal`, `decimals`: exact text; `failure`: what ends them
 //! * `decode`: the rows of one row group; `ahead`: doing so ahead of the caller
-//! * `disclose`: what of a shard is shown; [`headers`], [`categories`]: which columns hold a value;
-//!   `fields`, `presence`: where columns are, and which rows have a value; [`disclosed`]: an export as its plan's
-//!   disclosure asks for it
+//! * `shown`: what of a shard is shown; `disclose`: deciding that; `edit`: arrays without the rest
+//! * [`headers`], [`categories`]: which columns hold a value; `fields`, `presence`: where columns are, and which rows
+//!   have a value; [`disclosed`]: an export as its plan's disclosure asks for it
 //! * [`owners`]: whose the rows are; [`spool`], [`per_subject`]: a file for each subject; `report`: a page for each;
 //!   `when`: when its rows were; `type_names`: what types are called
 //!
@@ -46,12 +46,14 @@ use crate::storage::Storage;
 use ahead::{Ahead, Work};
 use arrow_types::arrow_schema;
 use decode::{GroupReader, Means, OpenShard, group_ranges};
-use disclose::Shown;
+use disclose::sources;
 use schema::{Unified, Unifier};
+use shown::Shown;
 
 mod ahead;
 mod arrow_types;
 pub mod categories;
+mod cells;
 mod common_type;
 mod conform;
 mod csv;
@@ -59,6 +61,8 @@ mod decimals;
 mod decode;
 mod disclose;
 pub mod disclosed;
+mod edit;
+mod failure;
 mod fields;
 pub mod headers;
 mod json;
@@ -68,6 +72,7 @@ pub mod per_subject;
 mod presence;
 mod report;
 mod schema;
+mod shown;
 pub mod sink;
 pub mod spool;
 mod temporal;
@@ -106,7 +111,7 @@ impl ExportOptions {
         let schema: SchemaRef = Arc::new(arrow_schema(&shard.path, &shard.footer)?);
         match &self.sources_of {
             None => Ok(Shown::everything(&shard.path, schema)),
-            Some(config) => Shown::sources(shard, &schema, config),
+            Some(config) => sources(shard, &schema, config),
         }
     }
 }

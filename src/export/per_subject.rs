@@ -17,8 +17,6 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use arrow::record_batch::RecordBatch;
-use jiff::Timestamp;
-use serde::Serialize;
 
 use super::disclosed::BySubject;
 use super::report::{self, Facts, Page};
@@ -28,6 +26,10 @@ use super::when::When;
 use crate::error::{Error, Result};
 use crate::plan::SubjectPlan;
 use crate::storage::{self, Storage, TEMPORARY_SUFFIX, temporary_name};
+
+pub use self::manifest::{Entry, Manifest};
+
+pub(super) mod manifest;
 
 /// The name of the manifest.
 pub const MANIFEST: &str = "manifest.json";
@@ -41,41 +43,6 @@ pub struct Layout {
     pub has_pages: bool,
     /// Decoded bytes that are gathered before they are written to a temporary file.
     pub spool_bytes: usize,
-}
-
-/// What is in the directory.
-#[derive(Debug, Clone, Serialize)]
-pub struct Manifest {
-    /// What the rows are of.
-    pub table: String,
-    /// How much of them was asked for.
-    pub disclosure: String,
-    /// The files, in the order of the request.
-    pub subjects: Vec<Entry>,
-}
-
-/// The file of one subject.
-#[derive(Debug, Clone, Serialize)]
-pub struct Entry {
-    /// The position of the subject in the request, counted from 1.
-    pub position: usize,
-    /// Whether anything is known of it.
-    pub found: bool,
-    /// The name of its file.
-    pub file: String,
-    /// Rows in it.
-    pub rows: u64,
-    /// Its bytes.
-    pub bytes: u64,
-    /// Its BLAKE3 hash.
-    pub blake3: String,
-    /// The first and the last time of its rows, where they have one.
-    pub time: Option<[Timestamp; 2]>,
-    /// The columns that hold a value.
-    pub columns: Vec<String>,
-    /// The name of its page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub page: Option<String>,
 }
 
 impl Layout {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::common_type::common_field;
-use super::disclose::Shown;
+use super::shown::Shown;
 use crate::error::{FormatError, Result};
 
 /// Gathers the schema of an export, shard by shard.

@@ -29,6 +29,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use super::arrow_types::{parquet_schema, stream_schema};
 use super::conform::conform_array;
 use super::csv::CsvRows;
+use super::failure::written;
 use super::json::{Encoders, unwritable};
 use crate::error::{Error, FormatError, Result};
 use crate::limits::WRITE_BYTES;
@@ -279,11 +280,6 @@ fn refuse_unwritable(
 
 fn unreadable(source: FormatError) -> Error {
     written(ArrowError::ExternalError(Box::new(source)))
-}
-
-/// An error that was met while writing.
-pub(super) fn written(error: ArrowError) -> Error {
-    Error::arrow("writing the export")(error)
 }
 
 fn parquet_error(source: ParquetError) -> Error {

@@ -24,7 +24,7 @@ use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 
 use super::disclosed::Owned;
-use super::sink::written;
+use super::failure::written;
 use crate::error::{Error, Result};
 use crate::limits::{BATCH_RECORDS, PAGE_BYTES_MAX};
 use crate::storage::{ReadAt, Sink, Storage, temporary_name};

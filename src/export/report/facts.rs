@@ -9,8 +9,8 @@ use arrow::record_batch::RecordBatch;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::export::csv::Cells;
-use crate::export::disclose::text_bytes;
+use crate::export::cells::Cells;
+use crate::export::edit::text_bytes;
 use crate::export::headers::{Column, Columns, Counts, Role, is_text};
 use crate::export::json::encoder_options;
 use crate::export::presence::array_at;

@@ -12,12 +12,12 @@ use super::chart::Chart;
 use super::facts::{Facts, Month};
 use super::html::{Number, Text};
 use crate::error::{Error, Result};
-use crate::export::csv::Cells;
+use crate::export::cells::Cells;
 use crate::export::disclosed::About;
+use crate::export::failure::written;
 use crate::export::headers::Columns;
 use crate::export::json::encoder_options;
-use crate::export::per_subject::{Entry, Manifest};
-use crate::export::sink::written;
+use crate::export::per_subject::manifest::{Entry, Manifest};
 use crate::request::Disclosure;
 
 /// Rows that a page shows.
