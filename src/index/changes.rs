@@ -26,7 +26,7 @@ use roaring::RoaringBitmap;
 use super::format::ROW_GROUPS_MAX;
 use super::manifest::{ShardEntry, manifest_path};
 use super::numbers::RowGroupNumbers;
-use super::refresh::{ShardFooter, ShardSource};
+use super::source::{ShardFooter, ShardSource};
 use super::writer::Temporary;
 use super::{DIRECTORY, Index};
 use crate::error::{Error, Result};

@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 
 use super::Index;
 use super::changes::Scan;
-use super::refresh::{RefreshOptions, ShardSource, scan};
+use super::refresh::{RefreshOptions, scan};
 use super::segment::{Segment, SegmentGroups};
+use super::source::ShardSource;
 use crate::error::{Error, Result};
 use crate::storage::{FileInfo, Storage};
 use crate::subject::SubjectHash;

@@ -28,7 +28,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::DIRECTORY;
 use super::format::{ROW_GROUPS_MAX, to_usize};
 use super::numbers::RowGroupNumbers;
-use super::refresh::ShardFooter;
+use super::source::ShardFooter;
 use crate::error::{Error, Result};
 use crate::storage::{self, FileInfo, Storage};
 

@@ -10,7 +10,8 @@
 //! * [`segment`]: reading one
 //! * [`writer`]: writing one
 //! * [`build`], [`sorted`]: gathering postings in bounded memory, and giving them by hash; [`merge`]: with segments; [`builder`]: the segment of one shard
-//! * [`changes`]: how the shards differ from the manifest; [`refresh`]: bringing the index up to date with them
+//! * [`changes`]: how the shards differ from the manifest; [`refresh`]: bringing the index up to date with them;
+//!   [`source`]: how it reads shards
 //! * [`compare`]: whether it holds just what they do
 //! * [`upkeep`]: the index of a [`Dataset`](crate::dataset::Dataset): roles checked, damage mended
 //!
@@ -53,6 +54,7 @@ mod record;
 pub mod refresh;
 pub mod segment;
 pub mod sorted;
+pub mod source;
 mod spill;
 pub mod upkeep;
 pub mod writer;

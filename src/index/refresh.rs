@@ -33,7 +33,6 @@
 use std::collections::BTreeSet;
 
 use rayon::prelude::*;
-use roaring::RoaringBitmap;
 
 use super::build::PostingSorter;
 use super::changes::{Changes, RewrittenShard, Scan};
@@ -42,46 +41,13 @@ use super::manifest::{Manifest, SegmentEntry, manifest_path, segment_number, seg
 use super::merge::write_merged;
 use super::segment::Segment;
 use super::sorted::SortedPostings;
+use super::source::ShardSource;
 use super::{DIRECTORY, Index, open_segment};
 use crate::error::{Error, FormatError, Result};
 use crate::storage::{FileInfo, Storage};
-use crate::subject::SubjectHash;
 
 /// Segments that are live after a refresh that wrote one.
 pub const SEGMENTS_MAX: usize = 8;
-
-/// How a refresh reads shards. It is called from several threads at once.
-pub trait ShardSource: Sync {
-    /// Reads a shard's footer, and no more.
-    ///
-    /// # Errors
-    /// When it can't be read; the refresh then ends with this error.
-    fn footer(&self, file: &FileInfo) -> Result<ShardFooter>;
-
-    /// Gives `emit` every subject id of the row groups `row_groups` of a shard: its hash under `seed`, and the
-    /// row group, counted from 0 within the shard. The same pair may come any number of times.
-    ///
-    /// # Errors
-    /// When the shard can't be read; the refresh then ends with this error.
-    fn scan(
-        &self,
-        file: &FileInfo,
-        row_groups: &RoaringBitmap,
-        seed: u64,
-        emit: &mut dyn FnMut(SubjectHash, u32),
-    ) -> Result<ShardFooter>;
-}
-
-/// What a shard's footer says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShardFooter {
-    /// A hash of all its bytes.
-    pub hash: u64,
-    /// Row groups of the shard.
-    pub row_groups: u32,
-    /// Rows of the shard.
-    pub rows: u64,
-}
 
 /// What is indexed, and how.
 #[derive(Debug, Clone, Copy)]

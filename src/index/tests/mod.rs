@@ -19,9 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::changes::RewrittenShard;
 use super::format::ROW_GROUPS_MAX;
-use super::refresh::{
-    RefreshOptions, RefreshReport, SEGMENTS_MAX, ShardFooter, ShardSource, refresh,
-};
+use super::refresh::{RefreshOptions, RefreshReport, SEGMENTS_MAX, refresh};
+use super::source::{ShardFooter, ShardSource};
 use super::*;
 use crate::shard::lineage::Lineage;
 use crate::storage::disk::Disk;
