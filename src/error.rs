@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 
 use crate::limits;
-use crate::tracking::TrackingId;
+use crate::tracking::{self, TrackingId};
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -466,6 +466,15 @@ impl Error {
             operation,
             path: path.to_owned(),
             source,
+        }
+    }
+}
+
+impl From<tracking::ParseError> for Error {
+    fn from(source: tracking::ParseError) -> Self {
+        Self::Option {
+            option: "tracking id",
+            reason: source.to_string(),
         }
     }
 }

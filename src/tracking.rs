@@ -8,8 +8,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid};
 
-use crate::error::{Error, Result};
-
 /// A UUID of version 7 (RFC 9562): the time of asking in milliseconds, then random bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -43,17 +41,17 @@ impl fmt::Display for TrackingId {
 }
 
 impl FromStr for TrackingId {
-    type Err = Error;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self> {
-        // What isn't one may be a subject id, so it isn't repeated.
-        text.parse().map(Self).map_err(|_| Error::Option {
-            option: "TRACKING_ID",
-            reason: "it is no tracking id, which looks like 01890a5d-ac96-774b-bcce-b302099a8057"
-                .to_owned(),
-        })
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        text.parse().map(Self).map_err(|_| ParseError)
     }
 }
+
+/// A text is no tracking id. It may be a subject id, so it isn't kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is no tracking id, which looks like 01890a5d-ac96-774b-bcce-b302099a8057")]
+pub struct ParseError;
 
 #[cfg(test)]
 mod tests {
