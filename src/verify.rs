@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::dataset::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::identity::removal;
 use crate::index::{DIRECTORY, Index};
 use crate::queue;
@@ -107,7 +107,7 @@ impl Search<'_> {
             };
             let count = sought
                 .count_in_file(&*open, 0..open.len())
-                .map_err(crate::Error::io("read", &file.path))?;
+                .map_err(Error::io("read", &file.path))?;
             if count > 0 {
                 findings.push(finding(file.path, Place::State, count));
             }

@@ -29,7 +29,7 @@ use std::io::{self, Write};
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub mod disk;
 pub mod document;
@@ -125,7 +125,7 @@ pub trait Storage: Send + Sync {
     /// of a directory fail, then what that holder replaced and removed is made durable first.
     ///
     /// # Errors
-    /// [`Locked`](crate::Error::Locked) when another process has it.
+    /// [`Locked`](Error::Locked) when another process has it.
     fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn Lock>>;
 }
 
@@ -237,14 +237,14 @@ pub fn read_all(storage: &dyn Storage, path: &str, limit: u64) -> Result<Vec<u8>
     let file = storage.open(path)?;
     let size = usize::try_from(file.len().min(limit.saturating_add(1))).unwrap_or(usize::MAX);
     if file.len() > limit {
-        return Err(crate::Error::State {
+        return Err(Error::State {
             path: path.to_owned(),
             reason: format!("has {} bytes, more than the limit of {limit}", file.len()),
         });
     }
     let mut bytes = vec![0; size];
     file.read_at(0, &mut bytes)
-        .map_err(crate::Error::io("read", path))?;
+        .map_err(Error::io("read", path))?;
     Ok(bytes)
 }
 
@@ -258,7 +258,7 @@ pub fn publish(storage: &dyn Storage, path: &str, bytes: &[u8]) -> Result<()> {
         let mut sink = storage.create(&temporary, None)?;
         sink.write_all(bytes)
             .and_then(|()| sink.sync())
-            .map_err(crate::Error::io("write", &temporary))
+            .map_err(Error::io("write", &temporary))
     };
     let result = write().and_then(|()| storage.replace(&temporary, path));
     if result.is_err() {
