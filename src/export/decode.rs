@@ -8,8 +8,8 @@
 
 use std::io;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::TimeUnit;
 use arrow::record_batch::RecordBatch;
@@ -28,7 +28,7 @@ use super::shown::Shown;
 use crate::error::{FormatError, Result};
 use crate::parquet_bytes::footer::Footer;
 use crate::parquet_bytes::gather::{Gather, SharedScratch};
-use crate::parquet_bytes::guard::guarded;
+use crate::parquet_bytes::guard::{FirstFailure, guarded};
 use crate::shard::Shard;
 use crate::storage::ReadAt;
 
@@ -70,7 +70,7 @@ pub(super) fn group_ranges(footer: &Footer) -> impl Iterator<Item = Option<Range
 pub(super) struct GroupReader {
     open: Arc<OpenShard>,
     reader: ParquetRecordBatchReader,
-    failure: Failure,
+    failure: FirstFailure,
     context: String,
     selected: u64,
     seen: u64,
@@ -98,7 +98,7 @@ impl GroupReader {
             Some(range) => rows.range(range).map(|row| row - base).collect(),
             None => Arc::default(),
         };
-        let failure = Failure::default();
+        let failure = FirstFailure::default();
         let context = format!("row group {group}");
         let selected = rows.len() as u64;
         let source = Source {
@@ -164,7 +164,7 @@ struct Source<'a> {
     /// Counted in the row group.
     rows: Arc<[u32]>,
     scratch: SharedScratch,
-    failure: Failure,
+    failure: FirstFailure,
 }
 
 impl RowGroups for Source<'_> {
@@ -219,33 +219,12 @@ impl Iterator for OneChunk {
 
 impl PageIterator for OneChunk {}
 
-/// The first failure of any leaf, which the `parquet` crate turns into a string on the way out.
-#[derive(Clone, Default)]
-struct Failure(Arc<Mutex<Option<FormatError>>>);
-
-impl Failure {
-    /// The failure behind `error`, if there was one.
-    fn cause(&self, error: FormatError) -> FormatError {
-        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        first.take().unwrap_or(error)
-    }
-
-    fn keep<T>(&self, result: Result<T, FormatError>) -> Result<T, ParquetError> {
-        result.map_err(|error| {
-            let text = error.to_string();
-            let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(error);
-            ParquetError::General(text)
-        })
-    }
-}
-
 /// Pages whose failure is kept.
 struct Watched {
     pages: Gather,
     /// The unit of the timestamps that its INT96 values become.
     int96: Option<TimeUnit>,
-    failure: Failure,
+    failure: FirstFailure,
 }
 
 impl Iterator for Watched {

@@ -12,23 +12,20 @@
 //! # Memory
 //! One batch of a Parquet row group's pages, or one record of a CSV.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, LargeStringArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
-use bytes::Bytes;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::errors::ParquetError;
-use parquet::file::reader::{ChunkReader, Length};
 
 use super::spelling::{Spelling, uuid_text};
 use crate::csv_records::{Fault, Records};
 use crate::error::{Error, FormatError, Result};
 use crate::limits;
+use crate::parquet_bytes::batches::{Batches, arrow_schema};
+use crate::parquet_bytes::footer::Footer;
 use crate::storage::{ReadAt, Storage};
 
 const ROLE: &str = "alias";
@@ -137,7 +134,7 @@ pub(super) fn visit(
     let file = storage.open(&table.path)?;
     let format = table.format_of(&*file)?;
     match format {
-        TableFormat::Parquet => visit_parquet(file, table, each)?,
+        TableFormat::Parquet => visit_parquet(&file, table, each)?,
         TableFormat::Csv => visit_csv(file, table, each)?,
     }
     Ok(format)
@@ -153,7 +150,7 @@ pub(super) fn visit_csv(
         Fault::Io(error) => Error::io("read", &table.path)(error),
         Fault::Record { number, reason } => table.damaged(format!("record {number}: {reason}")),
     };
-    let mut records = Records::new(ReadAtCursor { file, offset: 0 }, RECORD_BYTES_MAX);
+    let mut records = Records::new(Cursor { file, offset: 0 }, RECORD_BYTES_MAX);
     let header: Vec<String> = match records.next().map_err(fault)? {
         Some(record) => record
             .fields
@@ -203,16 +200,13 @@ fn csv_columns(table: &AliasTable, header: Vec<String>) -> Result<[usize; 2]> {
 }
 
 fn visit_parquet(
-    file: Arc<dyn ReadAt>,
+    file: &Arc<dyn ReadAt>,
     table: &AliasTable,
     mut each: impl FnMut(Row<'_>) -> Result<()>,
 ) -> Result<()> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(ReadAtChunks(file))
-        .map_err(FormatError::parquet(
-            "reading the footer of the alias table",
-        ))
-        .map_err(|error| error.in_shard(&table.path))?;
-    let schema = Arc::clone(builder.schema());
+    let damaged = |error: FormatError| error.in_shard(&table.path);
+    let footer = Footer::read(&**file).map_err(damaged)?;
+    let schema = arrow_schema(&footer).map_err(damaged)?;
     let column = |name: &String| {
         let Some((root, field)) = schema.column_with_name(name) else {
             let columns = schema
@@ -234,22 +228,10 @@ fn visit_parquet(
     let (alias_root, alias) = column(&table.alias_column)?;
     let (distinct_id_root, distinct_id) = column(&table.distinct_id_column)?;
     let roots = [alias_root, distinct_id_root];
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-    let reader = builder
-        .with_projection(mask)
-        .with_batch_size(limits::BATCH_RECORDS)
-        .build()
-        .map_err(FormatError::parquet("reading the alias table"))
-        .map_err(|error| error.in_shard(&table.path))?;
+    let mut batches =
+        Batches::new(file, &footer, &schema, roots, limits::BATCH_RECORDS).map_err(damaged)?;
     let mut number = 0;
-    for batch in reader {
-        let batch = batch.map_err(|source| Error::Arrow {
-            context: format!(
-                "{}: reading the alias table from row {number} on",
-                table.path
-            ),
-            source,
-        })?;
+    while let Some(batch) = batches.next_batch().map_err(damaged)? {
         let text = |name: &str| {
             let column = batch.column_by_name(name);
             column.and_then(text_of).ok_or_else(|| {
@@ -305,46 +287,13 @@ fn text_of(column: &ArrayRef) -> Option<LargeStringArray> {
     text.as_string_opt().cloned()
 }
 
-/// A [`ReadAt`] as the `parquet` crate reads files.
-pub(crate) struct ReadAtChunks(pub(crate) Arc<dyn ReadAt>);
-
-impl Length for ReadAtChunks {
-    fn len(&self) -> u64 {
-        self.0.len()
-    }
-}
-
-impl ChunkReader for ReadAtChunks {
-    type T = BufReader<ReadAtCursor>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        let file = Arc::clone(&self.0);
-        Ok(BufReader::new(ReadAtCursor {
-            file,
-            offset: start,
-        }))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let left = self.0.len().saturating_sub(start);
-        if length as u64 > left {
-            return Err(ParquetError::EOF(format!(
-                "{length} bytes at offset {start} are needed, but only {left} are left"
-            )));
-        }
-        let mut bytes = vec![0; length];
-        self.0.read_at(start, &mut bytes)?;
-        Ok(bytes.into())
-    }
-}
-
-/// Reads a [`ReadAt`] from an offset on.
-pub(crate) struct ReadAtCursor {
+/// The bytes of a file from its beginning to its end.
+struct Cursor {
     file: Arc<dyn ReadAt>,
     offset: u64,
 }
 
-impl Read for ReadAtCursor {
+impl Read for Cursor {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.file.len().saturating_sub(self.offset);
         let count = usize::try_from(left)

@@ -19,6 +19,8 @@ use crate::storage::disk::Disk;
 use crate::storage::publish;
 use crate::subject::SubjectId;
 
+mod damage;
+
 const CAP: usize = crate::limits::IDENTITY_CAP;
 
 fn subjects(ids: &[&str]) -> Subjects {
@@ -480,15 +482,6 @@ fn a_parquet_file_that_is_no_alias_table_is_refused() {
         b"PARE    PARE",
     ] {
         assert!(matches!(refused(damaged), Error::Shard { .. }));
-    }
-}
-
-#[test]
-fn a_parquet_table_cut_at_any_place_is_refused() {
-    let texts = || Arc::new(StringArray::from(vec!["a", "b"])) as ArrayRef;
-    let whole = parquet(vec![("alias", texts()), ("distinct_id", texts())]);
-    for length in 0..whole.len() {
-        let _error = refused(&whole[..length]);
     }
 }
 

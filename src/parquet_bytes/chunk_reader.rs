@@ -1,41 +1,43 @@
-//! A chunk's pages as the `parquet` crate's leaf column readers take them, and a file as its
-//! Arrow readers take it.
+//! A chunk's pages as the `parquet` crate's leaf column readers take them.
 //!
 //! Headers, lengths, CRCs and decompression are this crate's own ([`page`](super::page),
 //! [`codec`](super::codec)), so that a damaged page is an error with an offset, and so that the values
 //! that the pages hold are counted and compared with what the footer claims.
 
-use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::ParquetError;
-use parquet::file::reader::{ChunkReader, Length};
 
 use super::codec::{Codec, Codecs};
 use super::footer::Chunk;
-use super::guard::external;
+use super::guard::FirstFailure;
 use super::page::{PageHeader, PageKind};
 use super::page_walk::PageWalk;
 use crate::error::FormatError;
-use crate::limits::READ_BYTES;
 use crate::storage::ReadAt;
 
 /// The pages of one chunk, decompressed one by one.
-pub struct ChunkPages {
+pub(crate) struct ChunkPages {
     walk: PageWalk,
     codec: Codec,
     codecs: Codecs,
     seen: u64,
     claimed: u64,
     column: String,
+    failure: FirstFailure,
 }
 
 impl ChunkPages {
-    /// The pages of `chunk`; `column` names it in messages.
-    pub fn new(file: Arc<dyn ReadAt>, chunk: &Chunk, column: &str) -> Self {
+    /// The pages of `chunk`; `column` names it in messages. An error is kept in `failure`.
+    pub(crate) fn new(
+        file: Arc<dyn ReadAt>,
+        chunk: &Chunk,
+        column: &str,
+        failure: FirstFailure,
+    ) -> Self {
         Self {
             walk: PageWalk::new(file, chunk.range.clone()),
             codec: chunk.codec,
@@ -43,6 +45,7 @@ impl ChunkPages {
             seen: 0,
             claimed: chunk.values,
             column: column.to_owned(),
+            failure,
         }
     }
 
@@ -145,11 +148,13 @@ impl Iterator for ChunkPages {
 
 impl PageReader for ChunkPages {
     fn get_next_page(&mut self) -> Result<Option<Page>, ParquetError> {
-        self.next_page().map_err(external)
+        let page = self.next_page();
+        self.failure.keep(page)
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>, ParquetError> {
-        let page = self.peek().map_err(external)?;
+        let page = self.peek();
+        let page = self.failure.keep(page)?;
         Ok(page.map(|page| PageMetadata {
             num_rows: match page.kind {
                 PageKind::V2 { rows, .. } => Some(rows as usize),
@@ -161,74 +166,11 @@ impl PageReader for ChunkPages {
     }
 
     fn skip_next_page(&mut self) -> Result<(), ParquetError> {
-        if let Some(page) = self.peek().map_err(external)? {
+        let page = self.peek();
+        if let Some(page) = self.failure.keep(page)? {
             self.seen += u64::from(page.kind.data_values().unwrap_or(0));
             self.walk.skip(&page);
         }
         Ok(())
-    }
-}
-
-/// A file as the Arrow readers of the `parquet` crate take it.
-#[derive(Clone)]
-pub struct ParquetFile(pub Arc<dyn ReadAt>);
-
-impl Length for ParquetFile {
-    fn len(&self) -> u64 {
-        self.0.len()
-    }
-}
-
-impl ChunkReader for ParquetFile {
-    type T = io::BufReader<ReadFrom>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        let capacity = usize::try_from(READ_BYTES / 16).unwrap_or(1 << 16);
-        Ok(io::BufReader::with_capacity(
-            capacity,
-            ReadFrom {
-                file: Arc::clone(&self.0),
-                at: start,
-            },
-        ))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let len = self.0.len();
-        if start.checked_add(length as u64).is_none_or(|end| end > len) {
-            return Err(external(FormatError::Truncated {
-                structure: "column chunk",
-                offset: start,
-                needed: length as u64,
-                available: len.saturating_sub(start),
-            }));
-        }
-        let mut bytes = vec![0; length];
-        self.0.read_at(start, &mut bytes).map_err(|source| {
-            external(FormatError::Read {
-                offset: start,
-                source,
-            })
-        })?;
-        Ok(bytes.into())
-    }
-}
-
-/// Sequential reads of a file from some position on.
-pub struct ReadFrom {
-    file: Arc<dyn ReadAt>,
-    at: u64,
-}
-
-impl io::Read for ReadFrom {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.file.len().saturating_sub(self.at);
-        let len = buffer
-            .len()
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
-        let (part, _) = buffer.split_at_mut(len);
-        self.file.read_at(self.at, part)?;
-        self.at += len as u64;
-        Ok(len)
     }
 }

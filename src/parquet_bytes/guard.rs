@@ -2,8 +2,11 @@
 //!
 //! Errors of this crate go through it as [`external`] ones, and [`guarded`] gives them back. The crate has assertions
 //! that damaged bytes can reach: a panic ends in an error too.
+//!
+//! Its Arrow readers turn every error into a string on the way out: a [`FirstFailure`] keeps it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use parquet::errors::ParquetError;
 
@@ -42,5 +45,27 @@ pub(crate) fn guarded<T>(
             found: format!("pages that the decoder gave up on ({context})"),
             expected: "values in the encoding that the page headers say",
         }),
+    }
+}
+
+/// The first failure of any page reader of an Arrow reader.
+#[derive(Clone, Default)]
+pub(crate) struct FirstFailure(Arc<Mutex<Option<FormatError>>>);
+
+impl FirstFailure {
+    /// The failure behind `error`, if there was one.
+    pub(crate) fn cause(&self, error: FormatError) -> FormatError {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        first.take().unwrap_or(error)
+    }
+
+    /// Keeps the error of a page reader, and gives its text to the `parquet` crate.
+    pub(crate) fn keep<T>(&self, result: Result<T, FormatError>) -> Result<T, ParquetError> {
+        result.map_err(|error| {
+            let text = error.to_string();
+            let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(error);
+            ParquetError::General(text)
+        })
     }
 }

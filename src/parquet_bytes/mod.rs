@@ -12,14 +12,15 @@
 //! * [`rle`], [`levels`]: the hybrid run-length encoding, and the levels that it encodes
 //! * [`values`], [`delta`], [`dictionary`]: the values of a page, decoded as far as leaving some out needs it
 //! * [`order`], [`statistics`]: how values compare, and bounds after some went
-//! * [`chunk_reader`]: a chunk's pages as the `parquet` crate's leaf column readers take them; [`gather`]: the same of
-//!   just some rows; `guard`: errors and panics of that crate
+//! * `batches`: whole columns as Arrow batches; `chunk_reader`: a chunk's pages as the `parquet` crate's leaf column
+//!   readers take them; [`gather`]: the same of some rows only; `guard`: errors and panics of that crate
 //! * [`page_index`], [`bloom`]: what the footer points to besides pages; [`page_places`]: where the pages are
 //!
 //! Numbers of fields and enums are those of `parquet.thrift` in the `parquet-format` repository.
 
+pub(crate) mod batches;
 pub mod bloom;
-pub mod chunk_reader;
+mod chunk_reader;
 pub mod codec;
 pub mod delta;
 pub mod dictionary;
