@@ -1,17 +1,15 @@
 //! What each command does: options to a call of the library, and its answer to a report.
 
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use efface::SubjectId;
-use efface::config::Config;
 use efface::dataset;
 use efface::delete::DeleteOptions;
-use efface::engine::{Engine, EngineOptions};
+use efface::engine::Engine;
 use efface::export::per_subject::{self, Layout};
 use efface::export::sink;
 use efface::request::{Kind, Request};
@@ -19,15 +17,14 @@ use efface::shard::Shard;
 use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::rewrite::{RewriteOptions, rewrite};
 use efface::storage::Storage;
-use efface::storage::disk::Disk;
-use efface::subject::SubjectKey;
 use efface::{Error, Result};
 use jiff::Timestamp;
 
 use crate::args::{Args, Command, Dataset, Form, Guard, Ids, RequestArgs, Rows, Written};
 use crate::output::{self, Destination, Place, io_error};
 use crate::report::{self, Report};
-use crate::{demo, ids, pending, progress, signals};
+use crate::session::{configured, engine_options, open, wrong};
+use crate::{demo, ids, pending, signals};
 
 /// The exit status of `verify` when something of the ids is left.
 const RESIDUE_FOUND: u8 = 6;
@@ -108,19 +105,6 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     };
     report?.print(args.json)?;
     Ok(0)
-}
-
-/// What the library needs to know besides the dataset.
-pub(crate) fn engine_options(args: &Args) -> EngineOptions {
-    let process = std::process::id();
-    let host = rustix::system::uname();
-    EngineOptions {
-        memory: args.memory(),
-        observer: progress::observer(),
-        seed_if_new: RandomState::new().hash_one(process),
-        key_if_new: SubjectKey::random(),
-        holder: format!("pid {process} on {}", host.nodename().to_string_lossy()),
-    }
 }
 
 fn init(args: &Args, dataset: &Dataset) -> Result<Report> {
@@ -316,29 +300,6 @@ fn check_rows(place: &Place, temporary: &str, before: u64, removed: u64) -> Resu
     })
 }
 
-pub(crate) fn open(args: &Args, dataset: &Dataset) -> Result<Engine> {
-    let (storage, config) = configured(dataset)?;
-    Engine::open(storage, config, engine_options(args))
-}
-
-/// The dataset's storage, and its configuration with what the flags say instead.
-fn configured(dataset: &Dataset) -> Result<(Arc<dyn Storage>, Config)> {
-    let path = &dataset.path;
-    let found = fs::metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => wrong("DATASET", format!("there is no {}", path.display())),
-        _ => io_error("open", path)(error),
-    })?;
-    if !found.is_dir() {
-        return Err(wrong(
-            "DATASET",
-            format!("{} is not a directory", path.display()),
-        ));
-    }
-    let storage: Arc<dyn Storage> = Arc::new(Disk::new(path));
-    let stored = Config::load(&*storage)?.unwrap_or_default();
-    Ok((storage, dataset.configure(stored)))
-}
-
 /// The request that the options describe.
 fn asked(kind: Kind, words: &RequestArgs, guard: Option<&Guard>) -> Result<Request> {
     let subjects = ids::subjects(&words.ids)?;
@@ -387,10 +348,6 @@ fn refuse_shard(root: &Path, place: &Place) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-pub(crate) fn wrong(option: &'static str, reason: String) -> Error {
-    Error::Option { option, reason }
 }
 
 #[cfg(test)]

@@ -24,9 +24,9 @@ use roaring::RoaringBitmap;
 use serde_json::{Value, json};
 
 use crate::args::Args;
-use crate::commands;
 use crate::output::{self, Destination, io_error};
 use crate::report::{bytes, counted, grouped, seconds};
+use crate::session::engine_options;
 
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data-samples");
 
@@ -68,7 +68,7 @@ fn tell(args: &Args, root: &Path, story: &mut Story) -> Result<()> {
         aliases: Some("aliases.csv".to_owned()),
         ..Config::default()
     };
-    let engine = Engine::open(storage, config, commands::engine_options(args))?;
+    let engine = Engine::open(storage, config, engine_options(args))?;
     let before = engine.inspect()?;
     story.say(&format!(
         "efface on a copy of data-samples/: {}, {}, {}\n\n",

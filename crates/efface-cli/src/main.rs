@@ -27,6 +27,7 @@ mod output;
 mod pending;
 mod progress;
 mod report;
+mod session;
 mod signals;
 
 use args::Args;

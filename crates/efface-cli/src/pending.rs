@@ -14,11 +14,11 @@ use efface::tracking::TrackingId;
 use jiff::Timestamp;
 
 use crate::args::{Args, RequestArgs, SuppressedIds, Suppression};
-use crate::commands::{open, wrong};
 use crate::ids;
 use crate::output::{self, io_error};
 use crate::report::Report;
 use crate::report::pending as report;
+use crate::session::{open, wrong};
 
 /// The exit status of a compaction that met damaged or unsupported shards, or damaged requests. A request that was
 /// refused is no failure of the compaction: its status says so.
