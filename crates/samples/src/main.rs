@@ -11,7 +11,7 @@
 //! * `world`: everything that the events follow from
 //! * `people`, `aliases`, `ids`: who the users are and the names they go by
 //! * `timeline`, `sessions`: when they come and how long they stay
-//! * `row`, `vocabulary`, `columns`: what an event says
+//! * `vocabulary`, `words`, `row`, `columns`: what an event says
 //! * `shard`, `tables`: the files
 //! * `counts`: who occurs how often
 //! * `rng`: random numbers that stay the same
@@ -41,6 +41,7 @@ mod shard;
 mod tables;
 mod timeline;
 mod vocabulary;
+mod words;
 mod world;
 
 use std::error::Error;

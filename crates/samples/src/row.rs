@@ -4,47 +4,15 @@ use std::fmt::Write as _;
 
 use crate::ids::Name;
 use crate::people::{Device, Person};
-use crate::rng::{Rng, Stream, Zipf};
+use crate::rng::{Rng, Stream};
 use crate::sessions::Key;
 use crate::timeline::month_number;
 use crate::vocabulary::{
-    CAMPAIGNS, CATEGORIES, EVENTS, FEATURES, PATHS, QUERIES, REFERRERS, Topic, UTM_SOURCES,
+    CAMPAIGNS, CATEGORIES, EVENTS, FEATURES, PATHS, REFERRERS, Topic, UTM_SOURCES,
 };
 use crate::world::World;
 
-const PRODUCTS: usize = 2_000;
 const SITE: &str = "https://shop.example.com";
-
-/// The tables that words are drawn from.
-pub(crate) struct Words {
-    events: Zipf,
-    referrers: Zipf,
-    utm_sources: Zipf,
-    paths: Zipf,
-    features: Zipf,
-    queries: Zipf,
-    products: Zipf,
-    /// The queries as JSON strings.
-    quoted_queries: Vec<String>,
-}
-
-impl Words {
-    pub(crate) fn new() -> Self {
-        Self {
-            events: Zipf::new(EVENTS.len()),
-            referrers: Zipf::new(REFERRERS.len()),
-            utm_sources: Zipf::new(UTM_SOURCES.len()),
-            paths: Zipf::new(PATHS.len()),
-            features: Zipf::new(FEATURES.len()),
-            queries: Zipf::new(QUERIES.len()),
-            products: Zipf::new(PRODUCTS),
-            quoted_queries: QUERIES
-                .iter()
-                .map(|q| serde_json::Value::from(*q).to_string())
-                .collect(),
-        }
-    }
-}
 
 /// One event. What is text of its own is written by the methods.
 pub(crate) struct Row<'w> {

@@ -4,8 +4,8 @@ use crate::aliases::Aliases;
 use crate::args::Args;
 use crate::ids::Ids;
 use crate::people::People;
-use crate::row::Words;
 use crate::timeline::Timeline;
+use crate::words::Words;
 
 /// The parts of a dataset, each a pure function of the arguments.
 pub(crate) struct World {
