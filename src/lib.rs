@@ -77,16 +77,16 @@
 //!
 //! # Layers
 //!
-//! Each imports only from those before it.
+//! Each imports only from those before it; `tests/layers` holds them to it, module by module.
 //!
 //! 1. [`error`], [`limits`], [`tracking`], [`storage`] (the only way to files), [`observe`] (progress)
 //! 2. [`parquet_bytes`]: the file format below Arrow; knows nothing of subjects
 //! 3. [`subject`], [`mod@shard`]: for services with a catalog of their own: [`select`](shard::select::select) rows of a shard,
 //!    [`rewrite`](shard::rewrite::rewrite) it without them, from any [`ReadAt`](storage::ReadAt) to any
 //!    [`Sink`](storage::Sink)
-//! 4. [`request`], [`identity`], [`config`], [`dataset`], [`index`]
+//! 4. [`request`], [`identity`], [`config`], [`key_file`], [`dataset`], [`index`]
 //! 5. [`plan`], [`export`], [`receipts`], [`mod@pass`], [`queue`], [`suppression`], [`compaction`],
-//!    [`delete`], and over them [`engine`]: what most users call
+//!    [`delete`], [`verify`], and over them [`engine`]: what most users call
 //!
 //! Work runs on the rayon pool in which the caller is. Nothing is printed, and there is no global state.
 #![deny(
