@@ -121,9 +121,9 @@ pub(crate) fn delete(
     match (DeleteReport::of(&report, id), failed.into_values().next()) {
         (Some(done), _) => Ok(done),
         (None, Some(error)) => Err(error),
-        (None, None) => Err(Error::CheckFailed {
+        (None, None) => Err(Error::Internal {
             path: root,
-            reason: "the delete ended without a report".to_owned(),
+            invariant: "the delete was ended, but neither a report nor an error came of it",
         }),
     }
 }

@@ -213,7 +213,12 @@ impl Engine {
                     .with_index(&files, |index| plan(&files, Knowledge::Fresh(index)))
             }
             // Readers run beside a deleter, and on directories that they can't write to.
-            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Io) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Conflict | ErrorKind::Io | ErrorKind::Unavailable
+                ) =>
+            {
                 let files = self.dataset.list()?;
                 let storage = &*self.dataset.storage;
                 let index = Index::open(storage, &self.dataset.config.index_key());

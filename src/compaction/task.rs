@@ -343,7 +343,7 @@ fn check(written: &Written, new: &Shard) -> Result<()> {
 /// What is wrong with a new shard is a failed check, but one that can't be read says nothing of what was written.
 pub(super) fn doubted(path: &str) -> impl FnOnce(Error) -> Error {
     move |error| match error.kind() {
-        ErrorKind::Io => error,
+        ErrorKind::Io | ErrorKind::Unavailable => error,
         _ => Error::CheckFailed {
             path: path.to_owned(),
             reason: error.to_string(),

@@ -327,7 +327,10 @@ impl Decoding {
             return Ok(open);
         }
         let Some((rows, footer)) = self.shards.get(place) else {
-            return Err(Error::Cancelled);
+            return Err(Error::Internal {
+                path: self.storage.root(),
+                invariant: "a row group that was to be exported is in none of the plan's shards",
+            });
         };
         let shard = open_unchanged(&*self.storage, rows, footer.as_ref())?;
         let shown = self.options.shown(&shard)?;

@@ -160,8 +160,9 @@ impl BatchColumns {
             };
             show(column, &mut leaf)
         });
-        shown.ok_or_else(|| Error::ShardChanged {
+        shown.ok_or_else(|| Error::Internal {
             path: self.name.clone(),
+            invariant: "a record batch lacks a subject column that its schema has",
         })
     }
 }

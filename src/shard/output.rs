@@ -137,8 +137,9 @@ impl<'a> Output<'a> {
     /// The trees of a row group and of its chunks.
     fn trees(&self, position: usize) -> Result<(Struct, Vec<Struct>)> {
         let Some(tree) = self.shard.footer.row_group_tree(position) else {
-            return Err(Error::ShardChanged {
+            return Err(Error::Internal {
                 path: self.shard.path.clone(),
+                invariant: "a row group that was to be written is not in the footer",
             });
         };
         let chunks = tree

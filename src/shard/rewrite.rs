@@ -63,7 +63,7 @@ impl Default for RewriteOptions {
 /// Writes `shard` without `rows` (counted in the shard) to `sink`. The sink is not synced.
 ///
 /// # Errors
-/// When a row is not in the shard, something is damaged, or writing fails. What was written so far is
+/// [`NoSuchRow`](Error::NoSuchRow) when a row is not in the shard; when something is damaged, or writing fails. What was written so far is
 /// then of no use.
 pub fn rewrite(
     shard: &Shard,
@@ -137,13 +137,10 @@ pub fn is_clear(shard: &Shard, rows: &RoaringBitmap, clearing: &Clearing) -> Res
 
 fn check_rows(shard: &Shard, rows: &RoaringBitmap) -> Result<()> {
     match rows.max() {
-        Some(last) if u64::from(last) >= shard.footer.rows() => Err(Error::Option {
-            option: "rows",
-            reason: format!(
-                "row {last} is not in {}, which has {} rows (counted from 0)",
-                shard.path,
-                shard.footer.rows()
-            ),
+        Some(last) if u64::from(last) >= shard.footer.rows() => Err(Error::NoSuchRow {
+            path: shard.path.clone(),
+            row: last,
+            rows: shard.footer.rows(),
         }),
         _ => Ok(()),
     }
@@ -218,8 +215,9 @@ struct Maker<'a> {
 impl Maker<'_> {
     fn make(&self, task: &ChunkTask<'_>) -> Result<NewChunk> {
         let Some(source) = Source::of(self.shard, task.group, task.leaf) else {
-            return Err(Error::ShardChanged {
+            return Err(Error::Internal {
                 path: self.shard.path.clone(),
+                invariant: "a chunk that was to be rewritten is not in the footer",
             });
         };
         let decides = self.first_group == Some(task.group);

@@ -185,7 +185,8 @@ impl std::fmt::Debug for Wanted {
 /// `window`, only those at or after that instant.
 ///
 /// # Errors
-/// When a page is damaged, or pages and footer disagree on how many values there are.
+/// [`NoSuchRowGroup`](Error::NoSuchRowGroup) when one of `groups` is not in the shard; when a page is damaged, or
+/// pages and footer disagree on how many values there are.
 pub fn select(
     shard: &Shard,
     groups: impl IntoIterator<Item = u32>,
@@ -203,8 +204,10 @@ pub fn select(
         let number = number as usize;
         let (Some(group), Some(base)) = (shard.footer.row_groups().get(number), bases.get(number))
         else {
-            return Err(Error::ShardChanged {
+            return Err(Error::NoSuchRowGroup {
                 path: shard.path.clone(),
+                row_group: number,
+                row_groups: shard.footer.row_groups().len(),
             });
         };
         let mut found = hits(shard, number, columns, wanted)?;

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Exit status: 0 done; 1 I/O or internal; 2 usage; 3 request refused; 4 conflict or lock, try again;
-//! 5 damaged or unsupported data; 6 `verify` found something. A reader of our output that goes away is a normal end. No subject
+//! 5 damaged or unsupported data; 6 `verify` found something. What a signal ends is ended by that signal, which a shell
+//! shows as 128 and its number. A reader of our output that goes away is a normal end. No subject
 //! id is ever printed: ids are named by their position in the request.
 
 use std::io::{self, IsTerminal, Write};
@@ -42,7 +43,10 @@ fn main() -> ExitCode {
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&error);
-            ExitCode::from(exit_status(error.kind()))
+            match error.kind() {
+                ErrorKind::Cancelled => signals::end(),
+                kind => ExitCode::from(exit_status(kind)),
+            }
         }
     }
 }
@@ -71,11 +75,12 @@ fn run(args: &Args) -> Result<u8> {
 
 fn exit_status(kind: ErrorKind) -> u8 {
     match kind {
-        ErrorKind::Io | ErrorKind::Internal => 1,
         ErrorKind::Usage => 2,
         ErrorKind::Refused => 3,
         ErrorKind::Conflict => 4,
         ErrorKind::Damaged | ErrorKind::Unsupported => 5,
+        // I/O, a service that doesn't answer, a bug, and what a newer library may add.
+        _ => 1,
     }
 }
 
@@ -98,6 +103,7 @@ mod tests {
     fn every_kind_of_error_has_the_exit_status_of_the_contract() {
         for (kind, status) in [
             (ErrorKind::Io, 1),
+            (ErrorKind::Unavailable, 1),
             (ErrorKind::Internal, 1),
             (ErrorKind::Usage, 2),
             (ErrorKind::Refused, 3),

@@ -6,6 +6,7 @@
 //! * [`requests`]: what the ids of a request may look like, and what they cover;
 //! * [`answers`]: what the commands print when all is well;
 //! * [`outputs`]: where the rows of an export go;
+//! * [`interrupts`]: signals that end an export;
 //! * [`remains`]: what a delete leaves behind;
 //! * [`clears`]: deletes that clear values and leave the rows;
 //! * [`readme`]: the lines of the README.
@@ -16,6 +17,7 @@ mod answers;
 mod bad_datasets;
 mod clears;
 mod disclosures;
+mod interrupts;
 mod lake;
 mod outputs;
 mod pending;

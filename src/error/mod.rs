@@ -3,36 +3,26 @@
 //! [`Error`] holds the evidence (path, offset, found, expected, source);
 //! [`ErrorKind`] says what to do with it. No error holds a subject id: an id is named
 //! by its position in the request.
+//!
+//! * `kind`: what the caller can do.
+//! * `format`: what is wrong with the bytes of a Parquet file.
 
 use std::io;
 
 use arrow::error::ArrowError;
-use parquet::errors::ParquetError;
 
 use crate::limits;
 use crate::tracking::{self, TrackingId};
 
+mod format;
+mod kind;
+
+pub use format::FormatError;
+pub use kind::ErrorKind;
+use kind::of_io;
+
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// What the caller can do about an [`Error`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// The file system failed: mend it (space, permissions, hardware) and run again.
-    Io,
-    /// The call, an option or the configuration is wrong: correct it.
-    Usage,
-    /// The request can't be carried out as asked: change the request, or raise the guard.
-    Refused,
-    /// Another process was in the way: run again.
-    Conflict,
-    /// Data on disk is damaged: repair or restore the file that is named.
-    Damaged,
-    /// The file uses something that this version can't handle.
-    Unsupported,
-    /// A self-check failed before anything was replaced: a bug in efface, please report it.
-    Internal,
-}
 
 /// Everything that can go wrong, with its evidence.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +127,30 @@ pub enum Error {
         right_path: String,
         /// Its type there.
         right: String,
+    },
+
+    /// The call names a row that the shard doesn't have.
+    #[error("row {row} is not in {path}, which has {rows} rows (they are counted from 0)")]
+    NoSuchRow {
+        /// The shard.
+        path: String,
+        /// The row, counted from 0.
+        row: u32,
+        /// How many rows the shard has.
+        rows: u64,
+    },
+
+    /// The call names a row group that the shard doesn't have.
+    #[error(
+        "row group {row_group} is not in {path}, which has {row_groups} row groups (they are counted from 0)"
+    )]
+    NoSuchRowGroup {
+        /// The shard.
+        path: String,
+        /// The row group, counted from 0.
+        row_group: usize,
+        /// How many row groups the shard has.
+        row_groups: usize,
     },
 
     /// A CCPA export needs a time column and there is none.
@@ -298,133 +312,38 @@ pub enum Error {
         source: ArrowError,
     },
 
+    /// Something that can't happen did.
+    #[error("{path}: {invariant}, which can't be: this is a bug in efface, please report it")]
+    Internal {
+        /// The shard or the dataset that was worked on.
+        path: String,
+        /// What was found, as a statement that contradicts an invariant of the code.
+        invariant: &'static str,
+    },
+
     /// The caller cancelled the operation.
     #[error("cancelled")]
     Cancelled,
-}
-
-/// What is wrong with the bytes of a Parquet file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FormatError {
-    /// Reading the file failed.
-    #[error("cannot read at offset {offset}: {source}")]
-    Read {
-        /// Where.
-        offset: u64,
-        /// The system's own error.
-        source: io::Error,
-    },
-
-    /// A structure ends before it should.
-    #[error("{structure} at offset {offset} needs {needed} bytes, but only {available} are left")]
-    Truncated {
-        /// What was being read.
-        structure: &'static str,
-        /// Where.
-        offset: u64,
-        /// How many bytes it needs.
-        needed: u64,
-        /// How many there are.
-        available: u64,
-    },
-
-    /// A structure holds something that it must not hold.
-    #[error("{structure} at offset {offset}: found {found}, expected {expected}")]
-    Invalid {
-        /// What was being read.
-        structure: &'static str,
-        /// Where.
-        offset: u64,
-        /// What was there.
-        found: String,
-        /// What should have been there.
-        expected: &'static str,
-    },
-
-    /// Two structures of the file disagree, so neither can be believed.
-    #[error("{what}: the metadata says {claimed}, but there are {counted}")]
-    Contradiction {
-        /// What is counted.
-        what: String,
-        /// What the metadata claims.
-        claimed: u64,
-        /// What was counted.
-        counted: u64,
-    },
-
-    /// A page's bytes do not have the checksum that its header holds.
-    #[error(
-        "page at offset {offset}: its header says CRC {expected:08x}, its bytes have {found:08x}"
-    )]
-    Checksum {
-        /// Where the page begins.
-        offset: u64,
-        /// The checksum in the header.
-        expected: u32,
-        /// The checksum of the bytes.
-        found: u32,
-    },
-
-    /// The file uses something that this version can't handle.
-    #[error("{feature} is not supported")]
-    Unsupported {
-        /// What it uses.
-        feature: String,
-    },
-
-    /// The `parquet` crate could not decode something.
-    #[error("{context}: {source}")]
-    Parquet {
-        /// What was being decoded.
-        context: String,
-        /// The crate's own error.
-        source: ParquetError,
-    },
-}
-
-impl FormatError {
-    /// Names the shard that these bytes are of.
-    pub fn in_shard(self, path: &str) -> Error {
-        Error::Shard {
-            path: path.to_owned(),
-            source: self,
-        }
-    }
-
-    /// A [`FormatError::Parquet`] for `map_err`.
-    pub fn parquet(context: impl Into<String>) -> impl FnOnce(ParquetError) -> Self {
-        move |source| Self::Parquet {
-            context: context.into(),
-            source,
-        }
-    }
 }
 
 impl Error {
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. }
+            Self::Io { source, .. }
             | Self::Arrow {
-                source: ArrowError::IoError(..),
+                source: ArrowError::IoError(_, source),
                 ..
-            } => ErrorKind::Io,
-            Self::Shard { source, .. } => match source {
-                FormatError::Read { .. } => ErrorKind::Io,
-                FormatError::Unsupported { .. }
-                | FormatError::Parquet {
-                    source: ParquetError::NYI(_),
-                    ..
-                } => ErrorKind::Unsupported,
-                _ => ErrorKind::Damaged,
-            },
+            } => of_io(source),
+            Self::Shard { source, .. } => source.kind(),
             Self::State { .. } | Self::Arrow { .. } => ErrorKind::Damaged,
             Self::Config { .. }
             | Self::Option { .. }
             | Self::NoShards { .. }
             | Self::MissingColumn { .. }
             | Self::ColumnType { .. }
+            | Self::NoSuchRow { .. }
+            | Self::NoSuchRowGroup { .. }
             | Self::NoTimeColumn { .. } => ErrorKind::Usage,
             Self::TooManySubjects { .. }
             | Self::NoSubjects
@@ -435,13 +354,13 @@ impl Error {
             | Self::OverMatch { .. }
             | Self::PlanChanged { .. }
             | Self::CannotBeNull { .. }
-            | Self::NotCancellable { .. }
-            | Self::Cancelled => ErrorKind::Refused,
+            | Self::NotCancellable { .. } => ErrorKind::Refused,
             Self::Locked { .. } | Self::ShardChanged { .. } => ErrorKind::Conflict,
             Self::SchemaConflict { .. } | Self::ManagedTable { .. } | Self::LinkedShard { .. } => {
                 ErrorKind::Unsupported
             }
-            Self::CheckFailed { .. } => ErrorKind::Internal,
+            Self::CheckFailed { .. } | Self::Internal { .. } => ErrorKind::Internal,
+            Self::Cancelled => ErrorKind::Cancelled,
         }
     }
 

@@ -1,0 +1,54 @@
+//! What the caller can do about an error.
+
+use std::io;
+
+/// What the caller can do about an [`Error`](super::Error):
+///
+/// * [`Conflict`](Self::Conflict): run again, now or in a moment.
+/// * [`Unavailable`](Self::Unavailable): wait, then run again. There is nothing to mend on this side.
+/// * [`Io`](Self::Io): mend the file system (space, permissions, hardware), then run again.
+/// * [`Usage`](Self::Usage): correct the call or the configuration.
+/// * [`Refused`](Self::Refused): change the request, or raise the guard that refused it.
+/// * [`Damaged`](Self::Damaged): repair or restore the file that is named.
+/// * [`Unsupported`](Self::Unsupported): use another version, or give the data another form.
+/// * [`Internal`](Self::Internal): report it. Running again or changing the request won't help.
+/// * [`Cancelled`](Self::Cancelled): nothing. Whoever cancelled knows; the same call takes up where this one was.
+///
+/// A kind that you don't know is best treated as [`Io`](Self::Io): stop, and show the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The file system failed.
+    Io,
+    /// A store or another service doesn't answer now.
+    Unavailable,
+    /// The call, an option or the configuration is wrong.
+    Usage,
+    /// The request can't be carried out as asked.
+    Refused,
+    /// Another process was in the way.
+    Conflict,
+    /// Data in storage is damaged.
+    Damaged,
+    /// The data uses something that this version can't handle.
+    Unsupported,
+    /// A self-check failed before anything was replaced, or an invariant broke: a bug in efface.
+    Internal,
+    /// The caller cancelled the operation.
+    Cancelled,
+}
+
+/// The kind of an error of the system: one that comes from a network may be over soon.
+pub(super) fn of_io(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::TimedOut
+        | io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::NotConnected
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => ErrorKind::Unavailable,
+        _ => ErrorKind::Io,
+    }
+}
