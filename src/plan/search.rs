@@ -41,6 +41,8 @@ pub(crate) enum Knowledge<'a> {
 /// A shard with the row groups that may hold wanted ids.
 struct Candidate {
     path: String,
+    /// Of the footer that the row groups are counted in.
+    footer_hash: u64,
     row_groups: Vec<u32>,
     /// Rows of the whole shard.
     rows: u64,
@@ -108,7 +110,7 @@ pub(crate) fn plan(
         .into_par_iter()
         .map(|candidate| {
             let shard = dataset.open(&candidate.path)?;
-            let (old, groups) = split_by_age(dataset, &shard, candidate.row_groups, window)?;
+            let (old, groups) = split_by_age(dataset, &shard, candidate.groups_of(&shard), window)?;
             let selection = in_shard(dataset, &shard, groups, &wanted, window)?;
             let clearing = (request.clears() && !selection.rows.is_empty())
                 .then(|| dataset.clearing(&shard, request.disclosure, request.required_columns))
@@ -337,6 +339,18 @@ pub(crate) fn touched_row_groups(shard: &Shard, selection: &Selection) -> Vec<us
         .collect()
 }
 
+impl Candidate {
+    /// The row groups to look into. If another process replaced the shard since they were nominated, they say nothing
+    /// of the new one, and all of its row groups are looked into.
+    fn groups_of(self, shard: &Shard) -> Vec<u32> {
+        if shard.footer.hash == self.footer_hash {
+            self.row_groups
+        } else {
+            (0..).take(shard.footer.row_groups().len()).collect()
+        }
+    }
+}
+
 impl<'a> Nominations<'a> {
     fn of(knowledge: Knowledge<'a>, wanted: &Wanted) -> Result<Self> {
         let nominated = |index: &Index| {
@@ -375,27 +389,29 @@ impl<'a> Nominations<'a> {
             .by_path
             .get(file.path.as_str())
             .filter(|(_, entry)| entry.is_like(file));
-        let of_index = |position: usize, rows: u64| Candidate {
+        let of_index = |position: usize, entry: &ShardEntry| Candidate {
             path: file.path.clone(),
+            footer_hash: entry.footer_hash,
             row_groups: self
                 .row_groups
                 .get(&position)
                 .map(|groups| groups.iter().collect())
                 .unwrap_or_default(),
-            rows,
+            rows: entry.rows,
         };
         if let Some((position, entry)) = known.filter(|_| self.is_fresh) {
-            return Ok(of_index(*position, entry.rows));
+            return Ok(of_index(*position, entry));
         }
         let shard = dataset.open(&file.path)?;
         dataset.check_roles(&shard, needs_time)?;
         let footer = &shard.footer;
         Ok(match known {
             Some((position, entry)) if entry.footer_hash == footer.hash => {
-                of_index(*position, entry.rows)
+                of_index(*position, entry)
             }
             _ => Candidate {
                 path: file.path.clone(),
+                footer_hash: footer.hash,
                 row_groups: (0..).take(footer.row_groups().len()).collect(),
                 rows: footer.rows(),
             },

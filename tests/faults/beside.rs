@@ -13,7 +13,7 @@ use efface::storage::Storage;
 use efface::storage::sim::{Operation, Sim};
 use efface::{Error, Result};
 
-use crate::lake::{engine, ids_in, ids_of, shard_of};
+use crate::lake::{ROW_GROUP_ROWS, engine, ids_in, ids_of, shard_of};
 
 fn export_of(id: &str) -> Request {
     let asked = "2026-01-31T12:00:00Z".parse().unwrap();
@@ -90,6 +90,33 @@ fn where_nothing_can_be_written_an_export_is_complete_whatever_the_index_knows()
         sim.put(path, "no index");
     }
     assert_eq!(exported(&engine, "eve").len(), 2 + 12 + 25);
+}
+
+#[test]
+fn a_shard_that_is_replaced_while_a_plan_is_made_is_not_looked_into_where_the_old_one_had_the_ids()
+{
+    let shard = |ids: &[&str]| {
+        let rows = ids.iter().flat_map(|id| [*id; ROW_GROUP_ROWS]);
+        shard_of(&rows.collect::<Vec<_>>())
+    };
+    let before = Sim::new(0);
+    before.put("a.parquet", shard(&["bob", "bob", "ada"]));
+    let plan = |sim: &Sim| engine(sim, &Config::default()).plan(&export_of("ada"));
+    engine(&before, &Config::default()).refresh().unwrap();
+    let undisturbed = before.fork(0);
+    plan(&undisturbed).unwrap();
+    // In another row group, and in a shard that has no such row group.
+    for new in [&["ada", "bob", "bob"][..], &["bob", "ada"]] {
+        let new = shard(new);
+        for place in 0..undisturbed.operations() {
+            let (sim, new) = (before.fork(place), new.clone());
+            sim.run_at(place, move |sim| sim.put("a.parquet", new));
+            match plan(&sim) {
+                Ok(plan) => assert_eq!(plan.rows, ROW_GROUP_ROWS as u64, "{place}"),
+                Err(error) => assert!(matches!(error, Error::ShardChanged { .. }), "{error}"),
+            }
+        }
+    }
 }
 
 #[test]

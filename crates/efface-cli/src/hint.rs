@@ -1,0 +1,129 @@
+//! How the command line says what the library's errors advise.
+
+use efface::Error;
+use efface::error::CannotClear;
+
+/// What can be done about an error by a flag or another command, if there is such a one.
+pub(crate) fn hint(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::UnknownSubjects { .. } => "--unknown report carries out the rest",
+        Error::IdentityCap { .. } => {
+            "--identity-cap raises the cap, and --identity exact expands no id"
+        }
+        Error::OverMatch { .. } => "--max-match raises the guard",
+        Error::CannotBeNull {
+            reason: CannotClear::Required,
+            ..
+        } => "--required-columns default writes the type's empty value",
+        Error::CannotBeNull {
+            reason: CannotClear::Role,
+            ..
+        } => "--source names the columns that are sources",
+        Error::NoTimeColumn { .. } => "--time names the time column",
+        Error::NoTimeUnit { .. } => "--time-unit says the unit: s, ms, us or ns",
+        Error::MissingColumn { role, .. } | Error::ColumnType { role, .. } => match *role {
+            "subject" => "--subject names the subject column",
+            "time" => "--time names the time column",
+            "JSON" => "--json-column names the columns of JSON objects",
+            "alias" => {
+                "--alias-column and --alias-distinct-id-column name the columns of the alias table"
+            }
+            _ => return None,
+        },
+        Error::ManagedTable { .. } => {
+            "efface rewrite IN OUT writes a single file without some rows"
+        }
+        _ => return None,
+    })
+}
+
+/// What went wrong and what can be done about it, in one line.
+pub(crate) fn told(error: &Error) -> String {
+    match hint(error) {
+        Some(hint) => format!("{error} ({hint})"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::args::Args;
+
+    /// An error of each kind that has a hint.
+    fn errors() -> Vec<Error> {
+        let path = || "a.parquet".to_owned();
+        let cannot_be_null = |reason| Error::CannotBeNull {
+            path: path(),
+            column: "lib".to_owned(),
+            reason,
+        };
+        let missing = |role| Error::MissingColumn {
+            path: path(),
+            role,
+            column: "who".to_owned(),
+            columns: Vec::new(),
+        };
+        vec![
+            Error::UnknownSubjects {
+                positions: vec![1],
+                of: 1,
+            },
+            Error::IdentityCap {
+                position: 1,
+                cap: 10,
+            },
+            Error::OverMatch {
+                matched: 2,
+                rows: 3,
+                max_match: 0.5,
+            },
+            cannot_be_null(CannotClear::Required),
+            cannot_be_null(CannotClear::Role),
+            Error::NoTimeColumn {
+                path: path(),
+                columns: Vec::new(),
+            },
+            Error::NoTimeUnit {
+                path: path(),
+                column: "at".to_owned(),
+                found: "INT64".to_owned(),
+            },
+            missing("subject"),
+            missing("time"),
+            missing("JSON"),
+            missing("alias"),
+            Error::ManagedTable {
+                path: "_delta_log".to_owned(),
+            },
+        ]
+    }
+
+    #[test]
+    fn every_flag_and_command_of_a_hint_is_there() {
+        let command = Args::command();
+        let flags: Vec<&str> = command
+            .get_subcommands()
+            .flat_map(clap::Command::get_arguments)
+            .filter_map(clap::Arg::get_long)
+            .collect();
+        for error in errors() {
+            let hint = hint(&error).unwrap_or_else(|| panic!("no hint for {error:?}"));
+            let words: Vec<&str> = hint.split(' ').collect();
+            let mut named = 0;
+            for pair in words.windows(2) {
+                if let Some(flag) = pair[0].strip_prefix("--") {
+                    assert!(flags.contains(&flag), "{hint}");
+                    named += 1;
+                } else if pair[0] == "efface" {
+                    assert!(command.find_subcommand(pair[1]).is_some(), "{hint}");
+                    named += 1;
+                }
+            }
+            assert!(named > 0, "{hint}");
+            assert!(told(&error).ends_with(&format!(" ({hint})")));
+        }
+    }
+}
