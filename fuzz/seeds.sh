@@ -11,7 +11,7 @@ events() { ${EVENTS:-cargo run --quiet --package efface-samples --} "$@" >/dev/n
 corpus=fuzz/corpus
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
-mkdir -p "$corpus"/{thrift,footer,shard,ids_csv,alias_csv,segment,stored}
+mkdir -p "$corpus"/{thrift,footer,shard,ids_csv,alias_csv,alias_parquet,segment,stored}
 
 cp data-samples/ids.csv data-samples/aliases.csv "$corpus/ids_csv/"
 printf '\xef\xbb\xbfx,$distinct_id\r\n1,"a ""quoted"" id"\r\n\r\n2,"two\nlines"\r\n' >"$corpus/ids_csv/quotes.csv"
@@ -37,6 +37,8 @@ fi
 if [[ -n "$foreign" ]]; then
     find "$foreign" -name '*.parquet' -size -40k -exec cp {} "$corpus/shard/" \;
 fi
+
+cp "$corpus"/shard/part-*.parquet "$corpus/alias_parquet/"
 
 for file in data-samples/events/*.parquet "$corpus"/shard/*; do
     length="$(tail -c 8 "$file" | od -An -tu4 -N4 | tr -d ' ')"

@@ -1,6 +1,6 @@
 # The fuzz targets, and how they are built and run; sourced by the scripts beside it, from the root of the repository.
 
-TARGETS=(thrift footer pages encodings shard segment ids_csv alias_csv stored receipts operations)
+TARGETS=(thrift footer pages encodings shard segment ids_csv alias_csv alias_parquet stored receipts operations)
 HOST="$(rustc -vV | sed -n 's/^host: //p')"
 BINARIES="${BINARIES:-fuzz/target/$HOST/release}"
 
@@ -32,7 +32,7 @@ build() {
 options_of() {
     case "$1" in
         footer) echo "-max_len=20000" ;;
-        shard) echo "-max_len=40000" ;;
+        shard | alias_parquet) echo "-max_len=40000" ;;
         encodings | canary) echo "-max_len=400 -len_control=0" ;;
         pages) echo "-max_len=2000 -len_control=0" ;;
         operations) echo "-max_len=400 -len_control=0" ;;
