@@ -8,16 +8,18 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 source tests/python.sh pyarrow duckdb polars pandas
 
-# The profile of the tests, so that nothing is compiled for the generator alone.
+target="${CARGO_TARGET_DIR:-target}"
+# The profile of the tests and the features of the whole workspace, so that nothing is compiled for the generator alone.
+cargo build --quiet --profile test --workspace --bin events
 events() {
     local name="$1"
     shift
-    cargo run --quiet --profile test --example events -- "$work/data/$name" --shards 2 --rows-per-shard 6000 \
+    "$target/debug/events" "$work/data/$name" --shards 2 --rows-per-shard 6000 \
         --row-groups 3 --users 400 --page-rows 250 "$@" >/dev/null
 }
 
 cargo build --quiet --release
-efface="${CARGO_TARGET_DIR:-target}/release/efface"
+efface="$target/release/efface"
 mkdir "$work/data"
 events zstd-v1-bloom --bloom
 events snappy-v2-bloom-by-user --codec snappy --page-version 2 --bloom --sort user

@@ -88,17 +88,25 @@ pub(crate) fn is_full() -> bool {
 }
 
 fn generate(out: &Path) -> PathBuf {
-    let arguments = "run --quiet --release --package efface-samples --";
+    // With the features of the whole workspace, so that nothing is compiled for the generator alone.
+    let arguments = "build --quiet --release --workspace --bin events";
+    let built = Command::new(env!("CARGO"))
+        .args(arguments.split(' '))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
+    assert!(built.success(), "the generator can't be built");
+    // This program is `target/release/deps/..`.
+    let program = std::env::current_exe().unwrap();
+    let target = program.ancestors().nth(3).unwrap();
     let sizes = if is_full() {
         "--shards 16 --rows-per-shard 1000000 --users 400000"
     } else {
         "--shards 4 --rows-per-shard 250000 --users 100000"
     };
-    let status = Command::new(env!("CARGO"))
-        .args(arguments.split(' '))
+    let status = Command::new(target.join("release/events"))
         .arg(out)
         .args(sizes.split(' '))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .unwrap();
     assert!(status.success(), "the generator failed");

@@ -61,8 +61,10 @@ class Lake:
         made = directory / "shape.json"
         if not made.exists() or json.loads(made.read_text()) != shape.arguments():
             shutil.rmtree(directory, ignore_errors=True)
-            cargo = ["cargo", "run", "--quiet", "--release", "--package", "efface-samples", "--", str(directory)]
-            subprocess.run(cargo + shape.arguments(), cwd=repository, check=True, stdout=subprocess.DEVNULL)
+            build = ["cargo", "build", "--quiet", "--release", "--workspace", "--bin", "events"]
+            subprocess.run(build, cwd=repository, check=True)
+            events = repository / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "events"
+            subprocess.run([events, directory, *shape.arguments()], check=True, stdout=subprocess.DEVNULL)
             made.write_text(json.dumps(shape.arguments()))
         return cls(directory, efface)
 
