@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{CannotClear, Error, Result};
 use crate::identity::{Expansion, IdentityGraph};
 use crate::observe::Observer;
 use crate::request::{Disclosure, Request, RequiredColumns};
@@ -226,29 +226,17 @@ impl Dataset {
         if let Some(partition) =
             partition_names(&shard.path).find(|name| sources.column(name, name, Some(0)).is_some())
         {
-            return Err(refuse(
-                partition,
-                "it is a directory of the shard's path: move its rows to another one",
-            ));
+            return Err(refuse(partition, CannotClear::Partition));
         }
         let clearing = self.would_clear(shard, disclosure)?;
         if let Some(column) = clearing.kept().first() {
-            return Err(refuse(
-                column,
-                "it says whose or when a row is, which stays: take it out of the sources",
-            ));
+            return Err(refuse(column, CannotClear::Role));
         }
         if let Some(column) = clearing.tangled().first() {
-            return Err(refuse(
-                column,
-                "it is JSON inside of a map, of which just the map's keys can be taken out",
-            ));
+            return Err(refuse(column, CannotClear::Tangled));
         }
         match (clearing.required(), required_columns) {
-            ([first, ..], RequiredColumns::Refuse) => Err(refuse(
-                first,
-                "its type can't hold null (--required-columns default writes the type's empty value)",
-            )),
+            ([first, ..], RequiredColumns::Refuse) => Err(refuse(first, CannotClear::Required)),
             _ => Ok(clearing),
         }
     }

@@ -284,6 +284,7 @@ pub(super) fn unreadable(error: &Error) -> Option<&str> {
         Error::Shard { path, .. }
         | Error::MissingColumn { path, .. }
         | Error::ColumnType { path, .. }
+        | Error::NoTimeUnit { path, .. }
             if is_lasting =>
         {
             Some(path)

@@ -6,6 +6,10 @@
 //!
 //! * `kind`: what the caller can do.
 //! * `format`: what is wrong with the bytes of a Parquet file.
+//! * `request`: what is wrong with a request.
+//!
+//! A message says what can be done in the words of the configuration and of a [`Request`](crate::Request)'s fields. How
+//! that is said on a command line or in a form is up to those who have one.
 
 use std::io;
 
@@ -16,10 +20,12 @@ use crate::tracking::{self, TrackingId};
 
 mod format;
 mod kind;
+mod request;
 
 pub use format::FormatError;
 pub use kind::ErrorKind;
 use kind::of_io;
+pub use request::CannotClear;
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -129,6 +135,19 @@ pub enum Error {
         right: String,
     },
 
+    /// The unit of a time column of plain integers is not known.
+    #[error(
+        "{path}: column {column:?} can't be a time column yet: its type is {found}, and its statistics don't tell its unit; say it as `time_unit` in the configuration (s, ms, us or ns)"
+    )]
+    NoTimeUnit {
+        /// The shard.
+        path: String,
+        /// The column.
+        column: String,
+        /// Its type.
+        found: String,
+    },
+
     /// The call names a row that the shard doesn't have.
     #[error("row {row} is not in {path}, which has {rows} rows (they are counted from 0)")]
     NoSuchRow {
@@ -154,7 +173,7 @@ pub enum Error {
     },
 
     /// A CCPA export needs a time column and there is none.
-    #[error("a CCPA export covers the last year, but {path} has no time column: name one with --time (the columns are: {})", columns.join(", "))]
+    #[error("a CCPA export covers the last year, but {path} has no time column: name one as `time` in the configuration (the columns are: {})", columns.join(", "))]
     NoTimeColumn {
         /// The shard.
         path: String,
@@ -193,7 +212,7 @@ pub enum Error {
     },
 
     /// Ids that are nowhere in the dataset.
-    #[error("{} of the request's {of} subject ids occur neither in the dataset nor in the alias table: position {}; nothing was touched (--unknown report carries out the rest)", positions.len(), list(positions))]
+    #[error("{} of the request's {of} subject ids occur neither in the dataset nor in the alias table: position {}; nothing was touched (with unknown = report the rest is carried out)", positions.len(), list(positions))]
     UnknownSubjects {
         /// Their positions in the request, counted from 1.
         positions: Vec<usize>,
@@ -203,7 +222,7 @@ pub enum Error {
 
     /// One submitted id expands to too many ids.
     #[error(
-        "subject id {position} expands to more than {cap} ids: the identity graph looks broken there (raise the cap with --identity-cap, or use --identity exact)"
+        "subject id {position} expands to more than {cap} ids: the identity graph looks broken there (identity_cap raises the cap, and identity = exact expands no id)"
     )]
     IdentityCap {
         /// Its position in the request, counted from 1.
@@ -213,7 +232,7 @@ pub enum Error {
     },
 
     /// A delete would remove more than the guard allows.
-    #[error("the delete matches {matched} of {rows} rows ({:.1} %), more than the guard of {:.1} % allows: a wrong subject column or a shared id? (--max-match raises it)", percent(*matched, *rows), max_match * 100.0)]
+    #[error("the delete matches {matched} of {rows} rows ({:.1} %), more than the guard of {:.1} % allows: a wrong subject column or a shared id? (max_match raises the guard)", percent(*matched, *rows), max_match * 100.0)]
     OverMatch {
         /// Rows that match.
         matched: u64,
@@ -230,8 +249,8 @@ pub enum Error {
         path: String,
         /// The column.
         column: String,
-        /// Why it can't be cleared, and what to do.
-        reason: &'static str,
+        /// Why it can't be cleared.
+        reason: CannotClear,
     },
 
     /// The plan is no longer what the caller agreed to.
@@ -247,7 +266,7 @@ pub enum Error {
 
     /// The dataset is a table of a format that keeps its own list of files.
     #[error(
-        "{path} belongs to a table format with a catalog of its own, which rewriting shards would break: use `efface rewrite` on single files and commit them through the catalog"
+        "{path} belongs to a table format with a catalog of its own, which rewriting shards would break: rewrite single files and commit them through the catalog"
     )]
     ManagedTable {
         /// The catalog's directory.
@@ -256,7 +275,7 @@ pub enum Error {
 
     /// A shard or the alias table is a link, so replacing it would leave the bytes behind it untouched.
     #[error(
-        "{path} is a symbolic link: replacing the link would leave the rows in the file that it points to; run efface where the file is"
+        "{path} is a symbolic link: replacing the link would leave the rows in the file that it points to; open the dataset where the file is"
     )]
     LinkedShard {
         /// The link.
@@ -342,6 +361,7 @@ impl Error {
             | Self::NoShards { .. }
             | Self::MissingColumn { .. }
             | Self::ColumnType { .. }
+            | Self::NoTimeUnit { .. }
             | Self::NoSuchRow { .. }
             | Self::NoSuchRowGroup { .. }
             | Self::NoTimeColumn { .. } => ErrorKind::Usage,

@@ -282,8 +282,10 @@ fn time(shard: &Shard, name: &str, found: Found, unit: Option<UnitName>) -> Resu
                 Some(unit) => TimeKind::Instant(unit),
                 None => hinted(shard, &descriptor)
                     .or_else(|| UnitName::guess(shard, leaf).map(TimeKind::Instant))
-                    .ok_or_else(|| {
-                        wrong("whose unit can't be told from its statistics: give it with --time-unit (s, ms, us or ns)")
+                    .ok_or_else(|| Error::NoTimeUnit {
+                        path: shard.path.clone(),
+                        column: name.to_owned(),
+                        found: type_name(&descriptor),
                     })?,
             };
             Some(kind)

@@ -23,6 +23,7 @@ use tracing_subscriber::filter::LevelFilter;
 mod args;
 mod commands;
 mod demo;
+mod hint;
 mod ids;
 mod output;
 mod pending;
@@ -92,7 +93,11 @@ fn tell(error: &Error) {
         Style::new()
     };
     // Nobody is left to be told when standard error itself is gone.
-    let _ignored = writeln!(io::stderr(), "{style}error:{style:#} {error}");
+    let mut told = format!("{style}error:{style:#} {error}\n");
+    if let Some(hint) = hint::hint(error) {
+        told = format!("{told}hint: {hint}\n");
+    }
+    let _ignored = io::stderr().write_all(told.as_bytes());
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 mod layout;
 pub(crate) mod pending;
 
+use crate::hint::told;
 use layout::{LISTED_MAX, table};
 pub(crate) use layout::{Report, bytes, counted, grouped, seconds};
 
@@ -195,7 +196,7 @@ pub(crate) fn inspect(found: &Inspection, waiting: &[Status]) -> Result<Report> 
 }
 
 pub(crate) fn plan(plan: &Plan, prices: &[Price], kind: Kind, took: Duration) -> Report {
-    let refused = plan.check().err().map(|error| error.to_string());
+    let refused = plan.check().err().as_ref().map(told);
     let touched = || plan.shards.iter().zip(prices);
     let pages: u64 = prices.iter().map(|price| price.pages).sum();
     let bytes: u64 = prices.iter().map(|price| price.bytes).sum();
