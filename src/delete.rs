@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::compaction::{CompactOptions, CompactReport, Compaction, Site};
-use crate::error::{Error, Result};
+use crate::error::{Error, RequestFault, Result};
 use crate::plan::SubjectPlan;
 use crate::queue::{Entry, State, due_after};
 use crate::receipts::Outcome;
@@ -75,10 +75,7 @@ pub(crate) fn delete(
 ) -> Result<DeleteReport> {
     request.check()?;
     if request.kind != Kind::Delete {
-        return Err(Error::Option {
-            option: "kind",
-            reason: "an export can't be carried out as a delete".into(),
-        });
+        return Err(RequestFault::NotADelete.into());
     }
     let now = options.now.unwrap_or(request.requested_at);
     let tracking_id = options.tracking_id.unwrap_or_else(|| TrackingId::draw(now));

@@ -23,12 +23,7 @@ pub fn load(storage: &dyn Storage, config: &Config) -> Result<Option<SubjectKey>
     if storage.info(path)?.is_none() {
         return match &config.key_file {
             None => Ok(None),
-            Some(path) => Err(Error::Option {
-                option: "key_file",
-                reason: format!(
-                    "there is no {path}: make one of 64 random hexadecimal digits, or restore it"
-                ),
-            }),
+            Some(path) => Err(Error::NoKey { path: path.clone() }),
         };
     }
     let text = storage::read_all(storage, path, KEY_BYTES_MAX)?;

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{RequestFault, Result};
 use crate::limits;
 
 pub mod subjects;
@@ -86,23 +86,20 @@ impl Request {
     /// Checks that the fields go together.
     ///
     /// # Errors
-    /// Those of [`window_start`](Self::window_start), and [`Error::Option`] for a `max_match` that
+    /// Those of [`window_start`](Self::window_start), and [`Error::Request`](crate::Error::Request) for a `max_match` that
     /// is no fraction, an `identity_cap` of 0, or a `suppress` that isn't with a delete of data.
     pub fn check(&self) -> Result<()> {
         if !(0.0..=1.0).contains(&self.max_match) {
-            return Err(option(
-                "--max-match",
-                format!("{} is not between 0 and 1", self.max_match),
-            ));
+            return Err(RequestFault::NotAFraction {
+                found: self.max_match,
+            }
+            .into());
         }
         if self.identity_cap == 0 {
-            return Err(option("--identity-cap", "it must be at least 1"));
+            return Err(RequestFault::NoIdentity.into());
         }
         if self.suppress.is_some() && (self.kind != Kind::Delete || self.clears()) {
-            return Err(option(
-                "--suppress",
-                "only a delete of data keeps rows from coming back",
-            ));
+            return Err(RequestFault::NothingToSuppress.into());
         }
         self.window_start().map(|_| ())
     }
@@ -119,30 +116,23 @@ impl Request {
     /// 29 February to 28 February. `since` takes its place when it reaches back further.
     ///
     /// # Errors
-    /// [`Error::Option`] when `since` would make the window shorter, or is given for a request that
+    /// [`Error::Request`](crate::Error::Request) when `since` would make the window shorter, or is given for a request that
     /// has no window, or when the year before `requested_at` can't be represented.
     pub fn window_start(&self) -> Result<Option<Timestamp>> {
         if self.kind == Kind::Delete || self.regulation == Regulation::Gdpr {
             return match (self.since, self.kind) {
                 (None, _) => Ok(None),
-                (Some(_), Kind::Delete) => Err(option(
-                    "--since",
-                    "a delete covers everything that is held, so it has no look-back",
-                )),
-                (Some(_), Kind::Export) => Err(option(
-                    "--since",
-                    "a GDPR export covers everything that is held (--regulation ccpa has a look-back)",
-                )),
+                (Some(_), Kind::Delete) => Err(RequestFault::LookBackOfDelete.into()),
+                (Some(_), Kind::Export) => Err(RequestFault::LookBackUnderGdpr.into()),
             };
         }
         let year_before = year_before(self.requested_at)?;
         match self.since {
-            Some(since) if since > year_before => Err(option(
-                "--since",
-                format!(
-                    "{since} is later than {year_before}, and a CCPA export covers at least the year before it was asked for"
-                ),
-            )),
+            Some(since) if since > year_before => Err(RequestFault::LookBackTooShort {
+                since,
+                latest: year_before,
+            }
+            .into()),
             Some(since) => Ok(Some(since)),
             None => Ok(Some(year_before)),
         }
@@ -154,19 +144,13 @@ fn year_before(instant: Timestamp) -> Result<Timestamp> {
         .to_datetime(instant)
         .checked_sub(Span::new().years(1))
         .and_then(|before| TimeZone::UTC.to_timestamp(before))
-        .map_err(|_| option("--requested-at", "there is no year before it"))
-}
-
-fn option(option: &'static str, reason: impl Into<String>) -> Error {
-    Error::Option {
-        option,
-        reason: reason.into(),
-    }
+        .map_err(|_| RequestFault::NoYearBefore.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     fn ccpa(requested_at: &str) -> Request {
         let subjects = Subjects::new(["ada"]).unwrap();
@@ -176,9 +160,9 @@ mod tests {
         }
     }
 
-    fn refused_option(request: &Request) -> &'static str {
+    fn refused_field(request: &Request) -> &'static str {
         match request.check() {
-            Err(Error::Option { option, .. }) => option,
+            Err(Error::Request { fault }) => fault.field(),
             other => panic!("{other:?}"),
         }
     }
@@ -226,7 +210,7 @@ mod tests {
             assert_eq!(start, Some(longer.parse().unwrap()));
         }
         let shorter = with_since("2023-02-28T12:00:00.000000001Z");
-        assert_eq!(refused_option(&shorter), "--since");
+        assert_eq!(refused_field(&shorter), "since");
     }
 
     #[test]
@@ -239,12 +223,12 @@ mod tests {
             regulation: Regulation::Gdpr,
             ..request.clone()
         };
-        assert_eq!(refused_option(&gdpr), "--since");
+        assert_eq!(refused_field(&gdpr), "since");
         let delete = Request {
             kind: Kind::Delete,
             ..request
         };
-        assert_eq!(refused_option(&delete), "--since");
+        assert_eq!(refused_field(&delete), "since");
     }
 
     #[test]
@@ -254,7 +238,7 @@ mod tests {
             regulation: Regulation::Ccpa,
             ..Request::export(subjects, Timestamp::MIN)
         };
-        assert_eq!(refused_option(&request), "--requested-at");
+        assert_eq!(refused_field(&request), "requested_at");
     }
 
     #[test]
@@ -264,7 +248,7 @@ mod tests {
                 max_match,
                 ..ccpa("2024-02-29T12:00:00Z")
             };
-            assert_eq!(refused_option(&request), "--max-match");
+            assert_eq!(refused_field(&request), "max_match");
         }
         assert!(ccpa("2024-02-29T12:00:00Z").check().is_ok());
     }

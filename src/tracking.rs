@@ -50,7 +50,7 @@ impl FromStr for TrackingId {
 
 /// A text is no tracking id. It may be a subject id, so it isn't kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is no tracking id, which looks like 01890a5d-ac96-774b-bcce-b302099a8057")]
+#[error("that is no tracking id, which looks like 01890a5d-ac96-774b-bcce-b302099a8057")]
 pub struct ParseError;
 
 #[cfg(test)]

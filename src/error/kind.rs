@@ -2,7 +2,11 @@
 
 use std::io;
 
-/// What the caller can do about an [`Error`](super::Error):
+use arrow::error::ArrowError;
+
+use super::Error;
+
+/// What the caller can do about an [`Error`]:
 ///
 /// * [`Conflict`](Self::Conflict): run again, now or in a moment.
 /// * [`Unavailable`](Self::Unavailable): wait, then run again. There is nothing to mend on this side.
@@ -36,6 +40,53 @@ pub enum ErrorKind {
     Internal,
     /// The caller cancelled the operation.
     Cancelled,
+}
+
+impl Error {
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { source, .. }
+            | Self::Arrow {
+                source: ArrowError::IoError(_, source),
+                ..
+            } => of_io(source),
+            Self::Shard { source, .. } => source.kind(),
+            Self::State { .. } | Self::Arrow { .. } => ErrorKind::Damaged,
+            Self::Config { .. }
+            | Self::Choice { .. }
+            | Self::Request { .. }
+            | Self::TrackingId(_)
+            | Self::SourceName { .. }
+            | Self::NoKey { .. }
+            | Self::PlanWithoutIds
+            | Self::FormatLacks { .. }
+            | Self::ForeignFile { .. }
+            | Self::NoShards { .. }
+            | Self::MissingColumn { .. }
+            | Self::ColumnType { .. }
+            | Self::NoTimeUnit { .. }
+            | Self::NoSuchRow { .. }
+            | Self::NoSuchRowGroup { .. }
+            | Self::NoTimeColumn { .. } => ErrorKind::Usage,
+            Self::TooManySubjects { .. }
+            | Self::NoSubjects
+            | Self::EmptySubject { .. }
+            | Self::IdsFile { .. }
+            | Self::UnknownSubjects { .. }
+            | Self::IdentityCap { .. }
+            | Self::OverMatch { .. }
+            | Self::PlanChanged { .. }
+            | Self::CannotBeNull { .. }
+            | Self::NotCancellable { .. } => ErrorKind::Refused,
+            Self::Locked { .. } | Self::ShardChanged { .. } => ErrorKind::Conflict,
+            Self::SchemaConflict { .. } | Self::ManagedTable { .. } | Self::LinkedShard { .. } => {
+                ErrorKind::Unsupported
+            }
+            Self::CheckFailed { .. } | Self::Internal { .. } => ErrorKind::Internal,
+            Self::Cancelled => ErrorKind::Cancelled,
+        }
+    }
 }
 
 /// The kind of an error of the system: one that comes from a network may be over soon.

@@ -24,8 +24,7 @@ mod request;
 
 pub use format::FormatError;
 pub use kind::ErrorKind;
-use kind::of_io;
-pub use request::CannotClear;
+pub use request::{CannotClear, RequestFault};
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -72,13 +71,66 @@ pub enum Error {
         source: Box<toml::de::Error>,
     },
 
-    /// An option has a value that makes no sense.
-    #[error("{option}: {reason}")]
-    Option {
-        /// The option, as it is written in the configuration or on the command line.
-        option: &'static str,
-        /// What is wrong with its value and what is expected.
+    /// A word is none of those that a field can have.
+    #[error("{field}: {found:?} is none of {}", choices.join(", "))]
+    Choice {
+        /// The field.
+        field: &'static str,
+        /// The word.
+        found: String,
+        /// The words that it can have.
+        choices: &'static [&'static str],
+    },
+
+    /// A field of a request makes no sense, or not together with the others.
+    #[error("{}: {fault}", fault.field())]
+    Request {
+        /// What is wrong.
+        fault: RequestFault,
+    },
+
+    /// A text is no tracking id.
+    #[error(transparent)]
+    TrackingId(#[from] tracking::ParseError),
+
+    /// The configuration names a source that can't be one.
+    #[error("source: {name:?} is the name of no column and of no key")]
+    SourceName {
+        /// The name.
+        name: String,
+    },
+
+    /// The configuration names a key file that isn't there.
+    #[error(
+        "key_file: there is no {path}: make one of 64 random hexadecimal digits, or restore it"
+    )]
+    NoKey {
+        /// The file, as it is configured.
+        path: String,
+    },
+
+    /// A plan was put together by the caller, but the call needs one that knows whose its rows are.
+    #[error("the plan doesn't say whose its rows are: have it made by `Engine::plan`")]
+    PlanWithoutIds,
+
+    /// An export can't be written in the format that it is to have.
+    #[error("{format} can't hold column {column:?}: {reason}; arrow can")]
+    FormatLacks {
+        /// The format.
+        format: &'static str,
+        /// The column.
+        column: String,
+        /// What is so special about the column's type.
         reason: String,
+    },
+
+    /// The directory of an export holds something that no export wrote.
+    #[error(
+        "the directory holds {path}, which is no file of an earlier export per subject: name an empty directory"
+    )]
+    ForeignFile {
+        /// The file, relative to the directory.
+        path: String,
     },
 
     /// There is nothing to work on.
@@ -346,44 +398,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// What the caller can do about it.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Io { source, .. }
-            | Self::Arrow {
-                source: ArrowError::IoError(_, source),
-                ..
-            } => of_io(source),
-            Self::Shard { source, .. } => source.kind(),
-            Self::State { .. } | Self::Arrow { .. } => ErrorKind::Damaged,
-            Self::Config { .. }
-            | Self::Option { .. }
-            | Self::NoShards { .. }
-            | Self::MissingColumn { .. }
-            | Self::ColumnType { .. }
-            | Self::NoTimeUnit { .. }
-            | Self::NoSuchRow { .. }
-            | Self::NoSuchRowGroup { .. }
-            | Self::NoTimeColumn { .. } => ErrorKind::Usage,
-            Self::TooManySubjects { .. }
-            | Self::NoSubjects
-            | Self::EmptySubject { .. }
-            | Self::IdsFile { .. }
-            | Self::UnknownSubjects { .. }
-            | Self::IdentityCap { .. }
-            | Self::OverMatch { .. }
-            | Self::PlanChanged { .. }
-            | Self::CannotBeNull { .. }
-            | Self::NotCancellable { .. } => ErrorKind::Refused,
-            Self::Locked { .. } | Self::ShardChanged { .. } => ErrorKind::Conflict,
-            Self::SchemaConflict { .. } | Self::ManagedTable { .. } | Self::LinkedShard { .. } => {
-                ErrorKind::Unsupported
-            }
-            Self::CheckFailed { .. } | Self::Internal { .. } => ErrorKind::Internal,
-            Self::Cancelled => ErrorKind::Cancelled,
-        }
-    }
-
     /// For `map_err`: this crate's error that went through Arrow's iterators, or an [`Error::Arrow`].
     pub fn arrow(context: &'static str) -> impl Fn(ArrowError) -> Self {
         let wrapped = move |source| Self::Arrow {
@@ -405,15 +419,6 @@ impl Error {
             operation,
             path: path.to_owned(),
             source,
-        }
-    }
-}
-
-impl From<tracking::ParseError> for Error {
-    fn from(source: tracking::ParseError) -> Self {
-        Self::Option {
-            option: "tracking id",
-            reason: source.to_string(),
         }
     }
 }

@@ -1,5 +1,74 @@
 //! What is wrong with a request.
 
+use jiff::Timestamp;
+
+/// What is wrong with a field of a [`Request`](crate::Request).
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestFault {
+    /// An export was given where only a delete can be carried out.
+    #[error("only a delete can be carried out so; an export has a call of its own")]
+    NotADelete,
+    /// An export was given where only deletes can wait.
+    #[error("only deletes wait for a compaction; an export is carried out at once")]
+    ExportCannotWait,
+    /// The guard is no fraction.
+    #[error("{found} is not between 0 and 1")]
+    NotAFraction {
+        /// The guard.
+        found: f64,
+    },
+    /// An id may expand to no id at all.
+    #[error("it must be at least 1")]
+    NoIdentity,
+    /// Rows are to be kept from coming back, but they aren't to go.
+    #[error("only a delete of data keeps rows from coming back")]
+    NothingToSuppress,
+    /// A look-back was given for a delete.
+    #[error("a delete covers everything that is held, so it has no look-back")]
+    LookBackOfDelete,
+    /// A look-back was given for a GDPR export.
+    #[error(
+        "a GDPR export covers everything that is held (with regulation = ccpa there is a look-back)"
+    )]
+    LookBackUnderGdpr,
+    /// The look-back is shorter than it may be.
+    #[error(
+        "{since} is later than {latest}, and a CCPA export covers at least the year before it was asked for"
+    )]
+    LookBackTooShort {
+        /// The first instant that was to be covered.
+        since: Timestamp,
+        /// The latest that it may be.
+        latest: Timestamp,
+    },
+    /// The request was asked before there was a year to look back to.
+    #[error("there is no year before it")]
+    NoYearBefore,
+}
+
+impl RequestFault {
+    /// The field of the request.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::NotADelete | Self::ExportCannotWait => "kind",
+            Self::NotAFraction { .. } => "max_match",
+            Self::NoIdentity => "identity_cap",
+            Self::NothingToSuppress => "suppress",
+            Self::LookBackOfDelete | Self::LookBackUnderGdpr | Self::LookBackTooShort { .. } => {
+                "since"
+            }
+            Self::NoYearBefore => "requested_at",
+        }
+    }
+}
+
+impl From<RequestFault> for super::Error {
+    fn from(fault: RequestFault) -> Self {
+        Self::Request { fault }
+    }
+}
+
 /// Why a column that a request must clear can't be cleared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

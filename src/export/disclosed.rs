@@ -225,10 +225,7 @@ fn nothing(dataset: &Dataset) -> Result<ShardRows> {
 
 fn owners(dataset: &Dataset, plan: &Plan) -> Result<Owners> {
     let Some(wanted) = plan.wanted() else {
-        return Err(Error::Option {
-            option: "plan",
-            reason: "it doesn't say whose its rows are: have it made by Engine::plan".to_owned(),
-        });
+        return Err(Error::PlanWithoutIds);
     };
     let wanted: Arc<Wanted> = Arc::clone(wanted);
     let storage = Arc::clone(&dataset.storage);

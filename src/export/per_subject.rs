@@ -67,17 +67,13 @@ impl Layout {
 /// Checks that `out` is empty, or holds nothing but an earlier export of this kind.
 ///
 /// # Errors
-/// [`Error::Option`] when it holds something else.
+/// [`Error::ForeignFile`] when it holds something else.
 pub fn check(out: &dyn Storage) -> Result<()> {
     let files = out.list("")?;
     match files.iter().find(|file| !is_ours(&file.path)) {
         None => Ok(()),
-        Some(other) => Err(Error::Option {
-            option: "-o",
-            reason: format!(
-                "the directory holds {}, which is no file of an earlier export per subject: name an empty directory",
-                other.path
-            ),
+        Some(other) => Err(Error::ForeignFile {
+            path: other.path.clone(),
         }),
     }
 }

@@ -88,11 +88,10 @@ impl FromStr for Format {
             "jsonl" => Ok(Self::Jsonl),
             "csv" => Ok(Self::Csv { safe: false }),
             "arrow" => Ok(Self::Arrow),
-            _ => Err(Error::Option {
-                option: "--format",
-                reason: format!(
-                    "{name:?} is no format; there are parquet, jsonl, csv, arrow and report"
-                ),
+            _ => Err(Error::Choice {
+                field: "format",
+                found: name.to_owned(),
+                choices: &["parquet", "jsonl", "csv", "arrow"],
             }),
         }
     }
@@ -261,17 +260,15 @@ fn parquet_lacks(data_type: &DataType) -> Option<String> {
 
 fn refuse_unwritable(
     schema: &Schema,
-    format: &str,
+    format: &'static str,
     lacks: impl Fn(&DataType) -> Option<String>,
 ) -> Result<()> {
     for field in schema.fields() {
         if let Some(reason) = lacks(field.data_type()) {
-            return Err(Error::Option {
-                option: "--format",
-                reason: format!(
-                    "{format} can't hold column {:?}: {reason}; arrow can",
-                    field.name()
-                ),
+            return Err(Error::FormatLacks {
+                format,
+                column: field.name().clone(),
+                reason,
             });
         }
     }

@@ -77,9 +77,8 @@ pub(crate) fn plan(
         .empty_source()
         .filter(|_| request.clears() || shows_sources)
     {
-        return Err(Error::Option {
-            option: "--source",
-            reason: format!("{name:?} is the name of no column and of no key"),
+        return Err(Error::SourceName {
+            name: name.to_owned(),
         });
     }
     let window = request.window_start()?;

@@ -35,7 +35,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, RequestFault, Result};
 use crate::limits;
 use crate::pass::{Pass, Stage};
 use crate::receipts::{Ended, Outcome, Receipt, Receipts};
@@ -167,11 +167,7 @@ impl<'a> Queue<'a> {
     ) -> Result<Submitted> {
         request.check()?;
         if request.kind != Kind::Delete {
-            return Err(Error::Option {
-                option: "kind",
-                reason: "only deletes wait for a compaction; an export is carried out at once"
-                    .into(),
-            });
+            return Err(RequestFault::ExportCannotWait.into());
         }
         let entry = Entry {
             tracking_id: id,

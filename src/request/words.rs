@@ -1,4 +1,4 @@
-//! The choices of a request, spelled the same on the command line, in files and in messages.
+//! The choices of a request, spelled the same everywhere: in files, in messages and by whoever reads them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 macro_rules! choice {
     (
         $(#[$meta:meta])*
-        $name:ident ($option:literal) {
+        $name:ident ($field:literal) {
             $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+
         }
     ) => {
@@ -49,9 +49,10 @@ macro_rules! choice {
                     .iter()
                     .find(|choice| choice.as_str() == word)
                     .copied()
-                    .ok_or_else(|| Error::Option {
-                        option: $option,
-                        reason: format!("{word:?} is none of {}", [$($word),+].join(", ")),
+                    .ok_or_else(|| Error::Choice {
+                        field: $field,
+                        found: word.to_owned(),
+                        choices: &[$($word),+],
                     })
             }
         }
@@ -71,7 +72,7 @@ choice! {
 choice! {
     /// The law that a request is made under.
     #[derive(Default)]
-    Regulation ("--regulation") {
+    Regulation ("regulation") {
         /// Everything that is held.
         #[default]
         Gdpr = "gdpr",
@@ -83,7 +84,7 @@ choice! {
 choice! {
     /// How much of the matching rows a request is about.
     #[derive(Default)]
-    Disclosure ("--disclosure") {
+    Disclosure ("disclosure") {
         /// The rows.
         #[default]
         Data = "data",
@@ -97,7 +98,7 @@ choice! {
 choice! {
     /// Which ids a submitted id covers beyond itself.
     #[derive(Default)]
-    Identity ("--identity") {
+    Identity ("identity") {
         /// Those that it maps to, transitively.
         #[default]
         Forward = "forward",
@@ -111,7 +112,7 @@ choice! {
 choice! {
     /// What becomes of a request with ids that are nowhere in the dataset.
     #[derive(Default)]
-    Unknown ("--unknown") {
+    Unknown ("unknown") {
         /// It is refused whole.
         #[default]
         Refuse = "refuse",
@@ -123,7 +124,7 @@ choice! {
 choice! {
     /// What becomes of a column that must be cleared but can't hold null.
     #[derive(Default)]
-    RequiredColumns ("--required-columns") {
+    RequiredColumns ("required_columns") {
         /// The request is refused.
         #[default]
         Refuse = "refuse",
@@ -163,6 +164,6 @@ mod tests {
     #[test]
     fn an_unknown_word_is_told_with_the_known_ones() {
         let error = "GDPR".parse::<Regulation>().unwrap_err().to_string();
-        assert_eq!(error, "--regulation: \"GDPR\" is none of gdpr, ccpa");
+        assert_eq!(error, "regulation: \"GDPR\" is none of gdpr, ccpa");
     }
 }

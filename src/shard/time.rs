@@ -91,9 +91,10 @@ impl FromStr for UnitName {
             "ms" | "milliseconds" => Ok(Self::Milliseconds),
             "us" | "microseconds" => Ok(Self::Microseconds),
             "ns" | "nanoseconds" => Ok(Self::Nanoseconds),
-            other => Err(Error::Option {
-                option: "--time-unit",
-                reason: format!("{other:?} is not one of s, ms, us, ns"),
+            other => Err(Error::Choice {
+                field: "time_unit",
+                found: other.to_owned(),
+                choices: &["s", "ms", "us", "ns"],
             }),
         }
     }

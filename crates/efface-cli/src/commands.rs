@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use efface::SubjectId;
 use efface::dataset;
 use efface::delete::DeleteOptions;
 use efface::engine::Engine;
@@ -17,13 +16,14 @@ use efface::shard::Shard;
 use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::rewrite::{RewriteOptions, rewrite};
 use efface::storage::Storage;
-use efface::{Error, Result};
+use efface::{Error, SubjectId};
 use jiff::Timestamp;
 
 use crate::args::{Args, Command, Dataset, Form, Guard, Ids, RequestArgs, Rows, Written};
+use crate::failure::{Failure, Result};
 use crate::output::{self, Destination, Place, io_error};
 use crate::report::{self, Report};
-use crate::session::{configured, engine_options, open, wrong};
+use crate::session::{configured, engine_options, open};
 use crate::{demo, ids, pending, signals};
 
 /// The exit status of `verify` when something of the ids is left.
@@ -128,7 +128,8 @@ fn index(args: &Args, dataset: &Dataset, verify: bool) -> Result<Report> {
 
 fn inspect(args: &Args, dataset: &Dataset) -> Result<Report> {
     let engine = open(args, dataset)?;
-    report::inspect(&engine.inspect()?, &engine.waiting(Timestamp::now())?)
+    let waiting = engine.waiting(Timestamp::now())?;
+    Ok(report::inspect(&engine.inspect()?, &waiting)?)
 }
 
 fn plan(args: &Args, dataset: &Dataset, request: &Request, words: &RequestArgs) -> Result<Report> {
@@ -170,9 +171,9 @@ fn export(args: &Args, dataset: &Dataset, words: &RequestArgs, how: &Written) ->
         && format.is_binary()
         && io::stdout().is_terminal()
     {
-        return Err(wrong(
+        return Err(Failure::usage(
             "-o",
-            "this format is not for terminals: name a file, or redirect the output".to_owned(),
+            "this format is not for terminals: name a file, or redirect the output",
         ));
     }
     let engine = open(args, dataset)?;
@@ -186,9 +187,10 @@ fn export(args: &Args, dataset: &Dataset, words: &RequestArgs, how: &Written) ->
     let written = destination.write(|out| sink::write(&mut rows, format, out))?;
     let report = report::export(&plan, &written, None, output, started.elapsed());
     match destination {
-        Destination::Stdout => report.print_to_stderr(args.json),
-        Destination::Stream(_) | Destination::File(_) => report.print(args.json),
+        Destination::Stdout => report.print_to_stderr(args.json)?,
+        Destination::Stream(_) | Destination::File(_) => report.print(args.json)?,
     }
+    Ok(())
 }
 
 /// An export into a directory.
@@ -226,7 +228,8 @@ fn per_subject(
         bytes: manifest.subjects.iter().map(|entry| entry.bytes).sum(),
     };
     let files = Some(manifest.subjects.len());
-    report::export(&plan, &written, files, output, started.elapsed()).print(args.json)
+    report::export(&plan, &written, files, output, started.elapsed()).print(args.json)?;
+    Ok(())
 }
 
 fn delete(
@@ -266,11 +269,11 @@ fn rewrite_file(
     let started = Instant::now();
     let real_input = fs::canonicalize(input).map_err(io_error("open", input))?;
     if fs::canonicalize(output).is_ok_and(|real_output| real_output == real_input) {
-        return Err(wrong("OUT", "it is the same file as IN".to_owned()));
+        return Err(Failure::usage("OUT", "it is the same file as IN"));
     }
     let from = Place::of(&real_input, "IN")?;
     let Destination::File(to) = Destination::of(output, "OUT")? else {
-        return Err(wrong("OUT", "it must be a regular file".to_owned()));
+        return Err(Failure::usage("OUT", "it must be a regular file"));
     };
     // Messages name the file as the caller does.
     let shard = Shard::new(&input.display().to_string(), from.storage.open(&from.name)?)?;
@@ -288,7 +291,7 @@ fn rewrite_file(
 }
 
 /// Reads the new footer back before the file gets its name.
-fn check_rows(place: &Place, temporary: &str, before: u64, removed: u64) -> Result<()> {
+fn check_rows(place: &Place, temporary: &str, before: u64, removed: u64) -> efface::Result<()> {
     let written = Shard::open(&place.storage, temporary)?;
     let (found, expected) = (written.footer.rows(), before.saturating_sub(removed));
     if found == expected {
@@ -325,10 +328,10 @@ fn asked(kind: Kind, words: &RequestArgs, guard: Option<&Guard>) -> Result<Reque
 
 fn expect_digest(words: &RequestArgs, found: &str) -> Result<()> {
     match &words.expected_plan {
-        Some(expected) if expected != found => Err(Error::PlanChanged {
+        Some(expected) if expected != found => Err(Failure::Library(Error::PlanChanged {
             expected: expected.clone(),
             found: found.to_owned(),
-        }),
+        })),
         _ => Ok(()),
     }
 }
@@ -342,9 +345,9 @@ fn refuse_shard(root: &Path, place: &Place) -> Result<()> {
     let inside = directory.join(&place.name);
     let path = inside.strip_prefix(root).ok().and_then(Path::to_str);
     if path.is_some_and(dataset::is_shard) {
-        return Err(wrong(
+        return Err(Failure::usage(
             "-o",
-            "a Parquet file inside the dataset would count as one of its shards".to_owned(),
+            "a Parquet file inside the dataset would count as one of its shards",
         ));
     }
     Ok(())

@@ -16,7 +16,7 @@ use efface::plan::Plan;
 use efface::request::{Kind, Request, Subjects, Unknown};
 use efface::storage::Storage;
 use efface::storage::disk::Disk;
-use efface::{Error, FormatError, Result, SubjectId};
+use efface::{Error, FormatError, SubjectId};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -24,6 +24,7 @@ use roaring::RoaringBitmap;
 use serde_json::{Value, json};
 
 use crate::args::Args;
+use crate::failure::{Failure, Result};
 use crate::output::{self, Destination, io_error};
 use crate::report::{bytes, counted, grouped, seconds};
 use crate::session::engine_options;
@@ -37,10 +38,10 @@ const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data-samples");
 pub(crate) fn run(args: &Args) -> Result<()> {
     let samples = Path::new(SAMPLES);
     if !samples.is_dir() {
-        return Err(Error::Option {
-            option: "demo",
-            reason: "the sample data lies beside the source code, and that isn't there".to_owned(),
-        });
+        return Err(Failure::usage(
+            "demo",
+            "the sample data lies beside the source code, and that isn't there",
+        ));
     }
     let copy = tempfile::tempdir().map_err(Error::io("make", "a temporary directory"))?;
     copy_files(samples, copy.path())?;
@@ -52,14 +53,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     copy.close()
         .map_err(Error::io("remove", "the temporary directory"))?;
     if args.json {
-        return output::print(&format!("{}\n", json!({"steps": story.steps})));
+        return Ok(output::print(&format!(
+            "{}\n",
+            json!({"steps": story.steps})
+        ))?);
     }
-    output::print(
+    Ok(output::print(
         "\nThe copy is gone, and data-samples/ is as it was. On data of your own:\n  \
          efface plan DATASET --ids ids.csv\n  \
          efface export DATASET --ids ids.csv -o rows.parquet\n  \
          efface delete DATASET --ids ids.csv\n",
-    )
+    )?)
 }
 
 fn tell(args: &Args, root: &Path, story: &mut Story) -> Result<()> {
@@ -229,11 +233,10 @@ struct Story {
 
 impl Story {
     fn say(&self, text: &str) -> Result<()> {
-        if self.quiet {
-            Ok(())
-        } else {
-            output::print(text)
+        if !self.quiet {
+            output::print(text)?;
         }
+        Ok(())
     }
 
     fn step(&mut self, name: &str, text: &str, took: Duration, mut json: Value) -> Result<()> {
@@ -250,7 +253,8 @@ impl Story {
 
 fn export_rows(engine: &Engine, plan: &Plan, to: &Path) -> Result<sink::Written> {
     let mut rows = engine.export(plan)?;
-    Destination::of(to, "-o")?.write(|out| sink::write(&mut rows, Format::Jsonl, out))
+    let destination = Destination::of(to, "-o")?;
+    Ok(destination.write(|out| sink::write(&mut rows, Format::Jsonl, out))?)
 }
 
 /// Every shard without the plan's rows, by a full read that has nothing in common with a rewrite.
@@ -284,7 +288,7 @@ fn read(root: &Path, path: &str) -> Result<RecordBatch> {
         .map_err(|error| FormatError::parquet("read back")(error).in_shard(path))?;
     let schema = arrow::array::RecordBatchReader::schema(&reader);
     let batches = reader.collect::<Result<Vec<_>, _>>().map_err(arrow_error)?;
-    concat_batches(&schema, &batches).map_err(arrow_error)
+    Ok(concat_batches(&schema, &batches).map_err(arrow_error)?)
 }
 
 fn arrow_error(source: arrow::error::ArrowError) -> Error {
@@ -298,10 +302,7 @@ fn claim(holds: bool, otherwise: &str) -> Result<()> {
     if holds {
         return Ok(());
     }
-    Err(Error::CheckFailed {
-        path: "demo".to_owned(),
-        reason: otherwise.to_owned(),
-    })
+    Err(Failure::Claim(otherwise.to_owned()))
 }
 
 fn rows_of(dataset: &Inspection) -> u64 {
@@ -329,5 +330,5 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
         }
         Ok(())
     };
-    copy().map_err(io_error("copy", from))
+    Ok(copy().map_err(io_error("copy", from))?)
 }

@@ -1,11 +1,17 @@
-//! How the command line says what the library's errors advise.
+//! How the command line says what the library's errors say of fields and advise.
 
 use efface::Error;
-use efface::error::CannotClear;
+use efface::error::{CannotClear, RequestFault};
 
 /// What can be done about an error by a flag or another command, if there is such a one.
 pub(crate) fn hint(error: &Error) -> Option<&'static str> {
     Some(match error {
+        Error::Request {
+            fault: RequestFault::LookBackUnderGdpr,
+        } => "--regulation ccpa has a look-back",
+        Error::FormatLacks { .. } => "--format arrow can hold every column",
+        Error::ForeignFile { .. } => "-o names the directory",
+        Error::SourceName { .. } => "--source names a column, or a key of JSON by its path",
         Error::UnknownSubjects { .. } => "--unknown report carries out the rest",
         Error::IdentityCap { .. } => {
             "--identity-cap raises the cap, and --identity exact expands no id"
@@ -24,6 +30,7 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         Error::MissingColumn { role, .. } | Error::ColumnType { role, .. } => match *role {
             "subject" => "--subject names the subject column",
             "time" => "--time names the time column",
+            "source" => "--source names the columns that are sources",
             "JSON" => "--json-column names the columns of JSON objects",
             "alias" => {
                 "--alias-column and --alias-distinct-id-column name the columns of the alias table"
@@ -37,11 +44,20 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
     })
 }
 
+/// What went wrong; fields are named as they are given on the command line.
+pub(crate) fn message(error: &Error) -> String {
+    match error {
+        Error::Request { fault } => format!("--{}: {fault}", fault.field().replace('_', "-")),
+        error => error.to_string(),
+    }
+}
+
 /// What went wrong and what can be done about it, in one line.
 pub(crate) fn told(error: &Error) -> String {
+    let message = message(error);
     match hint(error) {
-        Some(hint) => format!("{error} ({hint})"),
-        None => error.to_string(),
+        Some(hint) => format!("{message} ({hint})"),
+        None => message,
     }
 }
 
@@ -52,7 +68,7 @@ mod tests {
     use super::*;
     use crate::args::Args;
 
-    /// An error of each kind that has a hint.
+    /// Errors that have a hint.
     fn errors() -> Vec<Error> {
         let path = || "a.parquet".to_owned();
         let cannot_be_null = |reason| Error::CannotBeNull {
@@ -67,6 +83,15 @@ mod tests {
             columns: Vec::new(),
         };
         vec![
+            RequestFault::LookBackUnderGdpr.into(),
+            Error::FormatLacks {
+                format: "csv",
+                column: "tags".to_owned(),
+                reason: "it is a map".to_owned(),
+            },
+            Error::SourceName {
+                name: "a..b".to_owned(),
+            },
             Error::UnknownSubjects {
                 positions: vec![1],
                 of: 1,
@@ -93,6 +118,7 @@ mod tests {
             },
             missing("subject"),
             missing("time"),
+            missing("source"),
             missing("JSON"),
             missing("alias"),
             Error::ManagedTable {
@@ -124,6 +150,29 @@ mod tests {
             }
             assert!(named > 0, "{hint}");
             assert!(told(&error).ends_with(&format!(" ({hint})")));
+        }
+    }
+
+    #[test]
+    fn a_field_of_a_request_is_named_by_a_flag_that_is_there() {
+        let command = Args::command();
+        for fault in [
+            RequestFault::NotAFraction { found: 2.0 },
+            RequestFault::NoIdentity,
+            RequestFault::NothingToSuppress,
+            RequestFault::LookBackOfDelete,
+            RequestFault::NoYearBefore,
+            RequestFault::NotADelete,
+        ] {
+            let message = message(&fault.into());
+            let flag = message
+                .strip_prefix("--")
+                .and_then(|rest| rest.split(':').next());
+            let is_there = command
+                .get_subcommands()
+                .flat_map(clap::Command::get_arguments)
+                .any(|argument| argument.get_long() == flag);
+            assert!(flag.is_some() && is_there, "{message}");
         }
     }
 }

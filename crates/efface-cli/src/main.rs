@@ -17,12 +17,13 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use clap::Parser;
 
-use efface::{Error, ErrorKind, Result};
+use efface::{Error, ErrorKind};
 use tracing_subscriber::filter::LevelFilter;
 
 mod args;
 mod commands;
 mod demo;
+mod failure;
 mod hint;
 mod ids;
 mod output;
@@ -33,6 +34,7 @@ mod session;
 mod signals;
 
 use args::Args;
+use failure::{Failure, Result};
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -41,10 +43,10 @@ fn main() -> ExitCode {
     };
     match run(&args) {
         Ok(status) => ExitCode::from(status),
-        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(&error);
-            match error.kind() {
+        Err(Failure::Library(error)) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tell(&failure);
+            match failure.kind() {
                 ErrorKind::Cancelled => signals::end(),
                 kind => ExitCode::from(exit_status(kind)),
             }
@@ -66,10 +68,8 @@ fn run(args: &Args) -> Result<u8> {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads.get())
             .build_global()
-            .map_err(|error| Error::Option {
-                option: "--threads",
-                reason: error.to_string(),
-            })?;
+            // The system has no room for so many.
+            .map_err(|error| Error::io("start", "threads")(io::Error::other(error)))?;
     }
     commands::run(args)
 }
@@ -86,17 +86,17 @@ fn exit_status(kind: ErrorKind) -> u8 {
 }
 
 /// Says what went wrong on standard error.
-fn tell(error: &Error) {
+fn tell(failure: &Failure) {
     let style = if io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
         AnsiColor::Red.on_default().bold()
     } else {
         Style::new()
     };
-    // Nobody is left to be told when standard error itself is gone.
-    let mut told = format!("{style}error:{style:#} {error}\n");
-    if let Some(hint) = hint::hint(error) {
+    let mut told = format!("{style}error:{style:#} {failure}\n");
+    if let Some(hint) = failure.hint() {
         told = format!("{told}hint: {hint}\n");
     }
+    // Nobody is left to be told when standard error itself is gone.
     let _ignored = io::stderr().write_all(told.as_bytes());
 }
 

@@ -15,6 +15,8 @@ use efface::storage::disk::Disk;
 use efface::storage::{Sink, Storage, temporary_name};
 use efface::{Error, Result, limits};
 
+use crate::failure::Failure;
+
 const STDOUT: &str = "standard output";
 
 /// The operation of errors of a stream, and of nothing else.
@@ -41,23 +43,23 @@ impl Destination {
     ///
     /// # Errors
     /// When it is a directory, or its directory isn't there.
-    pub(crate) fn of(path: &Path, option: &'static str) -> Result<Self> {
+    pub(crate) fn of(path: &Path, word: &'static str) -> Result<Self, Failure> {
         if path.as_os_str() == "-" {
             return Ok(Self::Stdout);
         }
         match fs::metadata(path) {
-            Ok(found) if found.is_dir() => Err(Error::Option {
-                option,
-                reason: format!("{} is a directory", path.display()),
-            }),
+            Ok(found) if found.is_dir() => Err(Failure::usage(
+                word,
+                format!("{} is a directory", path.display()),
+            )),
             Ok(found) if !found.is_file() => Ok(Self::Stream(path.to_owned())),
             // A link is followed: the file behind it is what gets replaced.
             Ok(_) => Place::of(
                 &fs::canonicalize(path).map_err(io_error("find", path))?,
-                option,
+                word,
             )
             .map(Self::File),
-            Err(_) => Place::of(path, option).map(Self::File),
+            Err(_) => Place::of(path, word).map(Self::File),
         }
     }
 
@@ -88,8 +90,8 @@ impl Place {
     ///
     /// # Errors
     /// When it has no directory or no name.
-    pub(crate) fn of(path: &Path, option: &'static str) -> Result<Self> {
-        let wrong = |reason: String| Error::Option { option, reason };
+    pub(crate) fn of(path: &Path, word: &'static str) -> Result<Self, Failure> {
+        let wrong = |reason: String| Failure::usage(word, reason);
         let name = path
             .file_name()
             .and_then(|name| name.to_str())
@@ -144,14 +146,14 @@ impl Place {
 ///
 /// # Errors
 /// When there is something else, or it is to be made where no directory is.
-pub(crate) fn directory(path: &Path, option: &'static str) -> Result<Disk> {
+pub(crate) fn directory(path: &Path, word: &'static str) -> Result<Disk, Failure> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => Ok(Disk::new(path)),
-        Ok(_) => Err(Error::Option {
-            option,
-            reason: format!("{} is not a directory", path.display()),
-        }),
-        Err(_) => Place::of(path, option).map(|_| Disk::new(path)),
+        Ok(_) => Err(Failure::usage(
+            word,
+            format!("{} is not a directory", path.display()),
+        )),
+        Err(_) => Place::of(path, word).map(|_| Disk::new(path)),
     }
 }
 

@@ -3,22 +3,22 @@
 use std::path::Path;
 use std::time::Instant;
 
-use efface::Result;
 use efface::compaction::CompactOptions;
 use efface::compaction::task::ShardTask;
 use efface::engine::Engine;
 use efface::receipts::Receipt;
 use efface::request::{Request, Suppress};
 use efface::shard::chunk::level::ZstdLevel;
-use efface::tracking::TrackingId;
+use efface::tracking::{ParseError, TrackingId};
 use jiff::Timestamp;
 
 use crate::args::{Args, RequestArgs, SuppressedIds, Suppression};
+use crate::failure::{Failure, Result};
 use crate::ids;
 use crate::output::{self, io_error};
 use crate::report::Report;
 use crate::report::pending as report;
-use crate::session::{open, wrong};
+use crate::session::open;
 
 /// The exit status of a compaction that met damaged or unsupported shards, or damaged requests. A request that was
 /// refused is no failure of the compaction: its status says so.
@@ -31,9 +31,9 @@ pub(crate) fn submit(
     due: Option<Timestamp>,
 ) -> Result<Report> {
     if words.expected_plan.is_some() {
-        return Err(wrong(
+        return Err(Failure::usage(
             "--plan",
-            "what waits is planned when it is carried out: use delete".to_owned(),
+            "what waits is planned when it is carried out: use delete",
         ));
     }
     let now = Timestamp::now();
@@ -42,19 +42,24 @@ pub(crate) fn submit(
 }
 
 /// Tracking ids are parsed here: the parser of the command line would repeat what may be a subject id.
+fn parsed(tracking_id: &str) -> Result<TrackingId> {
+    let parsed = tracking_id.parse();
+    parsed.map_err(|error: ParseError| Failure::usage("TRACKING_ID", error.to_string()))
+}
+
 pub(crate) fn status(engine: &Engine, tracking_id: Option<&str>) -> Result<Report> {
     let now = Timestamp::now();
     match tracking_id {
-        Some(id) => report::status(&engine.status(id.parse()?, now)?),
-        None => report::waiting(&engine.waiting(now)?),
+        Some(id) => Ok(report::status(&engine.status(parsed(id)?, now)?)?),
+        None => Ok(report::waiting(&engine.waiting(now)?)?),
     }
 }
 
 pub(crate) fn cancel(engine: &Engine, tracking_id: &str) -> Result<Report> {
     let now = Timestamp::now();
-    let tracking_id: TrackingId = tracking_id.parse()?;
+    let tracking_id = parsed(tracking_id)?;
     engine.cancel(tracking_id, now)?;
-    report::status(&engine.status(tracking_id, now)?)
+    Ok(report::status(&engine.status(tracking_id, now)?)?)
 }
 
 pub(crate) fn compact(
@@ -65,7 +70,7 @@ pub(crate) fn compact(
 ) -> Result<u8> {
     let started = Instant::now();
     if !(0.0..=1.0).contains(&max_match) {
-        return Err(wrong(
+        return Err(Failure::usage(
             "--max-match",
             format!("{max_match} is not between 0 and 1"),
         ));
@@ -89,7 +94,7 @@ pub(crate) fn receipts(engine: &Engine, check: bool) -> Result<Report> {
             listed.push(receipt);
         }
     })?;
-    report::receipts(&head, &listed)
+    Ok(report::receipts(&head, &listed)?)
 }
 
 pub(crate) fn suppress(args: &Args, what: &Suppression) -> Result<Report> {
@@ -132,8 +137,9 @@ pub(crate) fn suppress(args: &Args, what: &Suppression) -> Result<Report> {
 
 /// Runs a task for the process that began the compaction; what came of it is one JSON document on standard output.
 pub(crate) fn task(engine: &Engine, file: &Path) -> Result<u8> {
-    let task: ShardTask = serde_json::from_reader(output::open(file)?)
-        .map_err(|error| wrong("FILE", format!("{} is no task: {error}", file.display())))?;
+    let task: ShardTask = serde_json::from_reader(output::open(file)?).map_err(|error| {
+        Failure::usage("FILE", format!("{} is no task: {error}", file.display()))
+    })?;
     let result = engine.run_task(&task)?;
     let text =
         serde_json::to_string(&result).map_err(|error| io_error("write", file)(error.into()))?;

@@ -10,9 +10,9 @@ use efface::engine::{Engine, EngineOptions};
 use efface::storage::Storage;
 use efface::storage::disk::Disk;
 use efface::subject::SubjectKey;
-use efface::{Error, Result};
 
 use crate::args::{Args, Dataset};
+use crate::failure::{Failure, Result};
 use crate::output::io_error;
 use crate::progress;
 
@@ -22,7 +22,7 @@ use crate::progress;
 /// Those of [`configured`] and of [`Engine::open`].
 pub(crate) fn open(args: &Args, dataset: &Dataset) -> Result<Engine> {
     let (storage, config) = configured(dataset)?;
-    Engine::open(storage, config, engine_options(args))
+    Ok(Engine::open(storage, config, engine_options(args))?)
 }
 
 /// The dataset's storage, and its configuration with what the flags say instead.
@@ -32,11 +32,13 @@ pub(crate) fn open(args: &Args, dataset: &Dataset) -> Result<Engine> {
 pub(crate) fn configured(dataset: &Dataset) -> Result<(Arc<dyn Storage>, Config)> {
     let path = &dataset.path;
     let found = fs::metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => wrong("DATASET", format!("there is no {}", path.display())),
-        _ => io_error("open", path)(error),
+        io::ErrorKind::NotFound => {
+            Failure::usage("DATASET", format!("there is no {}", path.display()))
+        }
+        _ => io_error("open", path)(error).into(),
     })?;
     if !found.is_dir() {
-        return Err(wrong(
+        return Err(Failure::usage(
             "DATASET",
             format!("{} is not a directory", path.display()),
         ));
@@ -57,9 +59,4 @@ pub(crate) fn engine_options(args: &Args) -> EngineOptions {
         key_if_new: SubjectKey::random(),
         holder: format!("pid {process} on {}", host.nodename().to_string_lossy()),
     }
-}
-
-/// What is wrong with an option.
-pub(crate) fn wrong(option: &'static str, reason: String) -> Error {
-    Error::Option { option, reason }
 }

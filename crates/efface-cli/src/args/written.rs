@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use efface::Error;
 use efface::export::sink::Format;
+
+use crate::failure::{Failure, Result};
 
 /// How an export is written.
 #[derive(clap::Args)]
@@ -38,12 +39,15 @@ pub(crate) enum Form {
 }
 
 impl FromStr for Form {
-    type Err = Error;
+    type Err = &'static str;
 
-    fn from_str(name: &str) -> efface::Result<Self> {
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
         match name {
             "report" => Ok(Self::Report),
-            _ => name.parse().map(Self::Rows),
+            _ => name
+                .parse()
+                .map(Self::Rows)
+                .map_err(|_| "expected parquet, jsonl, csv, arrow or report"),
         }
     }
 }
@@ -53,10 +57,10 @@ impl Written {
     ///
     /// # Errors
     /// When it isn't said, or options don't go together.
-    pub(crate) fn form(&self) -> efface::Result<Form> {
+    pub(crate) fn form(&self) -> Result<Form> {
         let is_directory = self.per_subject || self.format == Some(Form::Report);
         if is_directory && self.output.as_os_str() == "-" {
-            return Err(wrong("-o", "name a directory for the files".to_owned()));
+            return Err(Failure::usage("-o", "name a directory for the files"));
         }
         let form = match self.format {
             Some(form) => form,
@@ -65,14 +69,14 @@ impl Written {
         };
         match (form, self.csv_safe) {
             (Form::Rows(Format::Csv { .. }), safe) => Ok(Form::Rows(Format::Csv { safe })),
-            (_, true) => Err(wrong("--csv-safe", "the format is not csv".to_owned())),
+            (_, true) => Err(Failure::usage("--csv-safe", "the format is not csv")),
             (_, false) => Ok(form),
         }
     }
 }
 
 /// The format that the name of the output asks for.
-fn format_of(output: &Path) -> efface::Result<Format> {
+fn format_of(output: &Path) -> Result<Format> {
     if output.as_os_str() == "-" {
         return Ok(Format::Jsonl);
     }
@@ -86,7 +90,7 @@ fn format_of(output: &Path) -> efface::Result<Format> {
     } else if ending.eq_ignore_ascii_case("arrow") || ending.eq_ignore_ascii_case("arrows") {
         Ok(Format::Arrow)
     } else {
-        Err(wrong(
+        Err(Failure::usage(
             "--format",
             format!(
                 "the ending of {} doesn't tell the format: say --format parquet, jsonl, csv or arrow",
@@ -94,10 +98,6 @@ fn format_of(output: &Path) -> efface::Result<Format> {
             ),
         ))
     }
-}
-
-fn wrong(option: &'static str, reason: String) -> Error {
-    Error::Option { option, reason }
 }
 
 #[cfg(test)]

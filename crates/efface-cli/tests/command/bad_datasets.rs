@@ -20,6 +20,8 @@ fn a_missing_column_lists_the_columns_that_there_are() {
         SHARDS[0],
     ];
     refused(&lake, &ON_ANY, &["--subject", "nope"], USAGE, &says);
+    let hint = ["hint: --subject names"];
+    refused(&lake, &ON_ANY, &["--subject", "nope"], USAGE, &hint);
     let says = ["time", "distinct_id", "amount", "\"nope\""];
     let ccpa = ["--time", "nope", "--regulation", "ccpa"];
     refused(&lake, &["export"], &ccpa, USAGE, &says);
@@ -297,10 +299,38 @@ fn a_ccpa_export_needs_a_time_column() {
     let batch =
         arrow::array::RecordBatch::try_from_iter([("distinct_id", std::sync::Arc::new(who) as _)]);
     lake::write_parquet(&lake.at("a.parquet"), &batch.unwrap());
-    let says = ["no time column", "--time", "distinct_id"];
+    let says = ["no time column", "hint: --time", "distinct_id"];
     refused(&lake, &["export"], &["--regulation", "ccpa"], USAGE, &says);
     let all = lake.json("export", &["--id", &person(7), "-o", "rows.jsonl"]);
     assert_eq!(all["rows"], 1);
+}
+
+#[test]
+fn a_time_column_whose_unit_nothing_tells_is_refused_until_it_is_said() {
+    let lake = Lake::without_shards();
+    let who = arrow::array::StringArray::from(vec![person(7); 2]);
+    // A time in seconds, and one in milliseconds.
+    let time = arrow::array::Int64Array::from(vec![1_767_225_600, 1_767_225_600_000]);
+    let batch = arrow::array::RecordBatch::try_from_iter([
+        ("distinct_id", std::sync::Arc::new(who) as _),
+        ("time", std::sync::Arc::new(time) as _),
+    ]);
+    lake::write_parquet(&lake.at("a.parquet"), &batch.unwrap());
+    let says = ["a.parquet", "\"time\"", "unit", "hint: --time-unit"];
+    let options = [
+        "--regulation",
+        "ccpa",
+        "--requested-at",
+        "2026-06-01T00:00:00Z",
+    ];
+    refused(&lake, &["export"], &options, USAGE, &says);
+    let id = person(7);
+    let said = [
+        &options[..],
+        &["--time-unit", "ms", "--id", &id, "-o", "rows.jsonl"],
+    ]
+    .concat();
+    assert_eq!(lake.json("export", &said)["rows"], 1);
 }
 
 #[test]

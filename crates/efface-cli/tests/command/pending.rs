@@ -126,7 +126,13 @@ fn a_request_of_an_unknown_id_fails_and_the_others_are_carried_out() {
     assert_eq!(lake.json("status", &[&good])["state"], "SUCCESS");
     let failed = lake.json("status", &[&bad]);
     assert_eq!(failed["state"], "FAILURE");
-    assert!(failed["reason"].as_str().unwrap().contains("position 2"));
+    // What is stored is read by others than users of the command.
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("position 2") && reason.contains("unknown = report"),
+        "{reason}"
+    );
+    assert!(!reason.contains("--"), "{reason}");
     assert_eq!(lake.people().len(), PEOPLE - 1);
 }
 
