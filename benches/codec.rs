@@ -52,12 +52,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use efface::file_system::FileSystem;
+use efface::io::ReadAt;
 use efface::parquet_bytes::codec::{Codec, Codecs};
 use efface::parquet_bytes::page_walk::PageWalk;
 use efface::shard::chunk::erasure::{Erasure, What};
 use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::chunk::{Source, Tools, without};
-use efface::storage::ReadAt;
 use efface::{Disk, Shard};
 use lake::Lake;
 use parquet::arrow::ArrowWriter;
@@ -89,7 +90,7 @@ fn bodies(lake: &Lake, bytes: usize) -> Vec<Vec<u8>> {
     let mut left = bytes;
     for path in &lake.shards {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap();
-        let shard = Shard::open(&disk, name).unwrap();
+        let shard = Shard::new(name, disk.open(name).unwrap()).unwrap();
         for chunk in shard
             .footer
             .row_groups()

@@ -31,9 +31,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use efface::file_system::FileSystem;
+use efface::io::ReadAt;
 use efface::plan::Plan;
-use efface::storage::ReadAt;
-use efface::{Disk, Engine, Request, Shard, Storage, Subjects};
+use efface::{Disk, Engine, Request, Shard, Subjects};
 use lake::Lake;
 
 /// Bytes that the limits read at a time.
@@ -60,17 +61,15 @@ fn read(path: &Path, buffer: &mut [u8]) {
 fn hit(disk: &Disk, plan: &Plan) -> Vec<(Arc<dyn ReadAt>, u64, u64)> {
     let mut spans = Vec::new();
     for planned in &plan.shards {
-        let shard = Shard::open(disk, &planned.path).unwrap();
+        let path = planned.path();
+        let shard = Shard::new(path, disk.open(path).unwrap()).unwrap();
         let bases = shard.row_bases();
         for (group, rows) in shard.footer.row_groups().iter().zip(bases.windows(2)) {
             let row = |row: u64| u32::try_from(row).unwrap();
             if planned.rows.range_cardinality(row(rows[0])..row(rows[1])) > 0 {
                 for chunk in &group.chunks {
-                    spans.push((
-                        disk.open(&planned.path).unwrap(),
-                        chunk.range.start,
-                        chunk.range.end,
-                    ));
+                    let file = disk.open(path).unwrap();
+                    spans.push((file, chunk.range.start, chunk.range.end));
                 }
             }
         }

@@ -14,17 +14,23 @@
 //! ```
 
 use std::error::Error;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
+use efface::file_system::disk::{FileSink, PositionedFile};
 use efface::index::builder::SegmentBuilder;
 use efface::index::segment::Segment;
+use efface::io::Sink;
 use efface::shard::batch_ids::BatchColumns;
 use efface::shard::residue::{Sought, residue};
 use efface::shard::rewrite::{RewriteOptions, rewrite};
 use efface::shard::roles::Roles;
 use efface::shard::select::{Selection, Wanted, select};
-use efface::storage::Storage;
+use efface::state::State;
+use efface::state::files::StateFiles;
 use efface::subject::{Form, SubjectHash};
 use efface::{Disk, Shard, SubjectId};
 use parquet::arrow::ArrowWriter;
@@ -55,8 +61,11 @@ impl Entry {
 }
 
 struct Service {
-    disk: Disk,
-    /// Of the hashes in all segments; a service keeps it with its catalog.
+    /// Where all shards and segments lie.
+    dir: PathBuf,
+    /// The same directory as efface sees it, which writes segments there.
+    files: StateFiles,
+    /// Every segment hashes ids with it; a service keeps it with its catalog.
     seed: u64,
     roles: Roles,
     /// The live shards: a real catalog makes each new version durable before anyone sees it.
@@ -65,9 +74,10 @@ struct Service {
 }
 
 impl Service {
-    fn new(disk: Disk) -> Self {
+    fn new(dir: PathBuf) -> Self {
         Self {
-            disk,
+            files: StateFiles::new(Disk::new(&dir)),
+            dir,
             seed: 0x0eff_ace0,
             roles: Roles::default(), // `distinct_id` and `time`
             catalog: Vec::new(),
@@ -82,21 +92,37 @@ impl Service {
         }
     }
 
+    /// A file of a name that is never used again: nobody looks at it until the catalog names it.
+    fn create(&self, name: &str) -> io::Result<File> {
+        File::create_new(self.dir.join(name))
+    }
+
+    /// Any source of bytes at positions makes a shard: here a file, elsewhere an object of a store.
+    fn open(&self, name: &str) -> Outcome<Shard> {
+        let file = File::open(self.dir.join(name))?;
+        Ok(Shard::new(name, Arc::new(PositionedFile::new(file)?))?)
+    }
+
+    /// Begins the index of a shard's ids.
+    fn index(&self, entry: &Entry) -> SegmentBuilder<'_> {
+        SegmentBuilder::new(&self.files, &entry.segment(), self.seed, INDEX_BYTES)
+    }
+
     /// Writes a shard and its segment in one pass over the batches.
     fn ingest(&mut self, batches: &[RecordBatch]) -> Outcome<()> {
         let entry = self.next_entry();
-        let (shard, segment) = (entry.shard(), entry.segment());
+        let shard = entry.shard();
         let schema = batches.first().ok_or("nothing to ingest")?.schema();
         let columns = BatchColumns::of(&schema, &self.roles, &shard)?;
-        let builder = SegmentBuilder::new(&self.disk, &segment, self.seed, INDEX_BYTES);
-        let mut writer = ArrowWriter::try_new(self.disk.create(&shard, None)?, schema, None)?;
+        let index = self.index(&entry);
+        let mut writer = ArrowWriter::try_new(self.create(&shard)?, schema, None)?;
         for (row_group, batch) in (0..).zip(batches) {
             writer.write(batch)?;
             writer.flush()?; // one row group a batch
-            builder.add_batch(row_group, batch, &columns)?;
+            index.add_batch(row_group, batch, &columns)?;
         }
-        writer.into_inner()?.sync()?;
-        builder.finish(self.named, Vec::new())?;
+        writer.into_inner()?.sync_all()?;
+        index.finish(self.named, Vec::new())?; // syncs the directory, so the shard's name lasts, too
         self.catalog.push(entry);
         Ok(())
     }
@@ -104,7 +130,7 @@ impl Service {
     /// The rows of `ids` in one shard. The segment nominates row groups; only those are looked into.
     fn rows_of(&self, entry: &Entry, ids: &[SubjectId]) -> Outcome<(Shard, Selection)> {
         let path = entry.segment();
-        let segment = Segment::open(self.disk.map(&path)?, &path, self.seed)?;
+        let segment = Segment::open(self.files.map(&path)?, &path, self.seed)?;
         let mut row_groups = RoaringBitmap::new();
         for id in ids {
             for form in Form::ALL {
@@ -113,7 +139,7 @@ impl Service {
                 }
             }
         }
-        let shard = Shard::open(&self.disk, &entry.shard())?;
+        let shard = self.open(&entry.shard())?;
         let wanted = Wanted::new(
             ids,
             (0..).map(|subject| vec![subject]).take(ids.len()).collect(),
@@ -133,7 +159,7 @@ impl Service {
                 .rows
                 .iter()
                 .map(|row| row as usize..row as usize + 1);
-            let file = std::fs::File::open(format!("{}/{}", self.disk.root(), entry.shard()))?;
+            let file = File::open(self.dir.join(entry.shard()))?;
             let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
             let all = usize::try_from(reader.metadata().file_metadata().num_rows())?;
             let picked = RowSelection::from_consecutive_ranges(rows, all);
@@ -159,34 +185,29 @@ impl Service {
                 continue; // nothing would be left of it
             }
             let new = self.next_entry();
-            let mut sink = self.disk.create(&new.shard(), None)?;
-            let report = rewrite(
-                &shard,
-                &selection.rows,
-                &mut *sink,
-                &RewriteOptions::default(),
-            )?;
+            let mut sink = FileSink::new(self.create(&new.shard())?);
+            let options = RewriteOptions::default();
+            let report = rewrite(&shard, &selection.rows, &mut sink, &options)?;
             sink.sync()?;
             removed += report.rows_removed;
 
             // Read back what was written, before anything is believed of it.
-            let shard = Shard::open(&self.disk, &new.shard())?;
+            let shard = self.open(&new.shard())?;
             let columns = self.roles.subjects(&shard)?;
             let left = residue(&shard, &Sought::of_ids(&shard, ids, &columns))?;
             if !left.is_empty() {
                 return Err(format!("{} traces are left in {}", left.len(), shard.path).into());
             }
-            let segment = new.segment();
-            let builder = SegmentBuilder::new(&self.disk, &segment, self.seed, INDEX_BYTES);
-            builder.add_shard(0, &shard, &columns)?;
-            builder.finish(self.named, Vec::new())?;
+            let index = self.index(&new);
+            index.add_shard(0, &shard, &columns)?;
+            index.finish(self.named, Vec::new())?;
             next.push(new);
         }
         self.catalog = next; // the commit
         let files = old
             .iter()
             .flat_map(|entry| [entry.shard(), entry.segment()]);
-        self.disk.remove_all(&files.collect::<Vec<_>>())?;
+        self.files.remove(&files.collect::<Vec<_>>())?;
         Ok(removed)
     }
 }
@@ -212,7 +233,7 @@ fn count(batches: &[RecordBatch]) -> usize {
 
 fn main() -> Outcome<()> {
     let dir = tempfile::tempdir()?;
-    let mut service = Service::new(Disk::new(dir.path()));
+    let mut service = Service::new(dir.path().to_owned());
     for day in 20_000..20_004 {
         service.ingest(&events(day, 6)?)?;
     }

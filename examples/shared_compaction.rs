@@ -1,12 +1,14 @@
 //! A compaction whose tasks run elsewhere: what an engine that already distributes work needs to write.
 //!
 //! ```text
-//!   coordinator   begin ──> tasks ──────────────┐                    ┌── commit, shard by shard ──> finish
+//!   coordinator   begin ──> tasks ──────────────┐                    ┌── commit, all that is there ──> finish
 //!                                               v                    │
 //!   workers                        a task as JSON ──> run ──> its result as JSON
 //! ```
-//! Here the workers are threads that share nothing with the coordinator but the text of a task and the file system;
-//! neither holds a subject id. A task may be run twice, or never: what is not committed is done by the next pass.
+//! Here the workers are threads that share nothing with the coordinator except the text of a task and the file system.
+//! Neither a task nor its result holds a subject id. A task may be run twice: the first result counts, and the file of
+//! the second one goes. `finish` refuses while a result is missing. A coordinator that gives up drops the pass, and
+//! whoever compacts next carries it on.
 //!
 //! ```sh
 //! cargo run --release --example shared_compaction
@@ -14,25 +16,19 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
 use std::{fs, thread};
 
-use efface::compaction::CompactOptions;
-use efface::compaction::task::{ShardTask, TaskResult};
+use efface::erase::CompactOptions;
+use efface::erase::task::{ShardTask, TaskResult};
 use efface::tracking::TrackingId;
-use efface::{Config, Disk, Engine, EngineOptions, Request, Subjects};
+use efface::{Engine, Request, SubjectId, Subjects};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-fn open(dataset: &Path) -> efface::Result<Engine> {
-    let disk = Arc::new(Disk::new(dataset));
-    Engine::open(disk, Config::default(), EngineOptions::default())
-}
-
-/// What a worker does. It takes no lock: the coordinator has it.
+/// What a worker does. It needs no lease, which the coordinator has, and no configuration, which the task holds.
 fn work(dataset: &Path, task: &str) -> Outcome<String> {
     let task: ShardTask = serde_json::from_str(task)?;
-    let result = open(dataset)?.run_task(&task)?;
+    let result = Engine::open_dir(dataset)?.run_task(&task)?;
     Ok(serde_json::to_string(&result)?)
 }
 
@@ -65,24 +61,22 @@ fn main() -> Outcome<()> {
     }
 
     // Requests come in over the day; each is durable once it is submitted.
-    let engine = open(copy.path())?;
+    let engine = Engine::open_dir(copy.path())?; // with the configuration that is stored for it, if one is
     let now: jiff::Timestamp = "2026-07-01T02:17:00Z".parse()?; // the library never reads a clock
     for ids in [vec!["u224xoglc", "u0bnaeqrh"], vec!["u2duwgc6f"]] {
         let request = Request::delete(Subjects::new(ids)?, now);
         engine.submit(TrackingId::draw(now), &request, now, None)?;
     }
 
-    let options = CompactOptions::at(now);
-    let mut pass = engine.begin(&options)?.ok_or("nothing waits")?;
+    let mut pass = engine
+        .begin(&CompactOptions::at(now))?
+        .ok_or("nothing waits")?;
     let mut tasks = pass.tasks();
     while !tasks.is_empty() {
         println!("{} shards to rewrite", tasks.len());
-        let mut again = Vec::new();
-        for result in distribute(copy.path(), &tasks)? {
-            // A shard that another process replaced meanwhile is a task once more.
-            again.extend(pass.commit(result)?);
-        }
-        tasks = again;
+        let results = distribute(copy.path(), &tasks)?;
+        // A shard that another process replaced meanwhile is a task once more.
+        tasks = pass.commit(results)?;
     }
     let done = pass.finish()?;
     println!(
@@ -90,7 +84,7 @@ fn main() -> Outcome<()> {
         done.rows_removed,
         done.requests.len()
     );
-    let verdict = engine.verify(&[efface::SubjectId::new("u224xoglc")])?;
+    let verdict = engine.verify(&[SubjectId::new("u224xoglc")])?;
     if done.rows_removed == 0 || !verdict.clean {
         return Err("something is left".into());
     }

@@ -66,7 +66,8 @@ id=01890a5d-ac96-774b-bcce-b302099a8057
 time='"2026-01-31T12:00:00Z"'
 printf '\x01{"format":1,"id":"%s","stage":"started","started_at":%s,"requests":["%s"],"planned":[{"refused":null,"left_out":1,"digest":null,"subjects":[{"position":1,"found":true,"merged_into":null}]}]}' \
     "$id" "$time" "$id" >"$corpus/stored/pass"
-printf '\x02{"alias_rows":3}\n{"alias_rows":4}\n' >"$corpus/stored/progress"
+printf '\x06[{"alias_rows":3},{"alias_rows":4}]' >"$corpus/stored/progress"
+printf '\x02{"alias_rows":3}\n{"alias_rows":4}\n' >"$corpus/stored/progress_0_1"
 
 # One hash with one row group; the fuzzer finds the way from there.
 {

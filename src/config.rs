@@ -18,7 +18,11 @@ use crate::error::{Error, Result};
 use crate::identity::AliasTable;
 use crate::shard::roles::Roles;
 use crate::shard::time::UnitName;
-use crate::storage::{self, Storage};
+use crate::state::{Expect, State};
+
+mod columns;
+
+pub use columns::partition_names;
 
 /// What the columns of a dataset are for, and how it is to be treated. What is empty has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,12 +85,11 @@ impl Config {
     ///
     /// # Errors
     /// When it can't be read or understood.
-    pub fn load(storage: &dyn Storage) -> Result<Option<Self>> {
-        if storage.info(Self::PATH)?.is_none() {
+    pub fn load(state: &dyn State) -> Result<Option<Self>> {
+        let Some(stored) = state.get(Self::PATH, CONFIG_BYTES_MAX)? else {
             return Ok(None);
-        }
-        let bytes = storage::read_all(storage, Self::PATH, CONFIG_BYTES_MAX)?;
-        let text = String::from_utf8(bytes).map_err(|_| Error::State {
+        };
+        let text = String::from_utf8(stored.bytes).map_err(|_| Error::State {
             path: Self::PATH.to_owned(),
             reason: "it is not UTF-8".into(),
         })?;
@@ -102,12 +105,14 @@ impl Config {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn store(&self, storage: &dyn Storage) -> Result<()> {
+    pub fn store(&self, state: &dyn State) -> Result<()> {
         let text = toml::to_string(self).map_err(|error| Error::State {
             path: Self::PATH.to_owned(),
             reason: error.to_string(),
         })?;
-        storage::publish(storage, Self::PATH, text.as_bytes())
+        state
+            .put(Self::PATH, text.as_bytes(), Expect::Any)
+            .map(drop)
     }
 
     /// The first configured source that can be the name of nothing, if there is one.
@@ -159,12 +164,13 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::disk::Disk;
+    use crate::file_system::disk::Disk;
+    use crate::state::files::StateFiles;
 
     #[test]
     fn a_configuration_reads_back() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path());
+        let disk = StateFiles::new(Disk::new(dir.path()));
         assert_eq!(Config::load(&disk).unwrap(), None);
         let config = Config {
             subject: vec!["distinct_id".into(), "user.id".into()],
@@ -179,8 +185,9 @@ mod tests {
     #[test]
     fn a_misspelt_key_is_an_error_that_names_it() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path());
-        storage::publish(&disk, Config::PATH, b"subjects = [\"x\"]").unwrap();
+        let disk = StateFiles::new(Disk::new(dir.path()));
+        disk.put(Config::PATH, b"subjects = [\"x\"]", Expect::Any)
+            .unwrap();
         assert!(
             Config::load(&disk)
                 .unwrap_err()

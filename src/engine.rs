@@ -12,63 +12,95 @@
 //! The index is refreshed before it is believed. Where it can't be (another efface holds the lock, the
 //! directory is read-only), shards that it does not know as they are now are scanned in full.
 
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::compaction::task::{self, ShardTask, TaskResult};
-use crate::compaction::{self, CompactOptions, CompactReport, Compaction, Site};
 use crate::config::Config;
-use crate::dataset::{Dataset, Files};
-use crate::delete::{self, DeleteOptions, DeleteReport};
-use crate::error::{ErrorKind, Result};
+use crate::dataset::Dataset;
+use crate::erase::delete::{self, DeleteOptions, DeleteReport};
+use crate::erase::task::{self, ShardTask, TaskResult};
+use crate::erase::{self, CompactOptions, CompactReport, Compaction, Site};
+use crate::error::{Error, ErrorKind, Result};
 use crate::export::{BySubject, Disclosed};
+use crate::file_system::FileSystem;
+use crate::file_system::disk::Disk;
+use crate::find::price;
+use crate::find::search::{self, Knowledge};
+use crate::find::upkeep::Upkeep;
+use crate::find::verify::{self, Verification};
 use crate::index::Index;
 use crate::index::compare::Comparison;
-use crate::index::upkeep::Upkeep;
 use crate::key_file;
 use crate::limits;
 use crate::observe::{Observer, Silent};
-use crate::plan::Plan;
-use crate::plan::price::{self, Price};
-use crate::plan::search::{self, Knowledge};
-use crate::queue::{Queue, Status, Submitted};
+use crate::plan::{Plan, Price};
+use crate::queue::{self, Queue, Status, Submitted};
 use crate::receipts::{Head, Receipt, Receipts};
 use crate::request::{Request, Suppress};
-use crate::storage::FileInfo;
-use crate::storage::{Lock, Storage};
+use crate::state::files::StateFiles;
+use crate::state::{Lease, State};
 use crate::subject::{SubjectId, SubjectKey};
 use crate::suppression::Suppression;
+use crate::table::directory::Directory;
+use crate::table::{ShardRef, Snapshot, Table};
 use crate::tracking::TrackingId;
-use crate::verify::{self, Verification};
 
-pub use crate::index::upkeep::{IndexReport, IndexState};
+pub use crate::find::upkeep::{IndexReport, IndexState};
 
-/// How an engine works; the defaults suit a service.
+/// Which configuration a dataset is worked on with.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Configuration {
+    /// The one that is stored for it; the defaults if none is.
+    #[default]
+    Stored,
+    /// This one. It is an error if another one is stored.
+    Given(Config),
+    /// This one, whatever is stored.
+    Overriding(Config),
+}
+
+/// How an engine works.
 #[derive(Clone)]
 pub struct EngineOptions {
-    /// Memory that a delete or an export may use, in bytes.
+    /// The configuration.
+    pub configuration: Configuration,
+    /// Memory that the work may take, in bytes.
     pub memory: u64,
-    /// Is told of progress.
+    /// Takes note of how far work is.
     pub observer: Arc<dyn Observer>,
-    /// The seed of the index's hashes, if a new index is made: draw it at random.
+    /// The seed of the index's hashes, if a new index is built. Drawn at random by default.
     pub seed_if_new: u64,
-    /// The key under which receipts hash subject ids, if the dataset has none yet.
+    /// The key under which receipts hash subject ids, if the dataset has none yet. Drawn at random by default.
     pub key_if_new: SubjectKey,
-    /// What the lock file says of its holder, for the message that another process gets.
+    /// What others are told of who holds the lease.
     pub holder: String,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {
+            configuration: Configuration::default(),
             memory: limits::MEMORY_BYTES,
             observer: Arc::new(Silent),
-            seed_if_new: 0,
+            // Each is keyed with the system's randomness.
+            seed_if_new: RandomState::new().hash_one("seed"),
             key_if_new: SubjectKey::random(),
             holder: format!("pid {}", std::process::id()),
+        }
+    }
+}
+
+impl EngineOptions {
+    /// The defaults, with this configuration whatever is stored.
+    pub fn overriding(config: Config) -> Self {
+        Self {
+            configuration: Configuration::Overriding(config),
+            ..Self::default()
         }
     }
 }
@@ -95,25 +127,71 @@ pub struct Inspection {
 /// One shard.
 #[derive(Debug, Clone, Serialize)]
 pub struct ShardInfo {
-    /// Relative to the dataset.
+    /// The path, relative to the dataset.
     pub path: String,
-    /// Of the file.
+    /// The length of the file in bytes.
     pub bytes: u64,
-    /// How many.
+    /// The number of its row groups.
     pub row_groups: u64,
-    /// How many.
+    /// The number of its rows.
     pub rows: u64,
 }
 
 impl Engine {
-    /// Opens the dataset below `storage`. Cheap: nothing is read yet.
+    /// Opens the dataset in a directory, with what is stored for it: its configuration, its index, its queue.
     ///
     /// # Errors
-    /// None so far; a storage that needs opening may have some.
-    pub fn open(storage: Arc<dyn Storage>, config: Config, options: EngineOptions) -> Result<Self> {
+    /// When the stored configuration can't be read or understood.
+    pub fn open_dir(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_dir_with(path, EngineOptions::default())
+    }
+
+    /// The same, with options.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_dir_with(path: impl AsRef<Path>, options: EngineOptions) -> Result<Self> {
+        Self::open_files(Disk::new(path.as_ref()), options)
+    }
+
+    /// Opens the dataset in a system of files, which holds the shards and efface's own files.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_files(
+        files: impl FileSystem + Clone + 'static,
+        options: EngineOptions,
+    ) -> Result<Self> {
+        let state = Arc::new(StateFiles::new(files.clone()));
+        Self::open(Arc::new(Directory::new(files)), state, options)
+    }
+
+    /// Opens the dataset of a table, with efface's own files in `state`. No shard is read yet.
+    ///
+    /// # Errors
+    /// When the stored configuration can't be read or understood, or is not the one that
+    /// [`Configuration::Given`] says.
+    pub fn open(
+        table: Arc<dyn Table>,
+        state: Arc<dyn State>,
+        options: EngineOptions,
+    ) -> Result<Self> {
+        let config = match &options.configuration {
+            Configuration::Overriding(config) => config.clone(),
+            Configuration::Stored => Config::load(&*state)?.unwrap_or_default(),
+            Configuration::Given(config) => match Config::load(&*state)? {
+                Some(stored) if stored != *config => {
+                    return Err(Error::OtherConfig {
+                        path: Config::PATH.to_owned(),
+                    });
+                }
+                _ => config.clone(),
+            },
+        };
         Ok(Self {
             dataset: Dataset {
-                storage,
+                table,
+                state,
                 config,
                 observer: Arc::clone(&options.observer),
             },
@@ -121,18 +199,33 @@ impl Engine {
         })
     }
 
+    /// Stores the configuration that it works with, for all who open the dataset from now on, once it has been checked
+    /// against every shard.
+    ///
+    /// # Errors
+    /// Those of [`check_roles`](Self::check_roles), and when it can't be written.
+    pub fn store_configuration(&self) -> Result<()> {
+        self.check_roles()?;
+        self.dataset.config.store(&*self.dataset.state)
+    }
+
+    /// The configuration that it works with.
+    pub fn config(&self) -> &Config {
+        &self.dataset.config
+    }
+
     /// Checks that every shard has the columns that have a role, with types that can have it.
     ///
     /// # Errors
     /// The first shard that hasn't, or is damaged.
     pub fn check_roles(&self) -> Result<()> {
-        let files = self.dataset.list()?;
-        let check = |file: &FileInfo| {
-            let shard = self.dataset.open(&file.path)?;
-            self.dataset.subject_columns(&shard)?;
+        let snapshot = self.dataset.snapshot()?;
+        let check = |of: &ShardRef| {
+            let shard = self.dataset.open(of)?;
+            self.dataset.config.subject_columns(&shard)?;
             self.dataset.config.roles().time(&shard).map(drop)
         };
-        let checked: Vec<Result<()>> = files.shards.par_iter().map(check).collect();
+        let checked: Vec<Result<()>> = snapshot.shards.par_iter().map(check).collect();
         checked.into_iter().collect()
     }
 
@@ -141,8 +234,8 @@ impl Engine {
     /// # Errors
     /// [`Locked`](crate::Error::Locked), or what is wrong with a shard.
     pub fn refresh(&self) -> Result<IndexReport> {
-        let _lock = self.lock()?;
-        let (_, report) = self.upkeep(false).refresh(&self.dataset.list()?)?;
+        let _lease = self.lease()?;
+        let (_, report) = self.upkeep(false).refresh(&self.dataset.snapshot()?)?;
         Ok(report)
     }
 
@@ -152,8 +245,8 @@ impl Engine {
     /// # Errors
     /// Those of [`refresh`](Self::refresh).
     pub fn verify_index(&self) -> Result<(IndexReport, Comparison)> {
-        let _lock = self.lock()?;
-        self.upkeep(false).verify(&self.dataset.list()?)
+        let _lease = self.lease()?;
+        self.upkeep(false).verify(&self.dataset.snapshot()?)
     }
 
     /// Looks at the dataset without changing anything.
@@ -161,11 +254,11 @@ impl Engine {
     /// # Errors
     /// When there are no shards, or one is damaged or lacks a column that has a role.
     pub fn inspect(&self) -> Result<Inspection> {
-        let files = self.dataset.list()?;
-        let shards = self.dataset.open_all(&files)?;
+        let snapshot = self.dataset.snapshot()?;
+        let shards = self.dataset.open_all(&snapshot)?;
         let (mut subject, mut time) = (Vec::new(), None);
         for shard in &shards {
-            let columns = self.dataset.subject_columns(shard)?;
+            let columns = self.dataset.config.subject_columns(shard)?;
             let column = self.dataset.config.roles().time(shard)?;
             if subject.is_empty() {
                 subject = columns
@@ -175,13 +268,13 @@ impl Engine {
                 time = column.map(|column| column.descriptor.path().string());
             }
         }
-        let infos = files
+        let infos = snapshot
             .shards
             .iter()
             .zip(&shards)
-            .map(|(file, shard)| ShardInfo {
-                path: file.path.clone(),
-                bytes: file.size,
+            .map(|(of, shard)| ShardInfo {
+                path: of.path.clone(),
+                bytes: of.bytes,
                 row_groups: shard.footer.row_groups().len() as u64,
                 rows: shard.footer.rows(),
             });
@@ -189,7 +282,7 @@ impl Engine {
             shards: infos.collect(),
             subject,
             time,
-            index: IndexState::of(&self.dataset, &files, &shards)?,
+            index: IndexState::of(&self.dataset, &snapshot, &shards)?,
         })
     }
 
@@ -202,15 +295,15 @@ impl Engine {
         request.check()?;
         let needs_time = request.window_start()?.is_some();
         let expansion = self.dataset.expand(request)?;
-        let plan = |files: &Files, knowledge: Knowledge<'_>| {
-            let plan = search::plan(&self.dataset, request, &expansion, files, knowledge)?;
+        let plan = |snapshot: &Snapshot, knowledge: Knowledge<'_>| {
+            let plan = search::plan(&self.dataset, request, &expansion, snapshot, knowledge)?;
             Ok(plan.with_wanted(search::wanted(&expansion)))
         };
-        match self.lock() {
-            Ok(_lock) => {
-                let files = self.dataset.list()?;
+        match self.lease() {
+            Ok(_lease) => {
+                let snapshot = self.dataset.snapshot()?;
                 self.upkeep(needs_time)
-                    .with_index(&files, |index| plan(&files, Knowledge::Fresh(index)))
+                    .with_index(&snapshot, |index| plan(&snapshot, Knowledge::Fresh(index)))
             }
             // Readers run beside a deleter, and on directories that they can't write to.
             Err(error)
@@ -219,10 +312,13 @@ impl Engine {
                     ErrorKind::Conflict | ErrorKind::Io | ErrorKind::Unavailable
                 ) =>
             {
-                let files = self.dataset.list()?;
-                let storage = &*self.dataset.storage;
-                let index = Index::open(storage, &self.dataset.config.index_key());
-                plan(&files, Knowledge::AsFound(index.unwrap_or(None).as_ref()))
+                let snapshot = self.dataset.snapshot()?;
+                let state = &*self.dataset.state;
+                let index = Index::open(state, &self.dataset.config.index_key());
+                plan(
+                    &snapshot,
+                    Knowledge::AsFound(index.unwrap_or(None).as_ref()),
+                )
             }
             Err(error) => Err(error),
         }
@@ -271,13 +367,7 @@ impl Engine {
         options: &DeleteOptions,
     ) -> Result<DeleteReport> {
         let site = self.site(self.key()?);
-        delete::delete(
-            &site,
-            request,
-            expected_digest,
-            options,
-            self.options.memory,
-        )
+        delete::delete(&site, request, expected_digest, options)
     }
 
     /// Hands a delete request over, to be carried out by the next [`compact`](Self::compact): it is durable when
@@ -293,7 +383,6 @@ impl Engine {
         submitted_at: Timestamp,
         due: Option<Timestamp>,
     ) -> Result<Submitted> {
-        self.dataset.list()?;
         let queue = self.site(self.key()?).queue();
         queue.submit(tracking_id, request, submitted_at, due)
     }
@@ -331,7 +420,7 @@ impl Engine {
     /// replacing a shard, [`Cancelled`](crate::Error::Cancelled): run again then. A request that is refused, and a
     /// shard that can't be read, are no errors here but fail what they concern.
     pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
-        compaction::compact(&self.site(self.key()?), options)
+        erase::compact(&self.site(self.key()?), options)
     }
 
     /// Plans and starts a compaction whose tasks are run elsewhere: first of what an interrupted run left
@@ -343,7 +432,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`compact`](Self::compact), before anything is touched.
-    pub fn begin(&self, options: &CompactOptions) -> Result<Option<Compaction<'_>>> {
+    pub fn begin(&self, options: &CompactOptions) -> Result<Option<Compaction>> {
         let site = self.site(self.key()?);
         match Compaction::unfinished(site.clone(), options)? {
             Some(unfinished) => Ok(Some(unfinished)),
@@ -351,12 +440,13 @@ impl Engine {
         }
     }
 
-    /// Runs a task of a compaction that was begun here or elsewhere: the new shard then lies beside the old one.
+    /// Runs a task of a compaction that was begun here or elsewhere: the new shard is staged then. What the task says
+    /// counts, not the configuration of this engine.
     ///
     /// # Errors
     /// Those of [`task::run`].
     pub fn run_task(&self, task: &ShardTask) -> Result<TaskResult> {
-        task::run(&self.dataset, task)
+        task::run(&*self.dataset.table, task)
     }
 
     /// Puts the subjects, and the ids that they cover by `identity`, on the suppression list: the next compaction
@@ -384,7 +474,7 @@ impl Engine {
     /// # Errors
     /// When it is damaged or can't be read.
     pub fn suppression(&self) -> Result<Suppression> {
-        Suppression::load(&*self.dataset.storage)
+        Suppression::load(&*self.dataset.state)
     }
 
     fn change_suppression(
@@ -393,14 +483,13 @@ impl Engine {
         change: impl FnOnce(&mut Suppression, &SubjectKey, &[SubjectId]) -> u64,
     ) -> Result<u64> {
         request.check()?;
-        self.dataset.list()?;
         let expansion = self.dataset.expand(request)?;
         let key = self.key()?;
-        let _lock = self.site(key.clone()).queue().lock()?;
-        let storage = &*self.dataset.storage;
-        let mut list = Suppression::load(storage)?;
+        let _lease = self.site(key.clone()).queue().lease()?;
+        let state = &*self.dataset.state;
+        let mut list = Suppression::load(state)?;
         let changed = change(&mut list, &key, &expansion.ids);
-        list.store(storage)?;
+        list.store(state)?;
         Ok(changed)
     }
 
@@ -409,7 +498,7 @@ impl Engine {
     /// # Errors
     /// [`State`](crate::Error::State) that says where the chain is broken.
     pub fn receipts(&self, see: impl FnMut(Receipt)) -> Result<Head> {
-        Receipts::new(&*self.dataset.storage).check(see)
+        Receipts::new(&*self.dataset.state).check(see)
     }
 
     /// Looks for `ids` in every structure of every shard and in efface's own files. Changes nothing.
@@ -420,33 +509,35 @@ impl Engine {
         verify::verify(&self.dataset, ids)
     }
 
-    fn site(&self, key: SubjectKey) -> Site<'_> {
+    fn site(&self, key: SubjectKey) -> Site {
         Site {
-            dataset: &self.dataset,
+            dataset: self.dataset.clone(),
             key,
-            holder: &self.options.holder,
+            holder: self.options.holder.clone(),
             seed_if_new: self.options.seed_if_new,
+            memory: self.options.memory,
         }
     }
 
     /// The queue for what needs no key.
-    fn reader(&self) -> Queue<'_> {
+    fn reader(&self) -> Queue {
         self.site(self.options.key_if_new.clone()).queue()
     }
 
     /// The dataset's key, made if need be.
     fn key(&self) -> Result<SubjectKey> {
-        let (storage, config) = (&*self.dataset.storage, &self.dataset.config);
-        if let Some(key) = key_file::load(storage, config)? {
+        let (state, config) = (&*self.dataset.state, &self.dataset.config);
+        if let Some(key) = key_file::load(state, config)? {
             return Ok(key);
         }
-        self.dataset.list()?;
-        let _lock = self.reader().lock()?;
-        key_file::load_or_make(storage, config, &self.options.key_if_new)
+        // A place without shards is left as it is.
+        self.dataset.snapshot()?;
+        let _lease = queue::lease(state, &self.options.holder)?;
+        key_file::load_or_make(state, config, &self.options.key_if_new)
     }
 
-    fn lock(&self) -> Result<Box<dyn Lock>> {
-        self.dataset.lock(&self.options.holder)
+    fn lease(&self) -> Result<Box<dyn Lease>> {
+        self.dataset.lease(&self.options.holder)
     }
 
     fn upkeep(&self, needs_time: bool) -> Upkeep<'_> {

@@ -20,12 +20,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
 use crate::error::{Error, FormatError, Result};
+use crate::io::ReadAt;
 use crate::request::{Identity, Subjects};
-use crate::storage::Storage;
 use crate::subject::SubjectId;
 
 mod links;
@@ -84,9 +85,9 @@ impl IdentityGraph {
     ///
     /// # Errors
     /// Those of reading it, see [`table`], and when it has more ids or links than a `u32` counts.
-    pub fn load(storage: &dyn Storage, table: &AliasTable) -> Result<Self> {
+    pub fn load(file: Arc<dyn ReadAt>, table: &AliasTable) -> Result<Self> {
         let mut builder = Builder::default();
-        table::visit(storage, table, |row| {
+        table::visit(file, table, |row| {
             for cell in [&row.alias, &row.distinct_id] {
                 if !builder.spellings.contains(&cell.spelling) {
                     builder.spellings.push(cell.spelling);

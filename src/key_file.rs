@@ -6,7 +6,7 @@
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::storage::{self, Storage};
+use crate::state::{Expect, State};
 use crate::subject::SubjectKey;
 
 /// Where it lies unless configured otherwise, relative to the dataset.
@@ -18,16 +18,15 @@ const KEY_BYTES_MAX: u64 = 1 << 10;
 ///
 /// # Errors
 /// When it can't be read or is no key, or when a configured one isn't there.
-pub fn load(storage: &dyn Storage, config: &Config) -> Result<Option<SubjectKey>> {
+pub fn load(state: &dyn State, config: &Config) -> Result<Option<SubjectKey>> {
     let path = config.key_file.as_deref().unwrap_or(PATH);
-    if storage.info(path)?.is_none() {
+    let Some(stored) = state.get(path, KEY_BYTES_MAX)? else {
         return match &config.key_file {
             None => Ok(None),
             Some(path) => Err(Error::NoKey { path: path.clone() }),
         };
-    }
-    let text = storage::read_all(storage, path, KEY_BYTES_MAX)?;
-    let key = str::from_utf8(&text).ok().map(str::trim);
+    };
+    let key = str::from_utf8(&stored.bytes).ok().map(str::trim);
     let key = key.and_then(SubjectKey::from_hex);
     let damaged = || Error::State {
         path: path.to_owned(),
@@ -40,27 +39,25 @@ pub fn load(storage: &dyn Storage, config: &Config) -> Result<Option<SubjectKey>
 ///
 /// # Errors
 /// Those of [`load`], and when it can't be written.
-pub fn load_or_make(
-    storage: &dyn Storage,
-    config: &Config,
-    if_new: &SubjectKey,
-) -> Result<SubjectKey> {
-    if let Some(key) = load(storage, config)? {
+pub fn load_or_make(state: &dyn State, config: &Config, if_new: &SubjectKey) -> Result<SubjectKey> {
+    if let Some(key) = load(state, config)? {
         return Ok(key);
     }
-    storage::publish(storage, PATH, format!("{}\n", if_new.to_hex()).as_bytes())?;
+    let text = format!("{}\n", if_new.to_hex());
+    state.put(PATH, text.as_bytes(), Expect::Absent)?;
     Ok(if_new.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::disk::Disk;
+    use crate::file_system::disk::Disk;
+    use crate::state::files::StateFiles;
 
     #[test]
     fn a_key_is_made_once_and_a_configured_one_must_be_there() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path());
+        let disk = StateFiles::new(Disk::new(dir.path()));
         let config = Config::default();
         assert!(load(&disk, &config).unwrap().is_none());
         let (first, second) = (SubjectKey::random(), SubjectKey::random());
@@ -73,7 +70,7 @@ mod tests {
             ..Config::default()
         };
         assert!(load(&disk, &apart).is_err());
-        storage::publish(&disk, PATH, b"no key").unwrap();
+        disk.put(PATH, b"no key", Expect::Any).unwrap();
         assert!(load(&disk, &config).is_err());
     }
 }

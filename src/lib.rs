@@ -20,7 +20,7 @@
 //! use std::{fs::File, sync::Arc};
 //!
 //! use arrow::array::{ArrayRef, RecordBatch, StringArray};
-//! use efface::{Config, DeleteOptions, Disk, Engine, EngineOptions, Request, Subjects};
+//! use efface::{DeleteOptions, Engine, Request, Subjects};
 //! use parquet::arrow::ArrowWriter;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,8 +34,7 @@
 //! writer.write(&events)?;
 //! writer.close()?;
 //!
-//! let storage = Arc::new(Disk::new(dir.path()));
-//! let engine = Engine::open(storage, Config::default(), EngineOptions::default())?;
+//! let engine = Engine::open_dir(dir.path())?; // with the configuration that is stored for it, if one is
 //! let asked: jiff::Timestamp = "2026-01-31T12:00:00Z".parse()?; // the library never reads a clock
 //! let ada = Subjects::new(["ada"])?;
 //!
@@ -71,7 +70,7 @@
 //! | index, segment | hash of a subject id to row-group numbers; a segment is one immutable file of it ([`index`]) |
 //! | rewrite | making a new shard without some rows ([`shard::rewrite`]) |
 //! | receipt | the evidence that a request was carried out; holds no subject id ([`receipts`]) |
-//! | compaction | carrying out all deletes that wait, in one pass ([`compaction`], [`queue`], [`mod@pass`]) |
+//! | compaction | carrying out all deletes that wait, in one pass ([`erase`], [`queue`], [`mod@pass`]) |
 //! | suppression list | keyed hashes of ids whose rows must not come back ([`suppression`]) |
 //! | residue | any trace of an erased subject that is left anywhere after an erasure |
 //!
@@ -79,14 +78,17 @@
 //!
 //! Each imports only from those before it; `tests/layers` holds them to it, module by module.
 //!
-//! 1. [`error`], [`limits`], [`tracking`], [`storage`] (the only way to files), [`observe`] (progress)
+//! 1. [`error`], [`limits`], [`tracking`], [`observe`] (progress), [`io`] (bytes at positions, bytes in order)
 //! 2. [`parquet_bytes`]: the file format below Arrow; knows nothing of subjects
-//! 3. [`subject`], [`mod@shard`]: for services with a catalog of their own: [`select`](shard::select::select) rows of a shard,
-//!    [`rewrite`](shard::rewrite::rewrite) it without them, from any [`ReadAt`](storage::ReadAt) to any
-//!    [`Sink`](storage::Sink)
-//! 4. [`request`], [`identity`], [`config`], [`key_file`], [`dataset`], [`index`]
-//! 5. [`plan`], [`export`], [`receipts`], [`mod@pass`], [`queue`], [`suppression`], [`compaction`],
-//!    [`delete`], [`verify`], and over them [`engine`]: what most users call
+//! 3. [`file_system`] (what a directory and a disk are to the rest), [`state`] (efface's own small files), [`table`]
+//!    (which shards are live, and how that changes)
+//! 4. [`subject`], [`mod@shard`]: for services with a catalog of their own: [`select`](shard::select::select) rows of a
+//!    shard, [`rewrite`](shard::rewrite::rewrite) it without them, from any [`ReadAt`](io::ReadAt) to any
+//!    [`Sink`](io::Sink)
+//! 5. [`request`], [`identity`], [`config`], [`key_file`], [`dataset`], [`index`]
+//! 6. [`plan`], [`export`], [`receipts`], [`mod@pass`], [`queue`], [`suppression`]
+//! 7. [`find`] (the half that reads), [`erase`] (the half that writes), and over them [`engine`]: what most users call
+//! 8. [`testing`]: checks for those who implement a table or a state
 //!
 //! Work runs on the rayon pool in which the caller is. Nothing is printed, and there is no global state.
 #![deny(
@@ -103,16 +105,18 @@
     unsafe_code
 )]
 
-pub mod compaction;
 pub mod config;
 mod csv_records;
 pub mod dataset;
-pub mod delete;
 pub mod engine;
+pub mod erase;
 pub mod error;
 pub mod export;
+pub mod file_system;
+pub mod find;
 pub mod identity;
 pub mod index;
+pub mod io;
 pub mod key_file;
 pub mod limits;
 pub mod observe;
@@ -123,22 +127,22 @@ pub mod queue;
 pub mod receipts;
 pub mod request;
 pub mod shard;
-pub mod storage;
+pub mod state;
 pub mod subject;
 pub mod suppression;
+pub mod table;
+pub mod testing;
 pub mod tracking;
-pub mod verify;
 
 pub use config::Config;
-pub use delete::{DeleteOptions, DeleteReport};
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Configuration, Engine, EngineOptions};
+pub use erase::delete::{DeleteOptions, DeleteReport};
 pub use error::{Error, ErrorKind, FormatError, Result};
 pub use export::Export;
+pub use file_system::disk::Disk;
 pub use plan::Plan;
 pub use request::{Request, Subjects};
 pub use shard::Shard;
-pub use storage::Storage;
-pub use storage::disk::Disk;
 pub use subject::SubjectId;
 
 /// The code in the README compiles.

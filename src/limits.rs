@@ -50,6 +50,10 @@ pub const MEMORY_BYTES: u64 = 1 << 30;
 /// Memory that building an index may use, unless configured otherwise.
 pub const INDEX_MEMORY_BYTES: usize = 256 << 20;
 
+/// Bytes of the shards that are rewritten at a time, if there are several: what their footers and files take besides
+/// the memory of the rewrites stays small.
+pub const BATCH_BYTES_MAX: u64 = 64 << 20;
+
 /// Bytes of a bloom filter's bitset. The format's own limit.
 pub const BLOOM_BYTES_MAX: u64 = 128 << 20;
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! _efface/pass/pass.json                 which requests, and (once it is started) what was planned for each
-//! _efface/pass/<pass id>-0001.jsonl      a line before each swap of a shard; another file for each resumption
+//! _efface/pass/<pass id>-000001.json     steps that are about to be made: written before each batch of swaps
 //! ```
 //!
 //! # Invariants
@@ -11,25 +11,25 @@
 //! # Crash behaviour
 //! `pass.json` is replaced as a whole. Before it says `started` nothing of the dataset was touched, and it is
 //! simply dropped; from then on the pass is carried on to its end by whoever opens the dataset for writing next.
-//! A line is durable before the swap that it announces: after a crash the content of the shard says whether that
-//! was done. A last line that is torn announces nothing.
-
-use std::io::Write;
+//! Steps are durable before they are made: after a crash the content of a shard says whether it was swapped.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::shard::rewrite::RewriteReport;
-use crate::storage::{self, Sink, Storage, document, temporary_name};
+use crate::state::{self, Expect, State, document};
 use crate::tracking::TrackingId;
 
 /// Where the record of a pass lies, relative to the dataset.
 pub const DIRECTORY: &str = "_efface/pass";
 
-/// The version of the record, and the only one that is read.
-const FORMAT: u32 = 1;
+/// The version of the record that is written.
+const FORMAT: u32 = 2;
+/// The earliest version that is read: 0.1 wrote no configuration, and progress as lines.
+const FORMAT_MIN: u32 = 1;
 const PATH: &str = "_efface/pass/pass.json";
 
 /// How far a pass is.
@@ -56,6 +56,9 @@ pub struct Pass {
     pub requests: Vec<TrackingId>,
     /// What was planned for each of them; none before it is started.
     pub planned: Vec<Planned>,
+    /// The configuration that it was planned with. Version 0.1 wrote none.
+    #[serde(default)]
+    pub config: Option<Config>,
 }
 
 /// What was planned for one request.
@@ -113,7 +116,12 @@ pub struct Swap {
 
 impl Pass {
     /// A pass of these requests that is about to be planned.
-    pub fn staging(id: TrackingId, requests: Vec<TrackingId>, started_at: Timestamp) -> Self {
+    pub fn staging(
+        id: TrackingId,
+        requests: Vec<TrackingId>,
+        started_at: Timestamp,
+        config: Config,
+    ) -> Self {
         Self {
             format: FORMAT,
             id,
@@ -121,6 +129,7 @@ impl Pass {
             started_at,
             requests,
             planned: Vec::new(),
+            config: Some(config),
         }
     }
 
@@ -128,12 +137,12 @@ impl Pass {
     ///
     /// # Errors
     /// [`Error::State`] when its record is damaged, or of another version.
-    pub fn load(storage: &dyn Storage) -> Result<Option<Self>> {
+    pub fn load(state: &dyn State) -> Result<Option<Self>> {
         let damage = |reason: &str| Error::State {
             path: PATH.to_owned(),
             reason: reason.to_owned(),
         };
-        let pass: Option<Self> = match document::load(storage, PATH, limits::PASS_BYTES_MAX) {
+        let pass: Option<Self> = match document::load(state, PATH, limits::PASS_BYTES_MAX) {
             Err(Error::State { reason, .. }) => {
                 return Err(damage(&format!(
                     "{reason}: remove it, and what waits is planned and carried out anew"
@@ -142,7 +151,7 @@ impl Pass {
             loaded => loaded?,
         };
         match pass {
-            Some(pass) if pass.format != FORMAT => Err(damage(
+            Some(pass) if !(FORMAT_MIN..=FORMAT).contains(&pass.format) => Err(damage(
                 "another version of efface wrote it: end the pass with that one",
             )),
             Some(pass)
@@ -158,126 +167,143 @@ impl Pass {
     ///
     /// # Errors
     /// When the directory can't be read.
-    pub fn has_files(storage: &dyn Storage) -> Result<bool> {
-        Ok(!storage.list(DIRECTORY)?.is_empty())
+    pub fn has_files(state: &dyn State) -> Result<bool> {
+        Ok(!state.list(DIRECTORY)?.is_empty())
     }
 
     /// Writes the record, in one durable step.
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn store(&self, storage: &dyn Storage) -> Result<()> {
-        document::store(storage, PATH, self)
+    pub fn store(&self, state: &dyn State) -> Result<()> {
+        document::store(state, PATH, self, Expect::Any)
     }
 
     /// Ends the pass: its record goes.
     ///
     /// # Errors
     /// When a file can't be removed.
-    pub fn remove(storage: &dyn Storage) -> Result<()> {
+    pub fn remove(state: &dyn State) -> Result<()> {
         // The progress goes last: without `pass.json` it means nothing, but not the other way round.
-        storage.remove(PATH)?;
-        let files = storage.list(DIRECTORY)?;
+        state.remove(&[PATH.to_owned()])?;
+        let files = state.list(DIRECTORY)?;
         let paths: Vec<String> = files.into_iter().map(|file| file.path).collect();
-        storage.remove_all(&paths)
+        state.remove(&paths)
     }
 }
 
-/// The progress of a pass, as it is written.
+/// The progress of a pass: numbered batches of steps, each written once and never changed.
+#[derive(Debug)]
 pub struct ProgressLog {
-    path: String,
-    sink: Box<dyn Sink>,
+    pass: TrackingId,
+    next: u32,
 }
 
 impl ProgressLog {
-    /// Begins a new file of it, for the pass `id`.
+    /// Goes on behind what earlier runs of the pass `id` wrote.
     ///
     /// # Errors
-    /// When it can't be made.
-    pub fn begin(storage: &dyn Storage, id: TrackingId) -> Result<Self> {
-        let number = log_paths(storage, id)?.len() + 1;
-        let path = format!("{DIRECTORY}/{id}-{number:04}.jsonl");
-        // It gets its name while it is empty, so that the name is durable before the first line.
-        let temporary = temporary_name(&path);
-        let mut sink = storage.create(&temporary, None)?;
-        sink.sync().map_err(Error::io("sync", &temporary))?;
-        storage.replace(&temporary, &path)?;
-        Ok(Self { path, sink })
+    /// When the directory can't be read.
+    pub fn begin(state: &dyn State, id: TrackingId) -> Result<Self> {
+        let written = log_paths(state, id)?;
+        let last = written.iter().filter_map(|path| number_of(path, id)).max();
+        Ok(Self {
+            pass: id,
+            next: last.unwrap_or(0).saturating_add(1),
+        })
     }
 
-    /// Writes a step down, durably.
+    /// Writes down steps that are about to be made, durably.
     ///
     /// # Errors
-    /// When writing fails.
-    pub fn append(&mut self, step: &Progress) -> Result<()> {
-        let line = serde_json::to_vec(step).map_err(std::io::Error::from);
-        let written = line.and_then(|mut line| {
-            line.push(b'\n');
-            self.sink.write_all(&line)?;
-            self.sink.sync()
-        });
-        written.map_err(Error::io("write", &self.path))
+    /// When writing fails, or another process carries the pass on.
+    pub fn announce(&mut self, state: &dyn State, steps: &[Progress]) -> Result<()> {
+        let path = format!("{DIRECTORY}/{}-{:06}.json", self.pass, self.next);
+        document::store(state, &path, &steps, Expect::Absent)?;
+        self.next = self.next.saturating_add(1);
+        Ok(())
     }
 
-    /// All that earlier runs of the pass `id` wrote down.
+    /// All that earlier runs of the pass `id` announced, in the order in which they did.
     ///
     /// # Errors
     /// When a file can't be read.
-    pub fn read(storage: &dyn Storage, id: TrackingId) -> Result<Vec<Progress>> {
+    pub fn read(state: &dyn State, id: TrackingId) -> Result<Vec<Progress>> {
         let mut steps = Vec::new();
-        for path in log_paths(storage, id)? {
-            let bytes = storage::read_all(storage, &path, limits::PASS_BYTES_MAX)?;
-            let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
-            // What follows a torn line was never written.
-            let whole = lines.by_ref().map_while(|line| {
-                let line = line.strip_suffix(b"\n")?;
-                document::parse(line).ok()
-            });
-            steps.extend(whole);
+        for path in log_paths(state, id)? {
+            if path.ends_with(LINES_OF_0_1) {
+                let bytes = state::read(state, &path, limits::PASS_BYTES_MAX)?;
+                let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+                // What follows a torn line was never written.
+                let whole = lines.by_ref().map_while(|line| {
+                    let line = line.strip_suffix(b"\n")?;
+                    document::parse(line).ok()
+                });
+                steps.extend(whole);
+            } else {
+                let batch: Option<Vec<Progress>> =
+                    document::load(state, &path, limits::PASS_BYTES_MAX)?;
+                steps.extend(batch.unwrap_or_default());
+            }
         }
         Ok(steps)
     }
 }
 
-/// The files of a pass's progress, in their order.
-fn log_paths(storage: &dyn Storage, id: TrackingId) -> Result<Vec<String>> {
-    let front = format!("{DIRECTORY}/{id}-");
-    let files = storage.list(DIRECTORY)?;
-    let paths = files.into_iter().map(|file| file.path);
-    Ok(paths.filter(|path| path.starts_with(&front)).collect())
+/// Version 0.1 appended lines to files of this ending.
+const LINES_OF_0_1: &str = ".jsonl";
+
+/// The files of a pass's progress, in their order: those of 0.1 have fewer digits and sort first.
+fn log_paths(state: &dyn State, id: TrackingId) -> Result<Vec<String>> {
+    let files = state.list(DIRECTORY)?.into_iter();
+    let mut paths: Vec<String> = files
+        .map(|file| file.path)
+        .filter(|path| number_of(path, id).is_some())
+        .collect();
+    paths.sort_by_key(|path| (!path.ends_with(LINES_OF_0_1), number_of(path, id)));
+    Ok(paths)
+}
+
+/// The number of a file of the progress of the pass `id`; `None` for any other file.
+fn number_of(path: &str, id: TrackingId) -> Option<u32> {
+    let name = path.strip_prefix(&format!("{DIRECTORY}/{id}-"))?;
+    let number = name
+        .strip_suffix(LINES_OF_0_1)
+        .or_else(|| name.strip_suffix(".json"))?;
+    number.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::disk::Disk;
+    use crate::file_system::disk::Disk;
+    use crate::state::files::StateFiles;
 
     #[test]
-    fn a_pass_and_its_progress_read_back_but_for_a_torn_line() {
+    fn a_pass_and_its_progress_read_back_also_lines_of_0_1_except_a_torn_one() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path());
-        assert_eq!(Pass::load(&disk).unwrap(), None);
+        let state = StateFiles::new(Disk::new(dir.path()));
+        assert_eq!(Pass::load(&state).unwrap(), None);
         let time: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
         let id = TrackingId::new(time, [1; 10]);
-        let pass = Pass::staging(id, vec![id], time);
-        pass.store(&disk).unwrap();
-        assert_eq!(Pass::load(&disk).unwrap(), Some(pass));
+        let pass = Pass::staging(id, vec![id], time, Config::default());
+        pass.store(&state).unwrap();
+        assert_eq!(Pass::load(&state).unwrap(), Some(pass));
 
-        let step = Progress::AliasRows(3);
-        let mut log = ProgressLog::begin(&disk, id).unwrap();
-        log.append(&step).unwrap();
-        log.append(&step).unwrap();
-        log.sink.write_all(b"{\"alias_ro").unwrap();
-        log.sink.sync().unwrap();
-        let mut log = ProgressLog::begin(&disk, id).unwrap();
-        log.append(&step).unwrap();
-        assert_eq!(
-            ProgressLog::read(&disk, id).unwrap(),
-            [step.clone(), step.clone(), step]
-        );
+        let old = b"{\"alias_rows\":1}\n{\"alias_ro";
+        let path = format!("{DIRECTORY}/{id}-0001.jsonl");
+        state.put(&path, old, Expect::Absent).unwrap();
+        let step = Progress::AliasRows;
+        let mut log = ProgressLog::begin(&state, id).unwrap();
+        log.announce(&state, &[step(2), step(3)]).unwrap();
+        let mut again = ProgressLog::begin(&state, id).unwrap();
+        again.announce(&state, &[step(4)]).unwrap();
+        assert!(log.announce(&state, &[step(5)]).is_err(), "two of a number");
+        let read = || ProgressLog::read(&state, id).unwrap();
+        assert_eq!(read(), [step(1), step(2), step(3), step(4)]);
 
-        Pass::remove(&disk).unwrap();
-        assert_eq!(Pass::load(&disk).unwrap(), None);
-        assert_eq!(ProgressLog::read(&disk, id).unwrap(), []);
+        Pass::remove(&state).unwrap();
+        assert_eq!(Pass::load(&state).unwrap(), None);
+        assert_eq!(read(), []);
     }
 }

@@ -1,6 +1,6 @@
 //! What a request touches. Pure: same shards, same request, same plan, same digest.
 //!
-//! * `search`: finds the rows that a plan is made of; [`price`]: what it costs to carry it out
+//! [`find`](crate::find) makes plans.
 
 use std::sync::Arc;
 
@@ -8,14 +8,12 @@ use jiff::Timestamp;
 use roaring::RoaringBitmap;
 use serde::Serialize;
 
-use self::price::Price;
 use crate::error::{Error, Result};
 use crate::parquet_bytes::footer::Footer;
 use crate::request::{Disclosure, Kind, Request, Unknown};
 use crate::shard::select::{Selection, Wanted};
+use crate::table::ShardRef;
 
-pub mod price;
-pub(crate) mod search;
 #[cfg(test)]
 mod tests;
 
@@ -49,7 +47,7 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct ShardPlan {
     /// The shard.
-    pub path: String,
+    pub shard: ShardRef,
     /// Stands for the content that the plan was made for.
     pub footer_hash: u64,
     /// Matching rows, counted in the shard.
@@ -64,6 +62,22 @@ pub struct ShardPlan {
     pub(crate) price: Option<Price>,
     /// The footer, where it is kept for whoever carries the plan out.
     pub(crate) footer: Option<Arc<Footer>>,
+}
+
+/// Data pages that an export reads or a delete encodes, on top of the dictionaries that they use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Price {
+    /// How many there are. Those whose rows can't be told without decompressing them all count.
+    pub pages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl ShardPlan {
+    /// The shard, relative to the dataset.
+    pub fn path(&self) -> &str {
+        &self.shard.path
+    }
 }
 
 /// What was found of one subject.
@@ -81,7 +95,7 @@ pub struct SubjectPlan {
 #[derive(Debug)]
 pub struct SelectedShard {
     /// The shard.
-    pub path: String,
+    pub shard: ShardRef,
     /// Stands for its content.
     pub footer_hash: u64,
     /// What was selected.
@@ -140,7 +154,7 @@ impl Plan {
             .into_iter()
             .filter(|shard| !shard.selection.rows.is_empty())
             .map(|shard| ShardPlan {
-                path: shard.path,
+                shard: shard.shard,
                 footer_hash: shard.footer_hash,
                 rows: shard.selection.rows,
                 row_groups: shard.row_groups,
@@ -259,7 +273,7 @@ fn digest(
     text(&left_out.to_string());
     text(cleared);
     for shard in shards {
-        text(&shard.path);
+        text(shard.path());
         text(&shard.footer_hash.to_string());
         let mut rows = Vec::with_capacity(shard.rows.serialized_size());
         // Writing to a Vec can't fail.

@@ -27,7 +27,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
 use crate::request::{Disclosure, Identity, Regulation};
-use crate::storage::{self, Storage, document};
+use crate::state::{self, Expect, State, document};
 use crate::subject::KeyedHash;
 use crate::tracking::TrackingId;
 
@@ -180,13 +180,13 @@ struct Line {
 
 /// The receipts of a dataset.
 pub struct Receipts<'a> {
-    storage: &'a dyn Storage,
+    state: &'a dyn State,
 }
 
 impl<'a> Receipts<'a> {
-    /// Those that lie in `storage`. Reads nothing yet.
-    pub fn new(storage: &'a dyn Storage) -> Self {
-        Self { storage }
+    /// Those that lie in `state`. Reads nothing yet.
+    pub fn new(state: &'a dyn State) -> Self {
+        Self { state }
     }
 
     /// Appends receipts, in one durable step, and gives the new head; `leave` takes what has ended out of the
@@ -206,9 +206,6 @@ impl<'a> Receipts<'a> {
             return Ok(head);
         }
         let path = file_path(head.receipts + 1);
-        if self.storage.info(&path)?.is_some() {
-            return Err(broken(&path, "it is there before its time"));
-        }
         let unwritten = |error: serde_json::Error| Error::io("write", &path)(error.into());
         let mut bytes = Vec::new();
         for mut receipt in receipts {
@@ -226,9 +223,13 @@ impl<'a> Receipts<'a> {
             serde_json::to_writer(&mut bytes, &line).map_err(unwritten)?;
             bytes.push(b'\n');
         }
-        storage::publish(self.storage, &path, &bytes)?;
+        let written = self.state.put(&path, &bytes, Expect::Absent);
+        written.map_err(|error| match error {
+            Error::StateChanged { path } => broken(&path, "it is there before its time"),
+            error => error,
+        })?;
         leave()?;
-        document::store(self.storage, &head_path(), &head)?;
+        document::store(self.state, &head_path(), &head, Expect::Any)?;
         Ok(head)
     }
 
@@ -236,7 +237,7 @@ impl<'a> Receipts<'a> {
     /// queue that ended then. The caller holds the queue's lock.
     ///
     /// # Errors
-    /// When the end of the chain is damaged, those of `leave`, and failures of the storage.
+    /// When the end of the chain is damaged, those of `leave`, and failures of the state.
     pub fn catch_up(&self, mut leave: impl FnMut(TrackingId) -> Result<()>) -> Result<()> {
         let mut head = self.stored_head()?;
         let before = head.receipts;
@@ -248,7 +249,7 @@ impl<'a> Receipts<'a> {
         }
         if head.receipts > before {
             ended.into_iter().try_for_each(&mut leave)?;
-            document::store(self.storage, &head_path(), &head)?;
+            document::store(self.state, &head_path(), &head, Expect::Any)?;
         }
         Ok(())
     }
@@ -299,7 +300,7 @@ impl<'a> Receipts<'a> {
         let text = format!("\"tracking_id\":\"{id}\"");
         let finder = memmem::Finder::new(text.as_bytes());
         for path in self.files()?.into_values().rev() {
-            let bytes = storage::read_all(self.storage, &path, FILE_BYTES_MAX)?;
+            let bytes = state::read(self.state, &path, FILE_BYTES_MAX)?;
             let lines = bytes.split(|byte| *byte == b'\n');
             if let Some(line) = lines.into_iter().find(|line| finder.find(line).is_some()) {
                 let (receipt, _) = parse(&path, line)?;
@@ -317,7 +318,7 @@ impl<'a> Receipts<'a> {
         let text = format!("\"pass\":\"{pass}\"");
         let finder = memmem::Finder::new(text.as_bytes());
         for path in self.files()?.into_values().rev() {
-            let bytes = storage::read_all(self.storage, &path, FILE_BYTES_MAX)?;
+            let bytes = state::read(self.state, &path, FILE_BYTES_MAX)?;
             if finder.find(&bytes).is_some() {
                 return Ok(true);
             }
@@ -327,11 +328,11 @@ impl<'a> Receipts<'a> {
 
     fn file_after(&self, receipts: u64) -> Result<Option<String>> {
         let path = file_path(receipts + 1);
-        Ok(self.storage.info(&path)?.map(|_| path))
+        Ok(self.state.has(&path)?.then_some(path))
     }
 
     fn stored_head(&self) -> Result<Head> {
-        let head = document::load(self.storage, &head_path(), HEAD_BYTES_MAX)?;
+        let head = document::load(self.state, &head_path(), HEAD_BYTES_MAX)?;
         Ok(head.unwrap_or_else(|| Head {
             receipts: 0,
             hash: NONE.to_owned(),
@@ -345,7 +346,7 @@ impl<'a> Receipts<'a> {
         head: &mut Head,
         see: &mut dyn FnMut(Receipt, &Head),
     ) -> Result<()> {
-        let bytes = storage::read_all(self.storage, path, FILE_BYTES_MAX)?;
+        let bytes = state::read(self.state, path, FILE_BYTES_MAX)?;
         let Some(bytes) = bytes.strip_suffix(b"\n") else {
             return Err(broken(path, "it does not end with a line"));
         };
@@ -369,7 +370,7 @@ impl<'a> Receipts<'a> {
 
     /// The files, by the number of their first receipt.
     fn files(&self) -> Result<BTreeMap<u64, String>> {
-        let files = self.storage.list(DIRECTORY)?;
+        let files = self.state.list(DIRECTORY)?;
         let numbered = files.into_iter().filter_map(|file| {
             let name = file.path.strip_prefix(DIRECTORY)?.strip_prefix('/')?;
             let number = name.strip_suffix(".jsonl")?.parse().ok()?;

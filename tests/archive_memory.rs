@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use efface::export::per_subject::{self, Layout};
 use efface::export::sink::Format;
+use efface::state::files::StateFiles;
 use efface::{Config, Disk, Engine, EngineOptions, Request, Subjects};
 use parquet::arrow::ArrowWriter;
 
@@ -44,8 +45,8 @@ fn a_file_for_each_of_many_subjects_takes_memory_and_open_files_for_few() {
     }
     writer.close().unwrap();
 
-    let disk = Arc::new(Disk::new(&events));
-    let engine = Engine::open(disk, Config::default(), EngineOptions::default()).unwrap();
+    let disk = Disk::new(&events);
+    let engine = Engine::open_files(disk, EngineOptions::overriding(Config::default())).unwrap();
     let subjects = Subjects::new((0..SUBJECTS).map(id)).unwrap();
     let asked = "2026-01-31T12:00:00Z".parse().unwrap();
     let plan = engine.plan(&Request::export(subjects, asked)).unwrap();
@@ -68,7 +69,13 @@ fn a_file_for_each_of_many_subjects_takes_memory_and_open_files_for_few() {
             most
         });
         let rows = engine.export_by_subject(&plan).unwrap();
-        let manifest = per_subject::write(rows, &plan.subjects, &Disk::new(&out), &layout).unwrap();
+        let manifest = per_subject::write(
+            rows,
+            &plan.subjects,
+            &StateFiles::new(Disk::new(&out)),
+            &layout,
+        )
+        .unwrap();
         is_over.store(true, Ordering::Relaxed);
         let written: u64 = manifest.subjects.iter().map(|entry| entry.rows).sum();
         assert_eq!((manifest.subjects.len(), written), (SUBJECTS, ROWS as u64));

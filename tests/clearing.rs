@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use efface::request::subjects::Subjects;
 use efface::request::{Disclosure, RequiredColumns};
-use efface::{Config, DeleteOptions, DeleteReport, Disk, Engine, EngineOptions, Request};
+use efface::{Config, DeleteOptions, DeleteReport, Engine, EngineOptions, Request};
 use oracle::Contents;
 use oracle::bounds::{check_page_index, check_statistics};
 use oracle::bytes::{found, haystacks};
@@ -44,7 +44,7 @@ fn clear_sources(
         },
         ..Config::default()
     };
-    let engine = Engine::open(Arc::new(Disk::new(dir)), config, EngineOptions::default()).unwrap();
+    let engine = Engine::open_dir_with(dir, EngineOptions::overriding(config)).unwrap();
     let wanted: BTreeSet<String> = shape.wanted.iter().map(|id| format!("user {id}")).collect();
     let mut request = Request::delete(Subjects::new(wanted).unwrap(), jiff::Timestamp::UNIX_EPOCH);
     request.disclosure = disclosure;

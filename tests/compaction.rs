@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
-use efface::compaction::CompactOptions;
-use efface::compaction::task::{ShardTask, TaskResult};
 use efface::config::Config;
-use efface::delete::DeleteOptions;
 use efface::engine::Engine;
-use efface::queue::State;
+use efface::erase::CompactOptions;
+use efface::erase::delete::DeleteOptions;
+use efface::erase::task::{ShardTask, TaskResult};
+use efface::queue::RequestState;
 use efface::receipts::{Cause, Outcome, Receipt};
 use efface::request::{Disclosure, Identity, Request, Subjects, Suppress, Unknown};
-use efface::storage::sim::Sim;
+use efface::testing::sim::Sim;
 use efface::tracking::TrackingId;
 use efface::{Error, ErrorKind, SubjectId};
 use jiff::Timestamp;
@@ -51,7 +51,7 @@ fn submit(engine: &Engine, request: &Request) -> TrackingId {
     engine.submit(id, request, now(), None).unwrap().tracking_id
 }
 
-fn state(engine: &Engine, id: TrackingId) -> State {
+fn state(engine: &Engine, id: TrackingId) -> RequestState {
     engine.status(id, now()).unwrap().state
 }
 
@@ -139,7 +139,7 @@ fn all_that_waits_is_carried_out_in_one_pass() {
     let first = submit(&engine, &delete_of(&["ada"]));
     let second = submit(&engine, &delete_of(&["bob", "ada"]));
     let third = submit(&engine, &delete_of(&["dan"]));
-    assert_eq!(state(&engine, first), State::Pending);
+    assert_eq!(state(&engine, first), RequestState::Pending);
     assert_eq!(engine.waiting(now()).unwrap().len(), 3);
     let done = engine.compact(&CompactOptions::at(now())).unwrap();
     assert_eq!(done.shards_rewritten, 3, "each once");
@@ -151,7 +151,10 @@ fn all_that_waits_is_carried_out_in_one_pass() {
         )
     );
     let status = engine.status(second, now()).unwrap();
-    assert_eq!((status.state, status.rows_removed), (State::Success, 15));
+    assert_eq!(
+        (status.state, status.rows_removed),
+        (RequestState::Success, 15)
+    );
     let outcomes: Vec<_> = status
         .outcomes
         .iter()
@@ -216,7 +219,7 @@ fn the_same_asked_again_while_it_waits_joins_and_something_else_does_not() {
     };
     assert_eq!(
         state(&engine, submit(&engine, &later)),
-        State::Pending,
+        RequestState::Pending,
         "that one has ended"
     );
 }
@@ -229,7 +232,7 @@ fn a_delete_at_once_carries_out_the_same_that_waits() {
         .delete(&delete_of(&["ada"]), None, &DeleteOptions::default())
         .unwrap();
     assert_eq!((done.tracking_id, done.rows_removed), (id, 30));
-    assert_eq!(state(&engine, id), State::Success);
+    assert_eq!(state(&engine, id), RequestState::Success);
     assert!(engine.waiting(now()).unwrap().is_empty());
 }
 
@@ -238,7 +241,7 @@ fn a_request_can_be_cancelled_until_it_is_started() {
     let (sim, engine) = lake();
     let id = submit(&engine, &delete_of(&["ada"]));
     engine.cancel(id, now()).unwrap();
-    assert_eq!(state(&engine, id), State::Revoked);
+    assert_eq!(state(&engine, id), RequestState::Revoked);
     assert_no_trace_in_state(&sim, "ada");
     let refused = engine.cancel(id, now()).unwrap_err();
     assert!(
@@ -257,7 +260,7 @@ fn a_request_can_be_cancelled_until_it_is_started() {
 
     let id = submit(&engine, &delete_of(&["bob"]));
     let pass = engine.begin(&CompactOptions::at(now())).unwrap().unwrap();
-    assert_eq!(state(&engine, id), State::Started);
+    assert_eq!(state(&engine, id), RequestState::Started);
     let refused = engine.cancel(id, now()).unwrap_err();
     assert!(
         matches!(
@@ -271,7 +274,7 @@ fn a_request_can_be_cancelled_until_it_is_started() {
     );
     drop(pass);
     let unknown = TrackingId::draw(now());
-    assert_eq!(state(&engine, unknown), State::NotFound);
+    assert_eq!(state(&engine, unknown), RequestState::NotFound);
     assert!(engine.cancel(unknown, now()).is_err());
 }
 
@@ -298,14 +301,17 @@ fn a_refused_request_fails_alone() {
     let good = submit(&engine, &delete_of(&["cyd"]));
     engine.compact(&CompactOptions::at(now())).unwrap();
     let status = engine.status(unknown, now()).unwrap();
-    assert_eq!((status.state, status.rows_removed), (State::Failure, 0));
+    assert_eq!(
+        (status.state, status.rows_removed),
+        (RequestState::Failure, 0)
+    );
     let reason = status.reason.unwrap();
     assert!(
         reason.contains("position 1") && !reason.contains("zoe"),
         "{reason}"
     );
-    assert_eq!(state(&engine, too_many), State::Failure);
-    assert_eq!(state(&engine, good), State::Success);
+    assert_eq!(state(&engine, too_many), RequestState::Failure);
+    assert_eq!(state(&engine, good), RequestState::Success);
     let left = held(&sim);
     assert_eq!((left["ada"], left["bob"], left.get("cyd")), (30, 15, None));
     assert_no_trace_in_state(&sim, "zoe");
@@ -326,7 +332,7 @@ fn a_damaged_shard_fails_just_the_requests_that_could_have_rows_in_it() {
     assert_eq!(done.shards_failed[0].0, "c.parquet");
     for id in [of_c, not_of_c] {
         let status = engine.status(id, now()).unwrap();
-        assert_eq!(status.state, State::Failure);
+        assert_eq!(status.state, RequestState::Failure);
         assert!(status.reason.unwrap().contains("c.parquet"));
     }
     assert_eq!(read(&sim, "c.parquet"), bytes);
@@ -353,7 +359,7 @@ fn kinds_of_deletes_are_mixed_in_one_rewrite() {
         .unwrap();
     assert_eq!((done.shards_rewritten, done.rows_removed), (3, 30));
     for id in [removed, cleared, sources] {
-        assert_eq!(state(&engine, id), State::Success);
+        assert_eq!(state(&engine, id), RequestState::Success);
     }
     assert_eq!(engine.status(cleared, now()).unwrap().rows_cleared, 15 + 30);
     for name in ["a.parquet", "b.parquet", "c.parquet"] {
@@ -383,12 +389,15 @@ fn a_cancelled_compaction_is_carried_on_by_the_next_one() {
         ..CompactOptions::at(now())
     };
     assert!(matches!(engine.compact(&options), Err(Error::Cancelled)));
-    assert_eq!(state(&engine, id), State::Started);
+    assert_eq!(state(&engine, id), RequestState::Started);
     cancel.store(false, Ordering::Relaxed);
     let late = submit(&engine, &delete_of(&["bob"]));
     let done = engine.compact(&options).unwrap();
     assert_eq!(done.rows_removed, 45);
-    assert_eq!([id, late].map(|id| state(&engine, id)), [State::Success; 2]);
+    assert_eq!(
+        [id, late].map(|id| state(&engine, id)),
+        [RequestState::Success; 2]
+    );
     assert!(!held(&sim).contains_key("ada"));
     assert_eq!(receipts(&engine).len(), 2);
 }
@@ -490,10 +499,10 @@ fn tasks_go_through_json_and_can_be_run_again() {
         let task: ShardTask = serde_json::from_str(&text).unwrap();
         let first = other.run_task(&task).unwrap();
         let again = other.run_task(&task).unwrap();
-        assert_eq!(first.path, again.path);
+        assert_eq!(first.shard, again.shard);
         let result: TaskResult =
             serde_json::from_str(&serde_json::to_string(&again).unwrap()).unwrap();
-        assert!(pass.commit(result).unwrap().is_none());
+        assert!(pass.commit(vec![result]).unwrap().is_empty());
     }
     let done = pass.finish().unwrap();
     assert_eq!((done.rows_removed, done.shards_rewritten), (30, 3));
@@ -514,13 +523,13 @@ fn a_shard_that_was_replaced_meanwhile_is_done_again() {
     assert!(sim.vanish("b.parquet"));
     let mut again: Vec<ShardTask> = Vec::new();
     for result in results {
-        again.extend(pass.commit(result).unwrap());
+        again.extend(pass.commit(vec![result]).unwrap());
     }
-    let paths: Vec<_> = again.iter().map(|task| task.path.as_str()).collect();
+    let paths: Vec<_> = again.iter().map(|task| task.shard.path.as_str()).collect();
     assert_eq!(paths, ["a.parquet"]);
     for task in again {
         let result = engine.run_task(&task).unwrap();
-        assert!(pass.commit(result).unwrap().is_none());
+        assert!(pass.commit(vec![result]).unwrap().is_empty());
     }
     let done = pass.finish().unwrap();
     assert_eq!(done.rows_removed, 2 + 10);

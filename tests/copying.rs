@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder};
 use efface::Shard;
+use efface::io::{ReadAt, Sink};
 use efface::parquet_bytes::page_walk::PageWalk;
 use efface::shard::rewrite::{RewriteOptions, RewriteReport, rewrite};
-use efface::storage::{ReadAt, Sink};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};

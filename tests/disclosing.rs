@@ -6,14 +6,13 @@ mod tracked;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, RecordBatchReader};
 use arrow::datatypes::UInt64Type;
 use efface::export::sink::{self, Format};
 use efface::request::subjects::Subjects;
 use efface::request::{Disclosure, RequiredColumns, Unknown};
-use efface::{Config, DeleteOptions, Disk, Engine, EngineOptions, Request};
+use efface::{Config, DeleteOptions, Engine, EngineOptions, Request};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use tracked::{SOURCES, Shape, is_source_key, shape};
@@ -31,7 +30,7 @@ fn engine(dir: &Path, shape: &Shape) -> Engine {
         json_column,
         ..Config::default()
     };
-    Engine::open(Arc::new(Disk::new(dir)), config, EngineOptions::default()).unwrap()
+    Engine::open_dir_with(dir, EngineOptions::overriding(config)).unwrap()
 }
 
 fn wanted(shape: &Shape) -> Vec<String> {

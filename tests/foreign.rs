@@ -14,12 +14,14 @@ use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use efface::export::sink::{self, Format};
 use efface::export::{Export, ExportOptions, ShardRows};
+use efface::file_system::FileSystem;
 use efface::request::Disclosure;
 use efface::request::subjects::Subjects;
 use efface::shard::Shard;
 use efface::shard::roles::{Roles, SubjectColumn};
 use efface::shard::schema::column_names;
-use efface::storage::Storage;
+use efface::table::Table;
+use efface::table::directory::Directory;
 use efface::{Config, DeleteOptions, Disk, Engine, EngineOptions, ErrorKind, Request};
 use oracle::Contents;
 
@@ -191,11 +193,8 @@ fn delete_from_each_column(path: &Path) -> usize {
         rows: oracle::rows::read(std::fs::read(path).unwrap().into()),
     };
     let before = &source.contents;
-    let shard = Shard::open(
-        &Disk::new("/"),
-        path.to_str().unwrap().trim_start_matches('/'),
-    )
-    .unwrap();
+    let name = path.to_str().unwrap().trim_start_matches('/');
+    let shard = Shard::new(name, Disk::new("/").open(name).unwrap()).unwrap();
     let columns = subject_columns(&shard);
     let every = columns.len().div_ceil(COLUMNS_PER_FILE).max(1);
     let mut tried = 0;
@@ -222,8 +221,8 @@ fn delete_from_each_column(path: &Path) -> usize {
                 subject: vec![name.clone()],
                 ..Config::default()
             };
-            let disk = Arc::new(Disk::new(dir.path()));
-            let engine = Engine::open(disk, config, EngineOptions::default()).unwrap();
+            let disk = Disk::new(dir.path());
+            let engine = Engine::open_files(disk, EngineOptions::overriding(config)).unwrap();
             let mut request =
                 Request::delete(Subjects::new([id]).unwrap(), jiff::Timestamp::UNIX_EPOCH);
             request.max_match = 1.0;
@@ -276,7 +275,7 @@ fn one_value_deleted_leaves_what_the_naive_filter_leaves() {
     for path in files() {
         let disk = Disk::new("/");
         let relative = path.to_str().unwrap().trim_start_matches('/');
-        match Shard::open(&disk, relative) {
+        match Shard::new(relative, disk.open(relative).unwrap()) {
             Ok(_) => tried += delete_from_each_column(&path),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
@@ -310,7 +309,7 @@ fn damaged_files_end_in_an_error_or_in_a_right_result_and_are_left_untouched() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::new(dir.path());
         std::fs::copy(&path, dir.path().join("shard.parquet")).unwrap();
-        let Ok(shard) = Shard::open(&disk, "shard.parquet") else {
+        let Ok(shard) = Shard::new("shard.parquet", disk.open("shard.parquet").unwrap()) else {
             continue;
         };
         for (name, _) in subject_columns(&shard) {
@@ -318,8 +317,8 @@ fn damaged_files_end_in_an_error_or_in_a_right_result_and_are_left_untouched() {
                 subject: vec![name],
                 ..Config::default()
             };
-            let storage: Arc<dyn Storage> = Arc::new(disk.clone());
-            let engine = Engine::open(storage, config, EngineOptions::default()).unwrap();
+            let options = EngineOptions::overriding(config);
+            let engine = Engine::open_files(disk.clone(), options).unwrap();
             let request =
                 Request::delete(Subjects::new(["1"]).unwrap(), jiff::Timestamp::UNIX_EPOCH);
             let exported = export_of(&engine, &request);
@@ -349,15 +348,21 @@ fn timestamps_that_spark_wrote_far_from_today_are_exported_exactly() {
         .cells(0)
         .map(|row| row[0].2.as_ref().map(|value| us_of_int96(value)))
         .collect();
-    let disk = Arc::new(Disk::new(&dir));
-    let shard = Shard::open(&*disk, "int96_from_spark.parquet").unwrap();
+    let disk = Disk::new(&dir);
+    let table = Arc::new(Directory::new(disk.clone()));
+    let shard_ref = table.find("int96_from_spark.parquet").unwrap().unwrap();
+    let shard = Shard::new(
+        "int96_from_spark.parquet",
+        disk.open("int96_from_spark.parquet").unwrap(),
+    )
+    .unwrap();
     let export = |rows: Range<u32>| -> Result<Vec<Option<i128>>, ArrowError> {
         let rows = ShardRows {
-            path: shard.path.clone(),
+            shard: shard_ref.clone(),
             footer_hash: shard.footer.hash,
             rows: rows.collect(),
         };
-        let export = Export::new(disk.clone(), vec![rows], &ExportOptions::default()).unwrap();
+        let export = Export::new(table.clone(), vec![rows], &ExportOptions::default()).unwrap();
         let mut found = Vec::new();
         for batch in export {
             let column = batch?.column(0).clone();

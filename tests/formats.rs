@@ -500,8 +500,9 @@ fn what_arrow_has_no_type_for_survives_a_parquet_export_and_an_export_of_that() 
     let before = Contents::read(&path).unwrap();
     for _ in 0..2 {
         write(&path, &file);
-        let disk = Arc::new(Disk::new(dir.path()));
-        let engine = Engine::open(disk, Config::default(), EngineOptions::default()).unwrap();
+        let disk = Disk::new(dir.path());
+        let engine =
+            Engine::open_files(disk, EngineOptions::overriding(Config::default())).unwrap();
         let ada = Subjects::new(["ada"]).unwrap();
         let plan = engine
             .plan(&Request::export(ada, jiff::Timestamp::UNIX_EPOCH))
@@ -542,8 +543,8 @@ fn what_arrow_has_no_type_for_survives_a_parquet_export_and_an_export_of_that() 
 fn an_export_without_rows_has_the_columns_of_the_dataset() {
     let dir = tempfile::tempdir().unwrap();
     write(&dir.path().join("a.parquet"), &annotated());
-    let disk = Arc::new(Disk::new(dir.path()));
-    let engine = Engine::open(disk, Config::default(), EngineOptions::default()).unwrap();
+    let disk = Disk::new(dir.path());
+    let engine = Engine::open_files(disk, EngineOptions::overriding(Config::default())).unwrap();
     let mut request = Request::export(
         Subjects::new(["nobody"]).unwrap(),
         jiff::Timestamp::UNIX_EPOCH,

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use efface::Shard;
+use efface::file_system::FileSystem;
 use efface::parquet_bytes::footer::{Footer, MAGIC, chunk, column, file, row_group, statistics};
 use efface::parquet_bytes::page::{PageHeader, PageKind};
 use efface::parquet_bytes::thrift::{List, Struct, Value};
 use efface::shard::clear::{Cleared, Clearing};
 use efface::shard::rewrite::{RewriteOptions, clear, is_clear, rewrite};
-use efface::storage::Storage;
-use efface::storage::sim::Sim;
+use efface::testing::sim::Sim;
 use oracle::Contents;
 use parquet::basic::Encoding;
 use parquet::column::writer::ColumnWriter;
@@ -61,11 +61,12 @@ fn with_footer(mut bytes: Vec<u8>, footer: &Struct) -> Vec<u8> {
 fn assert_first_row_goes(old: Vec<u8>) {
     let sim = Sim::new(0);
     sim.put("old", old.clone());
-    let shard = Shard::open(&sim, "old").unwrap();
-    let mut sink = sim.create("new", None).unwrap();
+    let shard = Shard::new("old", sim.open("old").unwrap()).unwrap();
+    let mut new = sim.create("new", None).unwrap();
     let rows = RoaringBitmap::from_iter([0]);
-    rewrite(&shard, &rows, &mut *sink, &RewriteOptions::default()).unwrap();
-    sink.flush().unwrap();
+    rewrite(&shard, &rows, &mut *new.sink, &RewriteOptions::default()).unwrap();
+    new.sink.flush().unwrap();
+    sim.rename(&new.path, "new").unwrap();
     let before = Contents::of(Bytes::from(old)).unwrap();
     let expected = before.without(|row| row == 0);
     let found = Contents::of(Bytes::from(sim.bytes("new").unwrap())).unwrap();
@@ -144,7 +145,9 @@ fn a_field_of_the_footer_with_another_type_is_refused() {
     let pages = whole[..usize::try_from(footer.offset).unwrap()].to_vec();
     let sim = Sim::new(0);
     sim.put("odd", with_footer(pages, &tree));
-    let refused = Shard::open(&sim, "odd").unwrap_err().to_string();
+    let refused = Shard::new("odd", sim.open("odd").unwrap())
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("field 3 of Statistics"), "{refused}");
 }
 
@@ -216,21 +219,22 @@ fn what_was_cleared_beside_pages_without_their_dictionary_is_clear() {
     ];
     let sim = Sim::new(0);
     sim.put("old", numbers(2, &pages));
-    let old = Shard::open(&sim, "old").unwrap();
+    let old = Shard::new("old", sim.open("old").unwrap()).unwrap();
     let clearing = Clearing::of(&old, Cleared::All, &BTreeSet::new());
     let rows = RoaringBitmap::from_iter([0]);
     assert!(!is_clear(&old, &rows, &clearing).unwrap());
-    let mut sink = sim.create("new", None).unwrap();
+    let mut new = sim.create("new", None).unwrap();
     clear(
         &old,
         &rows,
         &clearing,
-        &mut *sink,
+        &mut *new.sink,
         &RewriteOptions::default(),
     )
     .unwrap();
-    sink.flush().unwrap();
-    let new = Shard::open(&sim, "new").unwrap();
+    new.sink.flush().unwrap();
+    sim.rename(&new.path, "new").unwrap();
+    let new = Shard::new("new", sim.open("new").unwrap()).unwrap();
     assert!(is_clear(&new, &rows, &clearing).unwrap());
     // The one that is needed is still missed.
     let other = RoaringBitmap::from_iter([1]);
@@ -254,8 +258,8 @@ fn streams_with_a_value_too_many_are_read_by_their_length() {
     assert_first_row_goes(split(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]));
     let sim = Sim::new(0);
     sim.put("torn", split(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]));
-    let torn = Shard::open(&sim, "torn").unwrap();
+    let torn = Shard::new("torn", sim.open("torn").unwrap()).unwrap();
     let rows = RoaringBitmap::from_iter([0]);
-    let mut sink = sim.create("new", None).unwrap();
-    rewrite(&torn, &rows, &mut *sink, &RewriteOptions::default()).unwrap_err();
+    let mut new = sim.create("new", None).unwrap();
+    rewrite(&torn, &rows, &mut *new.sink, &RewriteOptions::default()).unwrap_err();
 }

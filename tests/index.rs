@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use efface::config::Config;
 use efface::request::{Disclosure, Unknown};
 use efface::subject::SubjectHash;
-use efface::{DeleteOptions, Disk, Engine, EngineOptions, Request, Subjects};
+use efface::{DeleteOptions, Engine, EngineOptions, Request, Subjects};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
@@ -69,9 +69,9 @@ fn engine(root: &Path) -> Engine {
     };
     let options = EngineOptions {
         seed_if_new: SEED,
-        ..EngineOptions::default()
+        ..EngineOptions::overriding(config)
     };
-    Engine::open(Arc::new(Disk::new(root)), config, options).unwrap()
+    Engine::open_dir_with(root, options).unwrap()
 }
 
 fn request(ids: &[String], disclosure: Disclosure) -> Request {

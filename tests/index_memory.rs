@@ -7,6 +7,7 @@ mod peak;
 use efface::Disk;
 use efface::index::build::PostingSorter;
 use efface::index::writer::SegmentWriter;
+use efface::state::files::StateFiles;
 use efface::subject::SubjectHash;
 
 use peak::peak;
@@ -18,7 +19,7 @@ const ROW_GROUPS: u32 = 5;
 #[test]
 fn an_index_of_many_postings_is_built_in_the_memory_that_it_is_given() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let before = peak();
     let sorter = PostingSorter::new(&disk, "runs", MEMORY);
     for row_group in 0..ROW_GROUPS {

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
-use efface::{Config, DeleteOptions, Disk, Engine, EngineOptions, Request, Subjects};
+use efface::{DeleteOptions, Engine, EngineOptions, Request, Subjects};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -61,7 +61,7 @@ fn a_delete_holds_one_row_group_at_a_time_when_the_budget_holds_none() {
         memory: 1 << 20,
         ..EngineOptions::default()
     };
-    let engine = Engine::open(Arc::new(Disk::new(dir.path())), Config::default(), options).unwrap();
+    let engine = Engine::open_dir_with(dir.path(), options).unwrap();
     let asked = "2026-01-31T12:00:00Z".parse().unwrap();
     let request = Request::delete(Subjects::new(["ada"]).unwrap(), asked);
     let done = engine

@@ -260,9 +260,12 @@ fn check(style: Style) {
             }
         }
     }
-    let storage = Arc::new(Disk::new(dir.path()));
-    let engine =
-        Engine::open(storage, efface::Config::default(), EngineOptions::default()).unwrap();
+    let storage = Disk::new(dir.path());
+    let engine = Engine::open_files(
+        storage,
+        EngineOptions::overriding(efface::Config::default()),
+    )
+    .unwrap();
     let ids = Subjects::new(VICTIMS.map(|victim| text(victim, 0))).unwrap();
     let request = Request::delete(ids, jiff::Timestamp::UNIX_EPOCH);
     let sought: Vec<SubjectId> = VICTIMS.map(|victim| SubjectId::new(text(victim, 0))).into();
@@ -311,9 +314,12 @@ fn check_cleared(style: Style) {
     let path = dir.path().join("events.parquet");
     write(&path, style);
     let before = Contents::read(&path).unwrap();
-    let storage = Arc::new(Disk::new(dir.path()));
-    let engine =
-        Engine::open(storage, efface::Config::default(), EngineOptions::default()).unwrap();
+    let storage = Disk::new(dir.path());
+    let engine = Engine::open_files(
+        storage,
+        EngineOptions::overriding(efface::Config::default()),
+    )
+    .unwrap();
     let ids = Subjects::new(VICTIMS.map(|victim| text(victim, 0))).unwrap();
     let mut request = Request::delete(ids, jiff::Timestamp::UNIX_EPOCH);
     request.disclosure = Disclosure::Categories;

@@ -7,13 +7,12 @@ mod oracle;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::{cast, concat_batches, filter_record_batch};
 use arrow::datatypes::DataType;
 use efface::request::subjects::Subjects;
-use efface::{Config, DeleteOptions, Disk, Engine, EngineOptions, Request};
+use efface::{Config, DeleteOptions, Engine, EngineOptions, Request};
 use generated::{Shape, SubjectType};
 use oracle::Contents;
 use oracle::bounds::{check_page_index, check_statistics};
@@ -27,7 +26,7 @@ fn engine(dir: &Path, subject: SubjectType) -> Engine {
         subject: vec![subject.column().to_owned()],
         ..Config::default()
     };
-    Engine::open(Arc::new(Disk::new(dir)), config, EngineOptions::default()).unwrap()
+    Engine::open_dir_with(dir, EngineOptions::overriding(config)).unwrap()
 }
 
 fn request(shape: &Shape, make: impl Fn(Subjects, jiff::Timestamp) -> Request) -> Request {

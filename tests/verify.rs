@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use efface::config::Config;
+use efface::file_system::FileSystem;
 use efface::parquet_bytes::page::PageKind;
 use efface::parquet_bytes::page_walk::PageWalk;
 use efface::shard::residue::Place;
-use efface::{
-    DeleteOptions, Disk, Engine, EngineOptions, Request, Shard, Storage, SubjectId, Subjects,
-};
+use efface::{DeleteOptions, Disk, Engine, EngineOptions, Request, Shard, SubjectId, Subjects};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::KeyValue;
@@ -57,7 +56,7 @@ fn patch(dir: &TempDir, path: &Path, change: impl FnOnce(&mut [u8])) {
 fn patch_group(dir: &TempDir, path: &Path, group: usize, change: impl FnOnce(&mut [u8])) {
     let disk = Disk::new(dir.path());
     let name = path.file_name().unwrap().to_str().unwrap();
-    let shard = Shard::open(&disk, name).unwrap();
+    let shard = Shard::new(name, disk.open(name).unwrap()).unwrap();
     let chunk = &shard.footer.row_groups()[group].chunks[0];
     let mut walk = PageWalk::new(Arc::clone(&shard.file), chunk.range.clone());
     let mut page = walk.peek().unwrap().unwrap();
@@ -72,8 +71,8 @@ fn patch_group(dir: &TempDir, path: &Path, group: usize, change: impl FnOnce(&mu
 }
 
 fn places(dir: &TempDir, config: Config) -> Vec<(String, Place, u64)> {
-    let storage: Arc<dyn Storage> = Arc::new(Disk::new(dir.path()));
-    let engine = Engine::open(storage, config, EngineOptions::default()).unwrap();
+    let storage = Disk::new(dir.path());
+    let engine = Engine::open_files(storage, EngineOptions::overriding(config)).unwrap();
     let found = engine.verify(&[SubjectId::new(ERASED)]).unwrap();
     assert_eq!(found.clean, found.findings.is_empty());
     let text = format!("{found:?}");
@@ -168,7 +167,11 @@ fn key_values_gaps_and_other_columns_are_searched_for_the_text() {
 /// Puts text between the magic and the first page, and moves nothing: the footer is written anew.
 #[expect(clippy::disallowed_methods, reason = "a test damages its own input")]
 fn insert_behind_pages(dir: &TempDir, path: &Path) {
-    let shard = Shard::open(&Disk::new(dir.path()), "a.parquet").unwrap();
+    let shard = Shard::new(
+        "a.parquet",
+        Disk::new(dir.path()).open("a.parquet").unwrap(),
+    )
+    .unwrap();
     let bytes = fs::read(path).unwrap();
     let (before, footer) = bytes.split_at(usize::try_from(shard.footer.offset).unwrap());
     fs::write(path, [before, ERASED.as_bytes(), footer].concat()).unwrap();
@@ -228,8 +231,8 @@ fn a_dictionary_that_row_groups_share_loses_the_entry_in_all_of_them() {
         places.iter().filter(is_entry).count()
     };
     assert_eq!(entries(&places(&dir, Config::default())), 2);
-    let storage: Arc<dyn Storage> = Arc::new(Disk::new(dir.path()));
-    let engine = Engine::open(storage, Config::default(), EngineOptions::default()).unwrap();
+    let storage = Disk::new(dir.path());
+    let engine = Engine::open_files(storage, EngineOptions::overriding(Config::default())).unwrap();
     let request = Request::delete(
         Subjects::new([ERASED]).unwrap(),
         jiff::Timestamp::UNIX_EPOCH,

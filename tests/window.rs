@@ -271,7 +271,7 @@ fn engine(dir: &Path, kind: Kind) -> Engine {
         time_unit: kind.unit(),
         ..Config::default()
     };
-    Engine::open(Arc::new(Disk::new(dir)), config, EngineOptions::default()).unwrap()
+    Engine::open_dir_with(dir, EngineOptions::overriding(config)).unwrap()
 }
 
 fn request(ids: &[u8], asked: &str, since: Option<&str>) -> Request {
@@ -384,8 +384,8 @@ fn the_unit_of_integers_is_guessed_where_just_one_is_plausible() {
         let dir = tempfile::tempdir().unwrap();
         days(dir.path(), array, "a.parquet");
         let config = Config::default();
-        let storage = Arc::new(Disk::new(dir.path()));
-        let engine = Engine::open(storage, config, EngineOptions::default()).unwrap();
+        let storage = Disk::new(dir.path());
+        let engine = Engine::open_files(storage, EngineOptions::overriding(config)).unwrap();
         let plan = engine.plan(&request(&[0, 1, 2], "2026-06-01T00:00:00Z", None));
         assert_eq!(plan.unwrap().rows, rows as u64);
         let later = engine.plan(&request(&[0, 1, 2], "2026-06-11T00:00:00Z", None));
@@ -398,8 +398,8 @@ fn the_unit_of_integers_is_guessed_where_just_one_is_plausible() {
         Arc::new(Int64Array::from_iter_values(0..100)),
         "a.parquet",
     );
-    let storage = Arc::new(Disk::new(dir.path()));
-    let engine = Engine::open(storage, Config::default(), EngineOptions::default()).unwrap();
+    let storage = Disk::new(dir.path());
+    let engine = Engine::open_files(storage, EngineOptions::overriding(Config::default())).unwrap();
     let refused = engine.plan(&request(&[0], "2026-06-01T00:00:00Z", None));
     assert!(
         matches!(&refused, Err(Error::NoTimeUnit { column, .. }) if column == "time"),
@@ -416,8 +416,8 @@ fn an_id_of_old_rows_alone_is_known_and_has_no_row() {
         .as_second();
     let times: ArrayRef = Arc::new(TimestampSecondArray::from(vec![old; 30]));
     days(dir.path(), times, "a.parquet");
-    let storage = Arc::new(Disk::new(dir.path()));
-    let engine = Engine::open(storage, Config::default(), EngineOptions::default()).unwrap();
+    let storage = Disk::new(dir.path());
+    let engine = Engine::open_files(storage, EngineOptions::overriding(Config::default())).unwrap();
     let plan = engine
         .plan(&request(&[0, 9], "2026-06-01T00:00:00Z", None))
         .unwrap();

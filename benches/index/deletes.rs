@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use efface::observe::Observer;
-use efface::{Config, DeleteOptions, Disk, Engine, EngineOptions, Request, Subjects};
+use efface::{DeleteOptions, Engine, EngineOptions, Request, Subjects};
 
 use super::lake::Lake;
-use super::median;
+use super::{SEED, median};
 
 /// Takes the time of each stage.
 #[derive(Default)]
@@ -63,10 +63,10 @@ pub(super) fn run(lake: &Lake, is_measured: bool) {
             let stages = Arc::new(Stages::default());
             let options = EngineOptions {
                 observer: stages.clone(),
+                seed_if_new: SEED,
                 ..EngineOptions::default()
             };
-            let disk = Arc::new(Disk::new(&dataset));
-            let engine = Engine::open(disk, Config::default(), options).unwrap();
+            let engine = Engine::open_dir_with(&dataset, options).unwrap();
             engine.refresh().unwrap();
             let (index, old) = (dataset.join("_efface/index"), lake.dir.path().join("old"));
             copy_all(&index, &old);

@@ -51,15 +51,17 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use efface::file_system::FileSystem;
 use efface::index::Index;
 use efface::index::manifest::{Manifest, segment_path};
 use efface::index::segment::Segment;
 use efface::index::writer::SegmentWriter;
 use efface::shard::ids::distinct_in;
 use efface::shard::roles::Roles;
-use efface::storage::publish;
+use efface::state::files::StateFiles;
+use efface::state::{Expect, State};
 use efface::subject::SubjectHash;
-use efface::{Config, Disk, Engine, EngineOptions, Shard, Storage};
+use efface::{Disk, Engine, EngineOptions, Shard};
 use lake::Lake;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::{ArrowWriter, ProjectionMask};
@@ -91,6 +93,14 @@ fn decode(shard: &Path) -> usize {
         .sum()
 }
 
+fn open(dataset: &Path) -> Engine {
+    let options = EngineOptions {
+        seed_if_new: SEED,
+        ..EngineOptions::default()
+    };
+    Engine::open_dir_with(dataset, options).unwrap()
+}
+
 /// Bits that the choice of `chosen` of `all` takes.
 fn choice_bits(chosen: usize, all: u32) -> f64 {
     let of = |at: usize| {
@@ -101,18 +111,18 @@ fn choice_bits(chosen: usize, all: u32) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-fn print_size(storage: &dyn Storage, dataset_bytes: u64) {
+fn print_size(state: &dyn State, dataset_bytes: u64) {
     // The bench that builds it may have been left out.
-    let Some(index) = Index::open(storage, "").unwrap() else {
+    let Some(index) = Index::open(state, "").unwrap() else {
         return;
     };
-    let stats = index.stats().unwrap();
-    let manifest = Manifest::parse(&Manifest::load(storage).unwrap().unwrap()).unwrap();
+    let figures = index.stats().unwrap();
+    let manifest = Manifest::parse(&Manifest::load(state).unwrap().unwrap()).unwrap();
     let row_groups = manifest.next_row_group;
     let mut bits = 0.0;
     for entry in &manifest.segments {
         let path = segment_path(entry.number);
-        let segment = Segment::open(storage.map(&path).unwrap(), &path, manifest.seed).unwrap();
+        let segment = Segment::open(state.map(&path).unwrap(), &path, manifest.seed).unwrap();
         let mut groups = segment.groups();
         let mut numbers = Vec::new();
         while groups.next_group(&mut numbers).unwrap().is_some() {
@@ -121,12 +131,12 @@ fn print_size(storage: &dyn Storage, dataset_bytes: u64) {
     }
     println!(
         "index: {} ids, {} postings, {} bytes = {:.2} bytes a posting ({:.2} % of the dataset); entropy of the postings {:.2} bytes each",
-        stats.subjects,
-        stats.postings,
-        stats.bytes,
-        stats.bytes as f64 / stats.postings.max(1) as f64,
-        stats.bytes as f64 * 100.0 / dataset_bytes as f64,
-        bits / 8.0 / stats.postings.max(1) as f64,
+        figures.subjects,
+        figures.postings,
+        figures.bytes,
+        figures.bytes as f64 / figures.postings.max(1) as f64,
+        figures.bytes as f64 * 100.0 / dataset_bytes as f64,
+        bits / 8.0 / figures.postings.max(1) as f64,
     );
 }
 
@@ -155,7 +165,8 @@ fn build(criterion: &mut Criterion) {
         let without_index = || drop(fs::remove_dir_all(lake.root().join("_efface")));
         let build = |()| engine.refresh().unwrap();
         bencher.iter_batched(without_index, build, BatchSize::PerIteration);
-        print_size(&Disk::new(lake.root()), lake.bytes);
+        let state = StateFiles::new(Disk::new(lake.root()));
+        print_size(&state, lake.bytes);
     });
     group.finish();
 }
@@ -218,8 +229,7 @@ fn uuids(criterion: &mut Criterion) {
     });
     group.bench_function("index", |bencher| {
         shards();
-        let disk = Arc::new(Disk::new(dir.path()));
-        let engine = Engine::open(disk, Config::default(), EngineOptions::default()).unwrap();
+        let engine = open(dir.path());
         let without_index = || drop(fs::remove_dir_all(dir.path().join("_efface")));
         let build = |()| engine.refresh().unwrap();
         bencher.iter_batched(without_index, build, BatchSize::PerIteration);
@@ -232,8 +242,8 @@ fn hash_of(number: u64, ids: u64) -> SubjectHash {
     SubjectHash(number * (u64::MAX / ids) + number % 7)
 }
 
-fn write_segment(disk: &Disk, ids: u64) {
-    let mut writer = SegmentWriter::create(disk, "segment", SEED, 1, ids).unwrap();
+fn write_segment(state: &dyn State, ids: u64) {
+    let mut writer = SegmentWriter::create(state, "segment", SEED, 1, ids).unwrap();
     for number in 0..ids {
         let first = u32::try_from(number % 1000).unwrap();
         let numbers = [first, first + 1];
@@ -256,11 +266,11 @@ fn ids(criterion: &mut Criterion) {
     group.sample_size(20);
     for ids in sizes {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path());
+        let state = StateFiles::new(Disk::new(dir.path()));
         let made = OnceCell::new();
         let open = || {
-            made.get_or_init(|| write_segment(&disk, ids));
-            Segment::open(disk.map("segment").unwrap(), "segment", SEED).unwrap()
+            made.get_or_init(|| write_segment(&state, ids));
+            Segment::open(state.map("segment").unwrap(), "segment", SEED).unwrap()
         };
         let asked: Vec<SubjectHash> = (0..LOOKUPS)
             .map(|number| hash_of(number * (ids / LOOKUPS), ids))
@@ -311,10 +321,13 @@ fn ids(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The shard that comes and goes.
+const NEW: &str = "day=0/new.parquet";
+
 /// Many links to one small shard, with an index.
 struct Many {
     dir: tempfile::TempDir,
-    disk: Arc<Disk>,
+    disk: Disk,
     engine: Engine,
     /// The shard that is linked.
     sample: PathBuf,
@@ -343,20 +356,23 @@ impl Many {
         }
         // Until they have settled they are read again each time.
         thread::sleep(Duration::from_millis(2100));
-        let disk = Arc::new(Disk::new(dir.path()));
-        let storage: Arc<dyn Storage> = disk.clone();
-        let engine = Engine::open(storage, Config::default(), EngineOptions::default()).unwrap();
+        let engine = open(dir.path());
         engine.refresh().unwrap();
         Self {
+            disk: Disk::new(dir.path()),
             dir,
-            disk,
             engine,
             sample,
         }
     }
 
     fn add(&self) {
-        fs::copy(&self.sample, self.dir.path().join("day=0/new.parquet")).unwrap();
+        fs::copy(&self.sample, self.dir.path().join(NEW)).unwrap();
+    }
+
+    fn remove(&self) {
+        assert!(self.disk.unlink(NEW).unwrap());
+        self.disk.sync_directories(&[NEW]).unwrap();
     }
 }
 
@@ -369,8 +385,8 @@ fn refresh(criterion: &mut Criterion) {
         let many = many();
         many.add();
         bencher.iter(|| {
-            let files = many.disk.list("").unwrap();
-            let shard = Shard::open(&*many.disk, "day=0/new.parquet").unwrap();
+            let files = many.disk.list("", &|_| true).unwrap();
+            let shard = Shard::new(NEW, many.disk.open(NEW).unwrap()).unwrap();
             let columns = Roles::default().subjects(&shard).unwrap();
             let groups = u32::try_from(shard.footer.row_groups().len()).unwrap();
             let mut seen = 0;
@@ -388,19 +404,20 @@ fn refresh(criterion: &mut Criterion) {
             .map(|file| fs::read(file.unwrap().path()).unwrap())
             .collect();
         let beside = tempfile::tempdir().unwrap();
-        let disk = Disk::new(beside.path());
+        let state = StateFiles::new(Disk::new(beside.path()));
         bencher.iter(|| {
             for (number, bytes) in files.iter().enumerate() {
-                publish(&disk, &number.to_string(), bytes).unwrap();
+                let path = number.to_string();
+                state.put(&path, bytes, Expect::Any).unwrap();
             }
-            disk.remove("0").unwrap();
+            state.remove(&["0".to_owned()]).unwrap();
         });
     });
     group.bench_function("one_of_many", |bencher| {
         let many = many();
         bencher.iter_batched(
             || {
-                many.disk.remove("day=0/new.parquet").unwrap();
+                many.remove();
                 many.engine.refresh().unwrap();
                 many.add();
             },

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use efface::file_system::{FileInfo, FileSystem, Lock, NewFile};
 use efface::index::Index;
-use efface::storage::{FileInfo, Lock, Mapped, ReadAt, Sink};
+use efface::io::{Mapped, ReadAt};
+use efface::state::files::StateFiles;
 use efface::subject::SubjectHash;
-use efface::{Config, Disk, Engine, EngineOptions, Request, Result, Storage, Subjects};
+use efface::{Disk, Engine, EngineOptions, Request, Result, Subjects};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
@@ -23,6 +25,7 @@ const IDS: usize = 4;
 const ID_BYTES: usize = 12;
 
 /// The dataset: the shards are made up, all else is on a disk.
+#[derive(Clone)]
 struct Faked {
     disk: Disk,
     shards: usize,
@@ -95,12 +98,12 @@ impl ReadAt for Bytes {
     }
 }
 
-impl Storage for Faked {
+impl FileSystem for Faked {
     fn root(&self) -> String {
         self.disk.root()
     }
-    fn list(&self, dir: &str) -> Result<Vec<FileInfo>> {
-        let mut files = self.disk.list(dir)?;
+    fn list(&self, dir: &str, enters: &dyn Fn(&str) -> bool) -> Result<Vec<FileInfo>> {
+        let mut files = self.disk.list(dir, enters)?;
         if dir.is_empty() {
             files.extend((0..self.shards).map(|number| self.file(Self::path(number))));
             files.sort_by(|left, right| left.path.cmp(&right.path));
@@ -124,14 +127,26 @@ impl Storage for Faked {
         }
         Ok(Arc::new(Bytes(bytes)))
     }
-    fn create(&self, path: &str, like: Option<&str>) -> Result<Box<dyn Sink>> {
-        self.disk.create(path, like)
+    fn create(&self, beside: &str, like: Option<&str>) -> Result<NewFile> {
+        self.disk.create(beside, like)
     }
-    fn replace(&self, from: &str, to: &str) -> Result<()> {
-        self.disk.replace(from, to)
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.disk.rename(from, to)
     }
-    fn remove(&self, path: &str) -> Result<()> {
-        self.disk.remove(path)
+    fn rename_new(&self, from: &str, to: &str) -> Result<bool> {
+        self.disk.rename_new(from, to)
+    }
+    fn unlink(&self, path: &str) -> Result<bool> {
+        self.disk.unlink(path)
+    }
+    fn sync_directories(&self, files: &[&str]) -> Result<()> {
+        self.disk.sync_directories(files)
+    }
+    fn room(&self) -> Result<Option<u64>> {
+        self.disk.room()
+    }
+    fn clock_ns(&self) -> Result<Option<i64>> {
+        self.disk.clock_ns()
     }
     fn map(&self, path: &str) -> Result<Mapped> {
         self.disk.map(path)
@@ -160,12 +175,13 @@ pub(super) fn curve(is_measured: bool) {
     };
     for shards in sizes {
         let dir = tempfile::tempdir().unwrap();
-        let storage = Arc::new(Faked::new(Disk::new(dir.path()), *shards));
+        let files = Faked::new(Disk::new(dir.path()), *shards);
         let options = EngineOptions {
             seed_if_new: SEED,
             ..EngineOptions::default()
         };
-        let engine = Engine::open(storage.clone(), Config::default(), options).unwrap();
+        let engine = Engine::open_files(files.clone(), options).unwrap();
+        let state = StateFiles::new(files.clone());
         let built = timed(1, || drop(engine.refresh().unwrap()));
         let all = shards * ROW_GROUPS * IDS;
         let ids: Vec<String> = (0..asked)
@@ -173,12 +189,12 @@ pub(super) fn curve(is_measured: bool) {
             .collect();
         let subjects = Subjects::new(ids.iter().map(String::as_str)).unwrap();
         let request = Request::export(subjects, "2026-01-31T12:00:00Z".parse().unwrap());
-        let listed = timed(rounds, || drop(storage.list("").unwrap()));
+        let listed = timed(rounds, || drop(files.list("", &|_| true).unwrap()));
         let refreshed = timed(rounds, || drop(engine.refresh().unwrap()));
         let opened = timed(rounds, || {
-            drop(Index::open(&*storage, "").unwrap().unwrap());
+            drop(Index::open(&state, "").unwrap().unwrap());
         });
-        let index = Index::open(&*storage, "").unwrap().unwrap();
+        let index = Index::open(&state, "").unwrap().unwrap();
         let hashes: Vec<SubjectHash> = ids
             .iter()
             .map(|id| SubjectHash::of(id.as_bytes(), index.seed()))

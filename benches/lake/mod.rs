@@ -13,13 +13,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 use arrow::array::{Array, StringArray};
 use arrow::datatypes::DataType;
-use efface::{Config, Disk, Engine, EngineOptions};
+use efface::{Engine, EngineOptions};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+const INDEX_SEED: u64 = 0;
 
 /// A copy of a dataset that the benchmark may write its index into.
 pub(crate) struct Lake {
@@ -57,8 +58,12 @@ impl Lake {
     }
 
     pub(crate) fn engine(&self) -> Engine {
-        let disk = Arc::new(Disk::new(self.root()));
-        Engine::open(disk, Config::default(), EngineOptions::default()).unwrap()
+        // The same hashes in each run.
+        let options = EngineOptions {
+            seed_if_new: INDEX_SEED,
+            ..EngineOptions::default()
+        };
+        Engine::open_dir_with(self.root(), options).unwrap()
     }
 
     /// Every id, by its number of rows.

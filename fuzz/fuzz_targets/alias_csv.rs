@@ -3,15 +3,18 @@
 #![no_main]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use efface::identity::removal::{csv_without, rows_naming};
 use efface::identity::{AliasTable, IdentityGraph, TableFormat};
+use efface::io::{Mapped, ReadAt};
 use efface::request::{Identity, Subjects};
-use efface::storage::sim::Sim;
 use efface::subject::SubjectId;
 use libfuzzer_sys::fuzz_target;
 
-const PATH: &str = "aliases.csv";
+fn file(data: &[u8]) -> Arc<dyn ReadAt> {
+    Arc::new(Mapped::new(data.to_vec()))
+}
 
 /// The `count` first words of the table.
 fn words(data: &[u8], count: usize) -> Vec<SubjectId> {
@@ -29,30 +32,29 @@ fuzz_target!(|data: &[u8]| {
     let Some((count, data)) = data.split_first() else {
         return;
     };
-    let sim = Sim::new(0);
-    sim.put(PATH, data);
-    let table = AliasTable::new(PATH);
-    if table.format(&sim).expect("it is there") == TableFormat::Parquet {
+    let table = AliasTable::new("aliases.csv");
+    let old = file(data);
+    if table.format_of(&*old).expect("it can be read") == TableFormat::Parquet {
         return;
     }
     let erased = words(data, usize::from(count % 8));
     let mut left = Vec::new();
-    let removed = match csv_without(&sim, &table, &erased, &mut left) {
+    let removed = match csv_without(&old, &table, &erased, &mut left) {
         Ok(removed) => removed,
         Err(_) => {
-            assert!(IdentityGraph::load(&sim, &table).is_err(), "both or none");
+            assert!(IdentityGraph::load(old, &table).is_err(), "both or none");
             return;
         }
     };
-    let named = rows_naming(&sim, &table, &erased).expect("it was read");
+    let named = rows_naming(old, &table, &erased).expect("it was read");
     assert_eq!(named.len(), removed);
     if erased.is_empty() {
         assert_eq!(left, data);
     }
-    sim.put(PATH, left.clone());
-    let named = rows_naming(&sim, &table, &erased).expect("what is left can be read");
+    let new = file(&left);
+    let named = rows_naming(Arc::clone(&new), &table, &erased).expect("what is left can be read");
     assert!(named.is_empty(), "an erased id is left");
-    let graph = IdentityGraph::load(&sim, &table).expect("what is left can be read");
+    let graph = IdentityGraph::load(Arc::clone(&new), &table).expect("what is left can be read");
     if let Ok(subjects) = Subjects::new(erased.iter().map(SubjectId::reveal)) {
         let expansion = graph.expand(&subjects, Identity::Cluster, 10_000);
         let expansion = expansion.expect("each stands alone");
@@ -60,6 +62,6 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(expansion.ids.len(), erased.len());
     }
     let mut again = Vec::new();
-    csv_without(&sim, &table, &[], &mut again).expect("what is left can be read");
+    csv_without(&new, &table, &[], &mut again).expect("what is left can be read");
     assert_eq!(again, left);
 });

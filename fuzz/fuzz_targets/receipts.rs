@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use arbitrary::Arbitrary;
 use efface::receipts::{Cause, DIRECTORY, Ended, Receipt, Receipts};
 use efface::request::{Disclosure, Identity, Regulation};
-use efface::storage::sim::Sim;
+use efface::state::files::StateFiles;
+use efface::testing::sim::Sim;
 use efface::tracking::TrackingId;
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
@@ -155,17 +156,18 @@ fn edit_lines(files: &mut Files, file: u8, change: impl FnOnce(&mut Vec<Vec<u8>>
 
 fuzz_target!(|tampered: Tampered<'_>| {
     let sim = Sim::new(0);
+    let state = StateFiles::new(sim.clone());
     let mut number = 0;
     for count in tampered.files.iter().take(6) {
         let some = (0..=count % 4).map(|_| {
             number += 1;
             receipt(number)
         });
-        let appended = Receipts::new(&sim).append(some.collect(), || Ok(()));
+        let appended = Receipts::new(&state).append(some.collect(), || Ok(()));
         appended.expect("there is no fault");
     }
     let mut told = Vec::new();
-    let head = Receipts::new(&sim).check(|receipt| told.push(receipt));
+    let head = Receipts::new(&state).check(|receipt| told.push(receipt));
     let head = head.expect("nobody has changed it yet");
     let mut files = sim.all();
     for change in tampered.changes.iter().take(8) {
@@ -175,7 +177,8 @@ fuzz_target!(|tampered: Tampered<'_>| {
     for (path, bytes) in &files {
         sim.put(path, bytes.clone());
     }
-    let receipts = Receipts::new(&sim);
+    let state = StateFiles::new(sim);
+    let receipts = Receipts::new(&state);
     let _found = receipts.find(receipt(1).tracking_id);
     let mut found = Vec::new();
     let taken_for_whole = receipts.check(|receipt| found.push(receipt));

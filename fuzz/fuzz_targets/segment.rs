@@ -4,7 +4,7 @@
 
 use efface::index::format::{BLOCK_BYTES, Check, PAYLOAD_BYTES, RECORD_HEAD_BYTES, Tail};
 use efface::index::segment::Segment;
-use efface::storage::Mapped;
+use efface::io::Mapped;
 use efface::subject::SubjectHash;
 use libfuzzer_sys::fuzz_target;
 use roaring::RoaringBitmap;

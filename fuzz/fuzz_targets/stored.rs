@@ -1,5 +1,6 @@
-//! Any bytes as what efface stores in `_efface/`: a waiting request, the record of a pass and its progress, the
-//! suppression list, the configuration, the manifest of the index. Each ends in a value that reads back, or in an error that repeats no id.
+//! Any bytes as what efface stores in `_efface/`: a waiting request, the record of a pass and its progress (also the
+//! lines of version 0.1), the suppression list, the configuration, the manifest of the index. Each ends in a value that
+//! reads back, or in an error that repeats no id.
 #![no_main]
 
 use std::fmt::Debug;
@@ -7,11 +8,13 @@ use std::fmt::Debug;
 use efface::Result;
 use efface::config::Config;
 use efface::index::manifest::Manifest;
-use efface::pass::{Pass, ProgressLog};
+use efface::pass::{Pass, Progress, ProgressLog};
 use efface::queue::Entry;
-use efface::storage::document;
-use efface::storage::sim::Sim;
+use efface::state::files::StateFiles;
+use efface::state::{Expect, State, document};
 use efface::suppression::Suppression;
+use efface::testing::sim::Sim;
+use efface::tracking::TrackingId;
 use libfuzzer_sys::fuzz_target;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -35,6 +38,19 @@ fn loaded<T>(loaded: Result<Option<T>>) -> Option<T> {
         .unwrap_or_default()
 }
 
+/// Steps that were read are announced by a pass of their own and read back.
+fn announced_reads_back(state: &dyn State, steps: &[Progress]) {
+    let id = pass_id(2);
+    let mut log = ProgressLog::begin(state, id).expect("it can be begun");
+    log.announce(state, steps).expect("it can be written");
+    assert_eq!(ProgressLog::read(state, id).unwrap(), steps);
+}
+
+fn pass_id(random: u8) -> TrackingId {
+    let time = "2026-01-31T12:00:00Z".parse().expect("a time");
+    TrackingId::new(time, [random; 10])
+}
+
 fn text(value: &impl Debug) -> String {
     format!("{value:?}")
 }
@@ -44,64 +60,66 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let sim = Sim::new(0);
-    match which % 6 {
+    let state = &StateFiles::new(sim.clone());
+    match which % 7 {
         0 => {
             let path = "_efface/queue/entry.json";
             sim.put(path, sealed(data));
-            let load = || document::load::<Entry>(&sim, path, LIMIT);
+            let load = || document::load::<Entry>(state, path, LIMIT);
             if let Some(entry) = loaded(load()) {
                 assert!(!text(&entry).contains(MARK), "Debug prints an id");
                 let _checked = entry.request.check();
                 let bytes = serde_json::to_vec(&entry).expect("it can be written");
-                document::store(&sim, path, &entry).expect("it can be stored");
+                document::store(state, path, &entry, Expect::Any).expect("it can be stored");
                 let again = load().expect("it reads back").expect("it is there");
                 assert_eq!(serde_json::to_vec(&again).unwrap(), bytes);
             }
         }
         1 => {
             sim.put("_efface/pass/pass.json", sealed(data));
-            if let Some(pass) = loaded(Pass::load(&sim)) {
-                pass.store(&sim).expect("it can be stored");
-                assert_eq!(Pass::load(&sim).unwrap(), Some(pass));
+            if let Some(pass) = loaded(Pass::load(state)) {
+                pass.store(state).expect("it can be stored");
+                assert_eq!(Pass::load(state).unwrap(), Some(pass));
             }
         }
         2 => {
-            let time = "2026-01-31T12:00:00Z".parse().expect("a time");
-            let id = efface::tracking::TrackingId::new(time, [1; 10]);
+            let id = pass_id(1);
             sim.put(&format!("_efface/pass/{id}-0001.jsonl"), data);
-            let steps = ProgressLog::read(&sim, id).expect("a torn line ends it");
-            sim.vanish(&format!("_efface/pass/{id}-0001.jsonl"));
-            let mut log = ProgressLog::begin(&sim, id).expect("it can be begun");
-            for step in &steps {
-                log.append(step).expect("it can be written");
-            }
-            assert_eq!(ProgressLog::read(&sim, id).unwrap(), steps);
+            let steps = ProgressLog::read(state, id).expect("a torn line ends it");
+            announced_reads_back(state, &steps);
         }
         3 => {
             sim.put("_efface/suppression.json", sealed(data));
-            if let Some(list) = loaded(Suppression::load(&sim).map(Some)) {
-                list.store(&sim).expect("it can be stored");
-                let again = Suppression::load(&sim).expect("it reads back");
+            if let Some(list) = loaded(Suppression::load(state).map(Some)) {
+                list.store(state).expect("it can be stored");
+                let again = Suppression::load(state).expect("it reads back");
                 assert_eq!(text(&again), text(&list));
             }
         }
         4 => {
             sim.put(Config::PATH, data);
-            if let Ok(Some(config)) = Config::load(&sim) {
+            if let Ok(Some(config)) = Config::load(state) {
                 let _roles = (config.roles(), config.alias_table(), config.empty_source());
-                config.store(&sim).expect("it can be stored");
-                assert_eq!(Config::load(&sim).unwrap(), Some(config));
+                config.store(state).expect("it can be stored");
+                assert_eq!(Config::load(state).unwrap(), Some(config));
             }
         }
-        _ => {
+        5 => {
             let mut bytes = data.to_vec();
             bytes.extend_from_slice(&xxh3_64(data).to_le_bytes());
             if let Ok(manifest) = Manifest::parse(&bytes) {
-                manifest.store(&sim).expect("it can be stored");
-                let bytes = Manifest::load(&sim)
+                manifest.store(state).expect("it can be stored");
+                let bytes = Manifest::load(state)
                     .expect("it is there")
                     .expect("it is there");
                 assert_eq!(Manifest::parse(&bytes).unwrap(), manifest);
+            }
+        }
+        _ => {
+            let id = pass_id(1);
+            sim.put(&format!("_efface/pass/{id}-000001.json"), sealed(data));
+            if let Some(steps) = loaded(ProgressLog::read(state, id).map(Some)) {
+                announced_reads_back(state, &steps);
             }
         }
     }

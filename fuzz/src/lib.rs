@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::panic;
 
-use efface::storage::{ReadAt, Sink};
+use efface::io::{ReadAt, Sink};
 
 pub mod column;
 pub mod filtered;

@@ -1,4 +1,4 @@
-//! What a service asks of a dataset on the simulated storage, with faults, and what must be true after each step:
+//! What a service asks of a dataset on a simulated file system, with faults, and what must be true after each step:
 //! each shard holds just the rows that it should, what ended has one receipt, and nothing is left of who is gone.
 
 use std::cell::Cell;
@@ -8,19 +8,20 @@ use arbitrary::Arbitrary;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use efface::compaction::CompactOptions;
 use efface::config::Config;
-use efface::delete::DeleteOptions;
-use efface::queue::State;
+use efface::erase::CompactOptions;
+use efface::erase::delete::DeleteOptions;
+use efface::queue::RequestState;
 use efface::receipts::Ended;
 use efface::request::{Disclosure, RequiredColumns, Subjects, Suppress, Unknown};
-use efface::storage::sim::Sim;
+use efface::state::files::StateFiles;
+use efface::testing::sim::Sim;
 use efface::tracking::TrackingId;
-use efface::{Engine, Error, ErrorKind, Request, Result};
+use efface::{Engine, EngineOptions, Error, ErrorKind, Request, Result};
 use jiff::Timestamp;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::lake::{config, engine, is_pending, is_temporary, shard_of};
+use crate::lake::{config, is_pending, is_temporary, shard_of};
 
 /// Whom the events are about. No id is part of another.
 const PEOPLE: [&str; 8] = [
@@ -37,6 +38,7 @@ const PEOPLE: [&str; 8] = [
 const LINKS: [(usize, usize); 3] = [(6, 0), (7, 6), (5, 1)];
 const STEPS_MAX: usize = 12;
 const ROWS_MAX: usize = 40;
+const INDEX_SEED: u64 = 0;
 
 /// The dataset, and what happens to it.
 #[derive(Debug, Arbitrary)]
@@ -235,7 +237,8 @@ impl Story<'_> {
         }
         service.sim.put("aliases.csv", aliases);
         service.sim.put("_efface/key", "0123456789abcdef".repeat(4));
-        config().store(&service.sim).expect("no fault yet");
+        let state = StateFiles::new(service.sim.clone());
+        config().store(&state).expect("no fault yet");
         for (number, ids) in (0..).zip(self.shards) {
             service.arrive(number, ids);
         }
@@ -257,7 +260,12 @@ impl Story<'_> {
 
 impl Service {
     fn engine(&self) -> Engine {
-        engine(&self.sim, &config())
+        // A find is found again: nothing is drawn at random. The configuration isn't read, since that may fail.
+        let options = EngineOptions {
+            seed_if_new: INDEX_SEED,
+            ..EngineOptions::overriding(config())
+        };
+        Engine::open_files(self.sim.clone(), options).expect("nothing is read yet")
     }
 
     fn arrive(&mut self, number: u8, ids: &[u8]) {
@@ -365,7 +373,7 @@ impl Service {
         let submitted = self.engine().submit(id, &asked.request(), now(), None)?;
         let told = self.engine().status(submitted.tracking_id, now());
         // A fault that is met just here says nothing of the request.
-        assert!(told.is_err() || told.is_ok_and(|status| status.state == State::Pending));
+        assert!(told.is_err() || told.is_ok_and(|status| status.state == RequestState::Pending));
         Ok(())
     }
 
@@ -447,11 +455,11 @@ impl Service {
         for request in &mut self.model.requests {
             let status = engine.status(request.id, now()).expect("no fault now");
             assert!(
-                !matches!(status.state, State::Staging | State::Started),
+                !matches!(status.state, RequestState::Staging | RequestState::Started),
                 "a pass was left open"
             );
             // One that joined another, was refused or was not handed over is not known.
-            request.is_over = status.state != State::Pending;
+            request.is_over = status.state != RequestState::Pending;
         }
         if compacted {
             let suppressed = self.model.suppressed.clone();
@@ -475,12 +483,13 @@ impl Service {
             let known = self.engine().status(request.id, now()).expect("no fault");
             let has_ended = matches!(
                 known.state,
-                State::Success | State::Failure | State::Revoked
+                RequestState::Success | RequestState::Failure | RequestState::Revoked
             );
             assert_eq!(has_ended, receipts.contains(&request.id));
         }
         self.check_gone(&all);
-        assert!(Config::load(&self.sim).is_ok_and(|found| found == Some(config())));
+        let state = StateFiles::new(self.sim.clone());
+        assert!(Config::load(&state).is_ok_and(|found| found == Some(config())));
     }
 
     /// Of whom no row, no link and no waiting request is left, nothing is.

@@ -68,7 +68,9 @@ impl Error {
             | Self::NoTimeUnit { .. }
             | Self::NoSuchRow { .. }
             | Self::NoSuchRowGroup { .. }
-            | Self::NoTimeColumn { .. } => ErrorKind::Usage,
+            | Self::NoTimeColumn { .. }
+            | Self::OtherConfig { .. }
+            | Self::Outstanding { .. } => ErrorKind::Usage,
             Self::TooManySubjects { .. }
             | Self::NoSubjects
             | Self::EmptySubject { .. }
@@ -79,7 +81,10 @@ impl Error {
             | Self::PlanChanged { .. }
             | Self::CannotBeNull { .. }
             | Self::NotCancellable { .. } => ErrorKind::Refused,
-            Self::Locked { .. } | Self::ShardChanged { .. } => ErrorKind::Conflict,
+            Self::Locked { .. } | Self::ShardChanged { .. } | Self::StateChanged { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::NoRoom { .. } => ErrorKind::Io,
             Self::SchemaConflict { .. } | Self::ManagedTable { .. } | Self::LinkedShard { .. } => {
                 ErrorKind::Unsupported
             }

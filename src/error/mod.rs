@@ -71,6 +71,15 @@ pub enum Error {
         source: Box<toml::de::Error>,
     },
 
+    /// A dataset was opened with a configuration that isn't the one that is stored for it.
+    #[error(
+        "{path} holds another configuration than the given one: open the dataset with the stored one, or say that the given one overrides it"
+    )]
+    OtherConfig {
+        /// The stored configuration.
+        path: String,
+    },
+
     /// A word is none of those that a field can have.
     #[error("{field}: {found:?} is none of {}", choices.join(", "))]
     Choice {
@@ -343,6 +352,24 @@ pub enum Error {
         holder: String,
     },
 
+    /// A file of efface's own was replaced by another process.
+    #[error("{path} was changed by another process in the meantime: run again")]
+    StateChanged {
+        /// The file.
+        path: String,
+    },
+
+    /// There is no room for what is to be written.
+    #[error(
+        "the new shards need {needed} bytes at a time, but there is room for {available}: nothing was touched; make room"
+    )]
+    NoRoom {
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that there are.
+        available: u64,
+    },
+
     /// A shard was replaced by another process.
     #[error(
         "{path} was changed by another process meanwhile: nothing of it was replaced, run again"
@@ -390,6 +417,16 @@ pub enum Error {
         path: String,
         /// What was found, as a statement that contradicts an invariant of the code.
         invariant: &'static str,
+    },
+
+    /// A pass can't be finished yet.
+    #[error(
+        "{} of the pass's tasks were neither committed nor failed, the first one that of {}: run and commit them before the pass is finished",
+        shards.len(), shards.first().map_or("", String::as_str)
+    )]
+    Outstanding {
+        /// The shards of these tasks.
+        shards: Vec<String>,
     },
 
     /// The caller cancelled the operation.

@@ -26,11 +26,11 @@ use super::conform::conform;
 use super::schema::Unified;
 use super::shown::Shown;
 use crate::error::{FormatError, Result};
+use crate::io::ReadAt;
 use crate::parquet_bytes::footer::Footer;
 use crate::parquet_bytes::gather::{Gather, SharedScratch};
 use crate::parquet_bytes::guard::{FirstFailure, guarded};
 use crate::shard::Shard;
-use crate::storage::ReadAt;
 
 /// A shard that rows are read from.
 pub(super) struct OpenShard {

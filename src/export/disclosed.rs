@@ -179,7 +179,7 @@ impl std::fmt::Debug for BySubject {
 
 fn selected(plan: &Plan) -> Vec<ShardRows> {
     let shards = plan.shards.iter().map(|shard| ShardRows {
-        path: shard.path.clone(),
+        shard: shard.shard.clone(),
         footer_hash: shard.footer_hash,
         rows: shard.rows.clone(),
     });
@@ -204,21 +204,21 @@ fn rows(dataset: &Dataset, plan: &Plan, sources_of: Option<Arc<Config>>) -> Resu
     if shards.is_empty() {
         shards.push((nothing(dataset)?, None));
     }
-    Export::with_footers(Arc::clone(&dataset.storage), shards, &options)
+    Export::with_footers(Arc::clone(&dataset.table), shards, &options)
 }
 
 /// No row of the first shard: it says what columns an export without rows has.
 fn nothing(dataset: &Dataset) -> Result<ShardRows> {
-    let files = dataset.list()?;
-    let paths = || files.shards.iter().map(|file| &file.path);
-    let mut whole = paths().filter(|path| !dataset.config.may_lack_subject(path));
-    let path = whole.next().or_else(|| paths().next());
-    let path = path.ok_or_else(|| Error::NoShards {
-        path: dataset.storage.root(),
+    let snapshot = dataset.snapshot()?;
+    let shards = || snapshot.shards.iter();
+    let mut whole = shards().filter(|shard| !dataset.config.may_lack_subject(&shard.path));
+    let shard = whole.next().or_else(|| shards().next());
+    let shard = shard.ok_or_else(|| Error::NoShards {
+        path: dataset.table.name(),
     })?;
     Ok(ShardRows {
-        path: path.clone(),
-        footer_hash: dataset.open(path)?.footer.hash,
+        footer_hash: dataset.open(shard)?.footer.hash,
+        shard: shard.clone(),
         rows: RoaringBitmap::new(),
     })
 }
@@ -228,9 +228,9 @@ fn owners(dataset: &Dataset, plan: &Plan) -> Result<Owners> {
         return Err(Error::PlanWithoutIds);
     };
     let wanted: Arc<Wanted> = Arc::clone(wanted);
-    let storage = Arc::clone(&dataset.storage);
+    let table = Arc::clone(&dataset.table);
     Ok(Owners::new(
-        storage,
+        table,
         dataset.config.clone(),
         wanted,
         selected(plan),
@@ -255,7 +255,7 @@ pub(super) fn roles(dataset: &Dataset, plan: &Plan) -> Result<Roles> {
     let of_each: Vec<Roles> = selected(plan)
         .par_iter()
         .map(|rows| {
-            let shard = open_unchanged(&*dataset.storage, rows, None)?;
+            let shard = open_unchanged(&*dataset.table, rows, None)?;
             let schema = Arc::new(arrow_schema(&shard.path, &shard.footer)?);
             Roles::of(&shard, &schema, &dataset.config)
         })

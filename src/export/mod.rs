@@ -42,7 +42,7 @@ use crate::parquet_bytes::footer::Footer;
 use crate::parquet_bytes::gather::SharedScratch;
 use crate::shard::Shard;
 use crate::shard::held::Holder;
-use crate::storage::Storage;
+use crate::table::{ShardRef, Table};
 use ahead::{Ahead, Work};
 use arrow_types::arrow_schema;
 use decode::{GroupReader, Means, OpenShard, group_ranges};
@@ -87,8 +87,8 @@ const FOOTERS_AT_A_TIME: usize = 64;
 /// The rows of one shard to export.
 #[derive(Debug, Clone)]
 pub struct ShardRows {
-    /// Relative to the dataset.
-    pub path: String,
+    /// The shard.
+    pub shard: ShardRef,
     /// The [`hash`](Footer::hash) of the version in which the rows were selected.
     pub footer_hash: u64,
     /// Row numbers, counted in the shard.
@@ -153,17 +153,17 @@ impl Export {
     /// # Errors
     /// When a shard can't be opened, is damaged or was changed, or has two columns of one name.
     pub fn new(
-        storage: Arc<dyn Storage>,
+        table: Arc<dyn Table>,
         shards: Vec<ShardRows>,
         options: &ExportOptions,
     ) -> Result<Self> {
         let selected = shards.into_iter().map(|rows| (rows, None));
-        Self::with_footers(storage, selected.collect(), options)
+        Self::with_footers(table, selected.collect(), options)
     }
 
     /// The same, with the footers that are known already.
     pub(crate) fn with_footers(
-        storage: Arc<dyn Storage>,
+        table: Arc<dyn Table>,
         shards: Vec<(ShardRows, Option<Arc<Footer>>)>,
         options: &ExportOptions,
     ) -> Result<Self> {
@@ -177,13 +177,13 @@ impl Export {
             let open: Vec<(Arc<Footer>, Shown)> = part
                 .par_iter()
                 .map(|(rows, footer)| {
-                    let shard = open_unchanged(&*storage, rows, footer.as_ref())?;
+                    let shard = open_unchanged(&*table, rows, footer.as_ref())?;
                     let shown = options.shown(&shard)?;
                     Ok((shard.footer, shown))
                 })
                 .collect::<Result<_>>()?;
             for ((rows, _), (footer, shown)) in part.into_iter().zip(open) {
-                all.add(&rows.path, &shown)?;
+                all.add(&rows.shard.path, &shown)?;
                 add_tasks(&mut tasks, selected.len(), &rows, &footer)?;
                 let footer = holder.hold(&footer);
                 selected.push((rows, footer));
@@ -193,7 +193,7 @@ impl Export {
         let schema = Arc::clone(&unified.schema);
         let cancelled = Arc::new(AtomicBool::new(false));
         let work = Decoding {
-            storage,
+            table,
             shards: selected,
             unified,
             options: options.clone(),
@@ -265,7 +265,7 @@ struct Task {
 
 /// How the selected rows become batches.
 struct Decoding {
-    storage: Arc<dyn Storage>,
+    table: Arc<dyn Table>,
     /// With those footers that are kept.
     shards: Vec<(ShardRows, Option<Arc<Footer>>)>,
     unified: Unified,
@@ -328,11 +328,11 @@ impl Decoding {
         }
         let Some((rows, footer)) = self.shards.get(place) else {
             return Err(Error::Internal {
-                path: self.storage.root(),
+                path: self.table.name(),
                 invariant: "a row group that was to be exported is in none of the plan's shards",
             });
         };
-        let shard = open_unchanged(&*self.storage, rows, footer.as_ref())?;
+        let shard = open_unchanged(&*self.table, rows, footer.as_ref())?;
         let shown = self.options.shown(&shard)?;
         let opened = Arc::new(OpenShard::new(shard, shown)?);
         let mut open = lock(&self.open);
@@ -353,24 +353,19 @@ fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn open_unchanged(
-    storage: &dyn Storage,
+    table: &dyn Table,
     rows: &ShardRows,
     footer: Option<&Arc<Footer>>,
 ) -> Result<Shard> {
+    let file = table.open(&rows.shard)?;
     let shard = match footer {
-        Some(footer) => Shard::reopen(storage, &rows.path, Arc::clone(footer))?,
-        None => Shard::open(storage, &rows.path)?,
+        Some(footer) => Shard::with_footer(&rows.shard.path, file, Arc::clone(footer))?,
+        None => Shard::new(&rows.shard.path, file)?,
     };
     if shard.footer.hash != rows.footer_hash {
-        return Err(changed(rows));
+        return Err(rows.shard.changed());
     }
     Ok(shard)
-}
-
-fn changed(rows: &ShardRows) -> Error {
-    Error::ShardChanged {
-        path: rows.path.clone(),
-    }
 }
 
 fn add_tasks(
@@ -392,7 +387,7 @@ fn add_tasks(
     }
     // The rows were selected in a longer version of the shard.
     if selected_of_all != rows.rows.len() {
-        return Err(changed(rows));
+        return Err(rows.shard.changed());
     }
     Ok(())
 }

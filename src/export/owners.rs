@@ -19,14 +19,14 @@ use crate::error::{Error, Result};
 use crate::shard::Shard;
 use crate::shard::roles::SubjectColumn;
 use crate::shard::select::{Wanted, hits};
-use crate::storage::Storage;
+use crate::table::Table;
 
 /// Subjects that share a row, by their place in the request; sorted, each once.
 pub type Subjects = Arc<[u32]>;
 
 /// The subjects of each selected row, in the order of the export.
 pub(super) struct Owners {
-    storage: Arc<dyn Storage>,
+    table: Arc<dyn Table>,
     config: Config,
     wanted: Arc<Wanted>,
     shards: VecDeque<ShardRows>,
@@ -47,13 +47,13 @@ struct Open {
 
 impl Owners {
     pub(super) fn new(
-        storage: Arc<dyn Storage>,
+        table: Arc<dyn Table>,
         config: Config,
         wanted: Arc<Wanted>,
         shards: Vec<ShardRows>,
     ) -> Self {
         Self {
-            storage,
+            table,
             config,
             wanted,
             shards: shards.into(),
@@ -83,7 +83,7 @@ impl Owners {
                     reason: "it has more rows than were selected".to_owned(),
                 });
             };
-            let shard = open_unchanged(&*self.storage, &rows, None)?;
+            let shard = open_unchanged(&*self.table, &rows, None)?;
             let columns = self.config.roles().subjects(&shard)?;
             self.open = Some(Open {
                 shard,
@@ -123,7 +123,7 @@ impl Owners {
                 let hits = of_rows.next_if(|hits| hits.first().is_some_and(|hit| hit.0 == row));
                 let Some(hits) = hits else {
                     // A row that was selected and is nobody's: another file under the same name.
-                    return Err(super::changed(&open.rows));
+                    return Err(open.rows.shard.changed());
                 };
                 let ordinals: Vec<u32> = hits.iter().map(|(_, ordinal)| *ordinal).collect();
                 let subjects = self.known.entry(ordinals).or_insert_with_key(|ordinals| {

@@ -24,8 +24,9 @@ use super::sink::{self, Format, Written};
 use super::spool::{SPOOL_BYTES, Spool};
 use super::when::When;
 use crate::error::{Error, Result};
+use crate::file_system::TEMPORARY_SUFFIX;
 use crate::plan::SubjectPlan;
-use crate::storage::{self, Storage, TEMPORARY_SUFFIX, temporary_name};
+use crate::state::{Expect, State};
 
 pub use self::manifest::{Entry, Manifest};
 
@@ -68,7 +69,7 @@ impl Layout {
 ///
 /// # Errors
 /// [`Error::ForeignFile`] when it holds something else.
-pub fn check(out: &dyn Storage) -> Result<()> {
+pub fn check(out: &dyn State) -> Result<()> {
     let files = out.list("")?;
     match files.iter().find(|file| !is_ours(&file.path)) {
         None => Ok(()),
@@ -85,23 +86,16 @@ pub fn check(out: &dyn Storage) -> Result<()> {
 pub fn write(
     mut export: BySubject,
     subjects: &[SubjectPlan],
-    out: &dyn Storage,
+    out: &dyn State,
     layout: &Layout,
 ) -> Result<Manifest> {
     check(out)?;
     let before: BTreeSet<String> = out.list("")?.into_iter().map(|file| file.path).collect();
     // Until there is one again, the directory isn't whole.
-    out.remove(MANIFEST)?;
+    out.remove(&[MANIFEST.to_owned()])?;
     let mut spool = Spool::new(out, export.schema(), subjects.len(), layout.spool_bytes);
-    let filled = export.by_ref().try_for_each(|owned| spool.add(&owned?));
-    let pieces = match filled {
-        Ok(()) => spool.finish()?,
-        Err(error) => {
-            // The error that is told is the first one.
-            let _ignored = out.remove(&Spool::path());
-            return Err(error);
-        }
-    };
+    export.by_ref().try_for_each(|owned| spool.add(&owned?))?;
+    let pieces = spool.finish()?;
     let about = export.about();
     let when = When::of(pieces.schema(), &about.roles);
     let mut manifest = Manifest {
@@ -162,38 +156,28 @@ pub fn write(
         kept.extend(entry.page.clone());
     }
     let stale: Vec<String> = before.difference(&kept).cloned().collect();
-    out.remove_all(&stale)?;
+    out.remove(&stale)?;
     let text = serde_json::to_vec_pretty(&manifest)
         .map_err(|error| Error::io("write", MANIFEST)(error.into()))?;
-    storage::publish(out, MANIFEST, &text)?;
+    out.put(MANIFEST, &text, Expect::Any)?;
     Ok(manifest)
 }
 
 /// Puts what `fill` writes in the place of `name`, and gives its hash.
 fn put<T>(
-    out: &dyn Storage,
+    out: &dyn State,
     name: &str,
     fill: impl FnOnce(&mut (dyn Write + Send)) -> Result<T>,
 ) -> Result<(T, String)> {
-    let temporary = temporary_name(name);
-    let write = || {
-        let mut sink = out.create(&temporary, None)?;
-        let mut hashing = Hashing {
-            out: &mut sink,
-            hasher: blake3::Hasher::new(),
-        };
-        let filled = fill(&mut hashing)?;
-        let hash = hashing.hasher.finalize().to_hex().to_string();
-        sink.sync().map_err(Error::io("write", name))?;
-        out.replace(&temporary, name)?;
-        Ok((filled, hash))
+    let mut draft = out.create(name)?;
+    let mut hashing = Hashing {
+        out: &mut draft,
+        hasher: blake3::Hasher::new(),
     };
-    let result = write();
-    if result.is_err() {
-        // The error that is told is the first one.
-        let _ignored = out.remove(&temporary);
-    }
-    result
+    let filled = fill(&mut hashing)?;
+    let hash = hashing.hasher.finalize().to_hex().to_string();
+    draft.publish()?;
+    Ok((filled, hash))
 }
 
 /// Hashes what is written.
@@ -216,14 +200,11 @@ impl<W: Write> Write for Hashing<'_, W> {
 
 /// Whether a file of this name is one that [`write`] makes.
 fn is_ours(path: &str) -> bool {
-    let temporary = path
-        .strip_prefix('.')
-        .and_then(|name| name.strip_suffix(TEMPORARY_SUFFIX));
-    let name = temporary.unwrap_or(path);
-    if name == MANIFEST || name == report::INDEX || (temporary.is_some() && name == "subjects") {
+    let is_draft = path.starts_with('.') && path.ends_with(TEMPORARY_SUFFIX);
+    if is_draft || path == MANIFEST || path == report::INDEX {
         return true;
     }
-    let parts = name
+    let parts = path
         .strip_prefix("subject-")
         .and_then(|rest| rest.split_once('.'));
     parts.is_some_and(|(number, ending)| {

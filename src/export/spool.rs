@@ -26,18 +26,22 @@ use arrow::record_batch::RecordBatch;
 use super::disclosed::Owned;
 use super::failure::written;
 use crate::error::{Error, Result};
+use crate::io::ReadAt;
 use crate::limits::{BATCH_RECORDS, PAGE_BYTES_MAX};
-use crate::storage::{ReadAt, Sink, Storage, temporary_name};
+use crate::state::{Draft, State};
+
+/// How messages name the temporary file.
+const NAME: &str = "subjects";
 
 /// Decoded bytes that are gathered before they are written out.
 pub const SPOOL_BYTES: usize = 64 << 20;
 
 /// Rows of different subjects, to be told apart.
 pub(super) struct Spool<'a> {
-    storage: &'a dyn Storage,
+    out: &'a dyn State,
     schema: SchemaRef,
     budget: usize,
-    file: Option<Box<dyn Sink>>,
+    file: Option<Box<dyn Draft + 'a>>,
     len: u64,
     gathered: Gathered,
     /// The pieces of each subject, as places in the file.
@@ -63,15 +67,15 @@ pub(super) struct Pieces {
 }
 
 impl<'a> Spool<'a> {
-    /// A spool in `storage` for this many subjects.
+    /// A spool in the directory `out` for this many subjects.
     pub(super) fn new(
-        storage: &'a dyn Storage,
+        out: &'a dyn State,
         schema: SchemaRef,
         subjects: usize,
         budget: usize,
     ) -> Self {
         Self {
-            storage,
+            out,
             schema,
             budget,
             file: None,
@@ -79,11 +83,6 @@ impl<'a> Spool<'a> {
             gathered: Gathered::new(subjects),
             pieces: vec![Vec::new(); subjects],
         }
-    }
-
-    /// Where the temporary file is.
-    pub(super) fn path() -> String {
-        temporary_name("subjects")
     }
 
     /// # Errors
@@ -100,9 +99,10 @@ impl<'a> Spool<'a> {
     fn write_out(&mut self) -> Result<()> {
         let subjects = self.pieces.len();
         let gathered = std::mem::replace(&mut self.gathered, Gathered::new(subjects));
-        if self.file.is_none() {
-            self.file = Some(self.storage.create(&Self::path(), None)?);
-        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(self.out.create(NAME)?),
+        };
         for (subject, pieces) in self.pieces.iter_mut().enumerate() {
             let mut bytes = Vec::new();
             let mut writer = StreamWriter::try_new(&mut bytes, &self.schema).map_err(written)?;
@@ -116,9 +116,7 @@ impl<'a> Spool<'a> {
             if is_empty {
                 continue;
             }
-            let file = self.file.as_mut().map(|file| file.write_all(&bytes));
-            file.unwrap_or(Ok(()))
-                .map_err(Error::io("write", &Self::path()))?;
+            file.write_all(&bytes).map_err(Error::io("write", NAME))?;
             pieces.push(self.len..self.len + bytes.len() as u64);
             self.len += bytes.len() as u64;
         }
@@ -130,12 +128,8 @@ impl<'a> Spool<'a> {
     /// # Errors
     /// When the temporary file can't be written or opened.
     pub(super) fn finish(self) -> Result<Pieces> {
-        let open = |mut file: Box<dyn Sink>| -> Result<Arc<dyn ReadAt>> {
-            file.flush().map_err(Error::io("write", &Self::path()))?;
-            let file = self.storage.open(&Self::path())?;
-            self.storage.remove(&Self::path())?;
-            Ok(file)
-        };
+        // The draft loses its name when it is dropped; who has it open goes on reading.
+        let open = |mut file: Box<dyn Draft + '_>| file.read_back();
         Ok(Pieces {
             schema: self.schema,
             file: self.file.map(open).transpose()?,

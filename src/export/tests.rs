@@ -15,9 +15,9 @@ use proptest::prelude::*;
 
 use super::sink::{Format, write};
 use super::*;
+use crate::io::ReadAt;
 use crate::parquet_bytes::page_places::Places;
-use crate::storage::ReadAt;
-use crate::storage::{FileInfo, Lock, Mapped, Sink};
+use crate::table::{CommitUnit, Committed, Replacement, ShardVersion, Snapshot, Staging};
 
 mod types;
 
@@ -47,36 +47,69 @@ impl ReadAt for Recorded {
     }
 }
 
-impl Storage for Memory {
-    fn root(&self) -> String {
+impl Memory {
+    fn file(&self, path: &str) -> Arc<dyn ReadAt> {
+        let reads = Arc::clone(&self.reads);
+        Arc::new(Recorded(self.files[path].clone(), reads))
+    }
+
+    fn shard_ref(&self, path: &str) -> ShardRef {
+        ShardRef {
+            path: path.to_owned(),
+            bytes: self.files[path].len() as u64,
+            version: ShardVersion::Tag("only".to_owned()),
+            obstacle: None,
+        }
+    }
+}
+
+const ONLY_READS: &str = "an export only reads";
+
+impl Table for Memory {
+    fn name(&self) -> String {
         "memory".into()
     }
-    fn list(&self, _: &str) -> Result<Vec<FileInfo>> {
-        panic!("an export only reads")
+    fn snapshot(&self) -> Result<Snapshot> {
+        panic!("{ONLY_READS}")
     }
-    fn info(&self, _: &str) -> Result<Option<FileInfo>> {
-        panic!("an export only reads")
+    fn find(&self, _: &str) -> Result<Option<ShardRef>> {
+        panic!("{ONLY_READS}")
     }
-    fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
-        Ok(Arc::new(Recorded(
-            self.files[path].clone(),
-            Arc::clone(&self.reads),
-        )))
+    fn open(&self, shard: &ShardRef) -> Result<Arc<dyn ReadAt>> {
+        Ok(self.file(&shard.path))
     }
-    fn create(&self, _: &str, _: Option<&str>) -> Result<Box<dyn Sink>> {
-        panic!("an export only reads")
+    fn clock_ns(&self) -> Result<Option<i64>> {
+        panic!("{ONLY_READS}")
     }
-    fn replace(&self, _: &str, _: &str) -> Result<()> {
-        panic!("an export only reads")
+    fn stage(&self, _: &ShardRef) -> Result<Box<dyn Staging>> {
+        panic!("{ONLY_READS}")
     }
-    fn remove(&self, _: &str) -> Result<()> {
-        panic!("an export only reads")
+    fn settle(&self, _: &mut [Box<dyn Staging>]) -> Result<()> {
+        panic!("{ONLY_READS}")
     }
-    fn map(&self, _: &str) -> Result<Mapped> {
-        panic!("an export only reads")
+    fn open_staged(&self, _: &str) -> Result<Arc<dyn ReadAt>> {
+        panic!("{ONLY_READS}")
     }
-    fn lock(&self, _: &str, _: &str) -> Result<Box<dyn Lock>> {
-        panic!("an export only reads")
+    fn discard(&self, _: &[String]) -> Result<()> {
+        panic!("{ONLY_READS}")
+    }
+    fn commit(&self, _: &Snapshot, _: &[Replacement]) -> Result<Committed> {
+        panic!("{ONLY_READS}")
+    }
+    fn commit_unit(&self) -> CommitUnit {
+        panic!("{ONLY_READS}")
+    }
+    fn recover(&self, _: &Snapshot, _: &[String]) -> Result<()> {
+        panic!("{ONLY_READS}")
+    }
+    fn room(&self) -> Result<Option<u64>> {
+        panic!("{ONLY_READS}")
+    }
+    fn neighbour(&self, _: &str) -> Result<Arc<dyn Table>> {
+        panic!("{ONLY_READS}")
+    }
+    fn resolve(&self, _: &str) -> Result<Option<String>> {
+        panic!("{ONLY_READS}")
     }
 }
 
@@ -150,8 +183,8 @@ fn events(rows: usize, seed: i64) -> RecordBatch {
 
 fn shard(storage: &Memory, path: &str, rows: impl IntoIterator<Item = u32>) -> ShardRows {
     ShardRows {
-        path: path.into(),
-        footer_hash: Footer::read_hash(&*storage.open(path).unwrap()).unwrap(),
+        shard: storage.shard_ref(path),
+        footer_hash: Footer::read_hash(&*storage.file(path)).unwrap(),
         rows: rows.into_iter().collect(),
     }
 }
@@ -259,7 +292,7 @@ fn only_the_hit_row_group_is_read() {
     for index in [true, false] {
         let memory = storage([("a", file(&events(1000, 1), 100, 10, index, false))]);
         let rows = shard(&memory, "a", [345]);
-        let open = Shard::open(&memory, "a").unwrap();
+        let open = Shard::new("a", memory.file("a")).unwrap();
         let reads = Arc::clone(&memory.reads);
         let export = Export::new(Arc::new(memory), vec![rows], &ExportOptions::default()).unwrap();
         reads.lock().unwrap().clear();
@@ -293,7 +326,7 @@ fn with_an_offset_index_no_page_without_a_selected_row_is_read() {
     for v2 in [false, true] {
         let memory = storage([("a", file(&events(1000, 1), 100, 10, true, v2))]);
         let rows = shard(&memory, "a", [345]);
-        let open = Shard::open(&memory, "a").unwrap();
+        let open = Shard::new("a", memory.file("a")).unwrap();
         let reads = Arc::clone(&memory.reads);
         let export = Export::new(Arc::new(memory), vec![rows], &ExportOptions::default()).unwrap();
         reads.lock().unwrap().clear();
@@ -346,7 +379,7 @@ fn an_offset_index_that_lies_about_rows_is_an_error_and_never_another_row() {
     let batch = RecordBatch::try_from_iter([("i", column)]).unwrap();
     let mut bytes = file(&batch, 100, 10, true, false);
     let memory = storage([("a", bytes.clone())]);
-    let open = Shard::open(&memory, "a").unwrap();
+    let open = Shard::new("a", memory.file("a")).unwrap();
     let range = open.footer.row_groups()[0].chunks[0]
         .offset_index
         .clone()
@@ -385,7 +418,7 @@ fn a_shard_that_was_changed_is_refused() {
     let mut other = shard(&memory, "a", [1]);
     other.footer_hash ^= 1;
     let beyond = shard(&memory, "a", [10]);
-    let memory: Arc<dyn Storage> = Arc::new(memory);
+    let memory: Arc<dyn Table> = Arc::new(memory);
     for rows in [other, beyond] {
         let error =
             Export::new(Arc::clone(&memory), vec![rows], &ExportOptions::default()).unwrap_err();
@@ -397,7 +430,11 @@ fn a_shard_that_was_changed_is_refused() {
 fn a_damaged_page_is_an_error_and_ends_the_export() {
     let mut bytes = file(&events(100, 1), 100, 10, true, false);
     let memory = storage([("a", bytes.clone())]);
-    let range = Shard::open(&memory, "a").unwrap().footer.row_groups()[0].chunks[0]
+    let range = Shard::new("a", memory.file("a"))
+        .unwrap()
+        .footer
+        .row_groups()[0]
+        .chunks[0]
         .range
         .clone();
     for byte in
@@ -434,7 +471,7 @@ fn a_parquet_export_reads_back_with_the_same_rows() {
 fn an_export_of_sources_reads_no_page_of_another_column() {
     let memory = storage([("a", file(&events(1000, 1), 100, 10, true, false))]);
     let rows = shard(&memory, "a", [345]);
-    let open = Shard::open(&memory, "a").unwrap();
+    let open = Shard::new("a", memory.file("a")).unwrap();
     let reads = Arc::clone(&memory.reads);
     let named = |name: &str| vec![name.to_owned()];
     let config = Config {
@@ -479,10 +516,10 @@ proptest! {
         dice in any::<u64>(),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let disk = crate::Disk::new(dir.path());
+        let out = crate::state::files::StateFiles::new(crate::Disk::new(dir.path()));
         let batches: Vec<RecordBatch> = batches.iter().map(|(rows, seed)| events(*rows, seed >> 8)).collect();
         let schema = events(1, 0).schema();
-        let mut spool = spool::Spool::new(&disk, Arc::clone(&schema), subjects as usize, budget);
+        let mut spool = spool::Spool::new(&out, Arc::clone(&schema), subjects as usize, budget);
         let is_of = |batch: usize, row: usize, subject: u32| {
             (dice >> ((batch * 7 + row * 3 + subject as usize) % 60)) & 1 == 1
         };

@@ -13,8 +13,8 @@ use roaring::RoaringBitmap;
 use super::spelling::Spelling;
 use super::table::{self, AliasTable, Cell, Row, TableFormat};
 use crate::error::{Error, FormatError, Result};
+use crate::io::ReadAt;
 use crate::limits;
-use crate::storage::{ReadAt, Storage};
 use crate::subject::SubjectId;
 
 /// The numbers of the rows, counted from 0, that name one of `erased` on either side.
@@ -25,14 +25,14 @@ use crate::subject::SubjectId;
 /// Those of reading the table, see [`table`], and [`FormatError::Unsupported`] when it
 /// has more rows than a `u32` counts.
 pub fn rows_naming(
-    storage: &dyn Storage,
+    file: Arc<dyn ReadAt>,
     table: &AliasTable,
     erased: &[SubjectId],
 ) -> Result<RoaringBitmap> {
     let erased = Erased::new(erased);
     let mut rows = RoaringBitmap::new();
     let mut number = 0_u64;
-    table::visit(storage, table, |row| {
+    table::visit(file, table, |row| {
         let row_number = u32::try_from(number).map_err(|_| {
             let feature = "an alias table with more than 4,294,967,296 rows".to_owned();
             FormatError::Unsupported { feature }.in_shard(&table.path)
@@ -53,29 +53,29 @@ pub fn rows_naming(
 /// Those of reading the table, see [`table`]; [`Error::Io`] when writing fails;
 /// [`FormatError::Unsupported`] when the table is Parquet.
 pub fn csv_without(
-    storage: &dyn Storage,
+    file: &Arc<dyn ReadAt>,
     table: &AliasTable,
     erased: &[SubjectId],
     sink: &mut dyn Write,
 ) -> Result<u64> {
-    let file = storage.open(&table.path)?;
-    if table.format_of(&*file)? == TableFormat::Parquet {
+    if table.format_of(&**file)? == TableFormat::Parquet {
         let feature = "removing records of a CSV from a Parquet file".to_owned();
         return Err(FormatError::Unsupported { feature }.in_shard(&table.path));
     }
     let erased = Erased::new(erased);
     let mut kept_from = 0;
     let mut removed = 0;
-    table::visit_csv(Arc::clone(&file), table, |row| {
+    table::visit_csv(Arc::clone(file), table, |row| {
         if erased.are_named_in(&row) {
-            let record = whole_record(&*file, row.place).map_err(Error::io("read", &table.path))?;
-            copy(&*file, kept_from..record.start, table, sink)?;
+            let record =
+                whole_record(&**file, row.place).map_err(Error::io("read", &table.path))?;
+            copy(&**file, kept_from..record.start, table, sink)?;
             kept_from = record.end;
             removed += 1;
         }
         Ok(())
     })?;
-    copy(&*file, kept_from..file.len(), table, sink)?;
+    copy(&**file, kept_from..file.len(), table, sink)?;
     Ok(removed)
 }
 

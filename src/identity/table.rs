@@ -23,10 +23,10 @@ use arrow::datatypes::DataType;
 use super::spelling::{Spelling, uuid_text};
 use crate::csv_records::{Fault, Records};
 use crate::error::{Error, FormatError, Result};
+use crate::io::ReadAt;
 use crate::limits;
 use crate::parquet_bytes::batches::{Batches, arrow_schema};
 use crate::parquet_bytes::footer::Footer;
-use crate::storage::{ReadAt, Storage};
 
 const ROLE: &str = "alias";
 
@@ -36,7 +36,7 @@ const RECORD_BYTES_MAX: u64 = 16 << 20;
 /// Where an alias table is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AliasTable {
-    /// The file, relative to the root of the storage.
+    /// The file, as seen from the dataset.
     pub path: String,
     /// The column of the aliases.
     pub alias_column: String,
@@ -63,15 +63,11 @@ impl AliasTable {
         }
     }
 
-    /// What it is stored as.
+    /// What `file` is stored as.
     ///
     /// # Errors
-    /// When it can't be opened or read.
-    pub fn format(&self, storage: &dyn Storage) -> Result<TableFormat> {
-        self.format_of(&*storage.open(&self.path)?)
-    }
-
-    pub(super) fn format_of(&self, file: &dyn ReadAt) -> Result<TableFormat> {
+    /// When it can't be read.
+    pub fn format_of(&self, file: &dyn ReadAt) -> Result<TableFormat> {
         let mut magic = [0; 4];
         if file.len() >= magic.len() as u64 {
             file.read_at(0, &mut magic)
@@ -127,11 +123,10 @@ pub(super) struct Row<'a> {
 
 /// Shows every row of the table to `each`, in order, and says what the table is stored as.
 pub(super) fn visit(
-    storage: &dyn Storage,
+    file: Arc<dyn ReadAt>,
     table: &AliasTable,
     each: impl FnMut(Row<'_>) -> Result<()>,
 ) -> Result<TableFormat> {
-    let file = storage.open(&table.path)?;
     let format = table.format_of(&*file)?;
     match format {
         TableFormat::Parquet => visit_parquet(&file, table, each)?,

@@ -21,7 +21,7 @@ use super::partition::{PARTITIONS, Partition, WORD_BYTES, partition_of};
 use super::sorted::SortedPostings;
 use super::spill::SpillWriter;
 use crate::error::Result;
-use crate::storage::{Storage, temporary_name};
+use crate::state::State;
 use crate::subject::SubjectHash;
 
 /// Hashes of one partition in a buffer, at most; with a small budget fewer.
@@ -40,7 +40,7 @@ const _: () = assert!(PART_HASHES_MAX <= u8::MAX as usize);
 ///
 /// One sorter at a time may work on a directory: for a dataset's index, the caller holds its lock.
 pub struct PostingSorter<'a> {
-    storage: &'a dyn Storage,
+    state: &'a dyn State,
     /// Where pools are spilled to.
     directory: String,
     memory: usize,
@@ -54,9 +54,9 @@ pub struct PostingSorter<'a> {
 
 impl<'a> PostingSorter<'a> {
     /// A sorter that keeps some `memory` bytes in memory and the rest in a temporary file of `directory`.
-    pub fn new(storage: &'a dyn Storage, directory: &str, memory: usize) -> Self {
+    pub fn new(state: &'a dyn State, directory: &str, memory: usize) -> Self {
         Self {
-            storage,
+            state,
             directory: directory.to_owned(),
             memory,
             pooled_words: AtomicUsize::new(0),
@@ -112,8 +112,8 @@ impl<'a> PostingSorter<'a> {
         let writer = match &mut *spill {
             Some(writer) => writer,
             none => none.insert(SpillWriter::create(
-                self.storage,
-                temporary_name(&format!("{}/spilled", self.directory)),
+                self.state,
+                &format!("{}/spilled", self.directory),
             )?),
         };
         let mut idle = lock(&self.idle);
@@ -278,12 +278,13 @@ mod tests {
     use rayon::prelude::*;
 
     use super::*;
-    use crate::storage::disk::Disk;
+    use crate::file_system::disk::Disk;
+    use crate::state::files::StateFiles;
     use xxhash_rust::xxh3::xxh3_64;
 
     fn sort(memory: usize, hashes: u64) -> Vec<(u64, Vec<u32>)> {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path());
+        let disk = StateFiles::new(Disk::new(dir.path()));
         let sorter = PostingSorter::new(&disk, "runs", memory);
         (0..40_u32).into_par_iter().for_each(|row_group| {
             let mut buffer = sorter.buffer();

@@ -16,7 +16,8 @@
 //! use efface::index::builder::SegmentBuilder;
 //! use efface::index::segment::Segment;
 //! use efface::shard::{batch_ids::BatchColumns, roles::Roles};
-//! use efface::storage::Storage;
+//! use efface::file_system::FileSystem;
+//! use efface::state::{State, files::StateFiles};
 //! use efface::subject::SubjectHash;
 //! use efface::{Disk, Shard};
 //! use parquet::arrow::ArrowWriter;
@@ -25,6 +26,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
 //! let disk = Disk::new(dir.path());
+//! let state = StateFiles::new(disk.clone());
 //! let (seed, memory) = (0x5eed, 1 << 20);
 //! let roles = Roles::default(); // the column `distinct_id`
 //!
@@ -35,7 +37,7 @@
 //! };
 //! let batches = [batch(["ada", "bob"])?, batch(["cyd", "ada"])?];
 //! let columns = BatchColumns::of(&batches[0].schema(), &roles, "day-1")?;
-//! let builder = SegmentBuilder::new(&disk, "segments/1", seed, memory);
+//! let builder = SegmentBuilder::new(&state, "segments/1", seed, memory);
 //! let file = std::fs::File::create(dir.path().join("day-1"))?;
 //! let mut writer = ArrowWriter::try_new(file, batches[0].schema(), None)?;
 //! for (row_group, batch) in (0..).zip(&batches) {
@@ -48,16 +50,16 @@
 //!
 //! // A shard that is there already, with the numbers 2 and 3.
 //! std::fs::copy(dir.path().join("day-1"), dir.path().join("day-2"))?;
-//! let shard = Shard::open(&disk, "day-2")?;
-//! let builder = SegmentBuilder::new(&disk, "segments/2", seed, memory);
+//! let shard = Shard::new("day-2", disk.open("day-2")?)?;
+//! let builder = SegmentBuilder::new(&state, "segments/2", seed, memory);
 //! builder.add_shard(2, &shard, &roles.subjects(&shard)?)?;
 //! builder.finish(2, Vec::new())?;
 //!
 //! // Both in one segment; the row group 0 is no more.
-//! let open = |path| Segment::open(disk.map(path)?, path, seed);
+//! let open = |path| Segment::open(state.map(path)?, path, seed);
 //! let (first, second) = (open("segments/1")?, open("segments/2")?);
 //! let alive: RoaringBitmap = (1..4).collect();
-//! let builder = SegmentBuilder::new(&disk, "segments/3", seed, memory);
+//! let builder = SegmentBuilder::new(&state, "segments/3", seed, memory);
 //! builder.finish(3, vec![(&first, Some(alive)), (&second, None)])?;
 //!
 //! let mut found = RoaringBitmap::new();
@@ -81,12 +83,12 @@ use crate::error::Result;
 use crate::shard::batch_ids::BatchColumns;
 use crate::shard::roles::SubjectColumn;
 use crate::shard::{Shard, ids};
-use crate::storage::Storage;
+use crate::state::State;
 use crate::subject::SubjectHash;
 
 /// Makes one segment. Batches and shards may be added from several threads.
 pub struct SegmentBuilder<'a> {
-    storage: &'a dyn Storage,
+    state: &'a dyn State,
     path: String,
     seed: u64,
     sorter: PostingSorter<'a>,
@@ -96,12 +98,12 @@ impl<'a> SegmentBuilder<'a> {
     /// Begins the segment `path`. Hashes have this `seed`, which all segments that are merged or asked together
     /// share. Postings beyond some `memory` bytes wait in temporary files of the directory `path.runs`, which is
     /// this builder's alone.
-    pub fn new(storage: &'a dyn Storage, path: &str, seed: u64, memory: usize) -> Self {
+    pub fn new(state: &'a dyn State, path: &str, seed: u64, memory: usize) -> Self {
         Self {
-            storage,
+            state,
             path: path.to_owned(),
             seed,
-            sorter: PostingSorter::new(storage, &format!("{path}.runs"), memory),
+            sorter: PostingSorter::new(state, &format!("{path}.runs"), memory),
         }
     }
 
@@ -162,12 +164,6 @@ impl<'a> SegmentBuilder<'a> {
         others: Vec<(&Segment, Option<RoaringBitmap>)>,
     ) -> Result<SegmentEntry> {
         let sorted = self.sorter.finish()?;
-        write_merged(
-            self.storage,
-            &self.path,
-            (self.seed, number),
-            sorted,
-            others,
-        )
+        write_merged(self.state, &self.path, (self.seed, number), sorted, others)
     }
 }

@@ -12,8 +12,8 @@
 //! # Which shards are read
 //! A file's time of change can't be set back, but two changes within a tick of the clock have the same. So a
 //! shard whose size and times are as they were is believed unread only if it had been left alone for
-//! [`SETTLED_NS`] when it was read last, by the clock of the file system that holds the index. Of the others the
-//! footer is read and its hash compared, each time; so it is where there are no times of change.
+//! [`SETTLED_NS`] when it was read last, by the clock that gave it its times. Of the others the footer is read and
+//! its hash compared, each time; so it is where there are no times of change. A version that is a tag is believed.
 //!
 //! # Invariants
 //! A row-group number is given out once. When they run out, all shards are scanned again, from number 0 on.
@@ -23,15 +23,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
+use super::Index;
 use super::format::ROW_GROUPS_MAX;
 use super::manifest::{ShardEntry, manifest_path};
 use super::numbers::RowGroupNumbers;
 use super::source::{ShardFooter, ShardSource};
-use super::writer::Temporary;
-use super::{DIRECTORY, Index};
 use crate::error::{Error, Result};
 use crate::shard::lineage::Lineage;
-use crate::storage::{FileInfo, Storage, temporary_name};
+use crate::table::{ShardRef, ShardVersion};
 
 /// How long a shard must have been left alone before it is believed to be as it was by its times: longer
 /// than any tick of a file system's clock.
@@ -53,7 +52,7 @@ pub struct RewrittenShard {
 
 /// A shard to scan.
 pub(super) struct Scan<'a> {
-    pub(super) file: &'a FileInfo,
+    pub(super) file: &'a ShardRef,
     pub(super) footer: ShardFooter,
     pub(super) numbers: RowGroupNumbers,
     /// The row groups to scan, counted from 0 within the shard.
@@ -62,7 +61,7 @@ pub(super) struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     /// All row groups of a shard.
-    pub(super) fn whole(file: &'a FileInfo, footer: ShardFooter, numbers: RowGroupNumbers) -> Self {
+    pub(super) fn whole(file: &'a ShardRef, footer: ShardFooter, numbers: RowGroupNumbers) -> Self {
         let mut row_groups = RoaringBitmap::new();
         row_groups.insert_range(0..footer.row_groups);
         Self {
@@ -90,27 +89,23 @@ pub(super) struct Changes<'a> {
     pub(super) alive: BTreeMap<u32, RoaringBitmap>,
     /// Old segments with postings that go.
     pub(super) stale: BTreeSet<u32>,
-    /// Removed with all that is left over.
-    _clock: Option<Temporary<'a>>,
 }
 
 impl<'a> Changes<'a> {
     /// Compares `files` with what `existing` says of them.
     pub(super) fn find(
-        storage: &'a dyn Storage,
         existing: Option<&Index>,
-        files: &'a [FileInfo],
+        files: &'a [ShardRef],
         rewritten: &[RewrittenShard],
         source: &dyn ShardSource,
     ) -> Result<Self> {
         let old = existing.map_or(&[][..], Index::shards);
         let (now, removed) = compared(old, files);
-        let clock = if now.iter().all(is_believed) {
+        let began = if now.iter().all(is_believed) {
             None
         } else {
-            Some(Clock::read(storage)?)
+            source.clock_ns()?
         };
-        let began = clock.as_ref().map_or(0, |clock| clock.now_ns);
         let footers = read_footers(&now, source)?;
         let next = existing.map_or(0, |index| index.manifest.next_row_group);
         let is_renumbering = must_renumber(next, &now, &footers)?;
@@ -128,13 +123,11 @@ impl<'a> Changes<'a> {
             is_renumbering,
             alive: BTreeMap::new(),
             stale: removed.iter().map(|shard| shard.segment).collect(),
-            _clock: clock.map(|clock| clock.file),
         };
         let (mut kept, mut rewritten_of) = (Vec::new(), Vec::new());
         let mut touched: BTreeMap<u32, u64> = BTreeMap::new();
         for ((file, known), footer) in now.into_iter().zip(footers) {
-            let settled =
-                file.changed_ns != 0 && file.changed_ns.saturating_add(SETTLED_NS) < began;
+            let settled = is_settled(&file.version, began);
             let known = known.map(|old| (old, is_same(old, file, &footer)));
             match known {
                 None => changes.added += 1,
@@ -174,7 +167,7 @@ impl<'a> Changes<'a> {
         segment: u32,
         touched: u64,
         rewritten: &[(usize, u32)],
-        kept: &[(usize, &'a FileInfo, &ShardEntry)],
+        kept: &[(usize, &'a ShardRef, &ShardEntry)],
     ) {
         let left = self.alive.get(&segment).map_or(0, RoaringBitmap::len);
         if left.saturating_mul(TOUCHED_FOR_EACH_LEFT) > touched {
@@ -218,7 +211,7 @@ impl<'a> Changes<'a> {
         }
     }
 
-    fn scan_anew(&mut self, file: &'a FileInfo, footer: ShardFooter, settled: bool) {
+    fn scan_anew(&mut self, file: &'a ShardRef, footer: ShardFooter, settled: bool) {
         let numbers = RowGroupNumbers::new(self.next_row_group, footer.row_groups);
         self.next_row_group = numbers.end();
         self.scan(file, footer, numbers, None, settled);
@@ -227,7 +220,7 @@ impl<'a> Changes<'a> {
     /// Scans the row groups at the positions `row_groups`, or all.
     fn scan(
         &mut self,
-        file: &'a FileInfo,
+        file: &'a ShardRef,
         footer: ShardFooter,
         numbers: RowGroupNumbers,
         row_groups: Option<RoaringBitmap>,
@@ -240,9 +233,8 @@ impl<'a> Changes<'a> {
         self.scans.insert(self.shards.len(), scan);
         self.shards.push(ShardEntry {
             path: file.path.clone(),
-            size: file.size,
-            modified_ns: file.modified_ns,
-            changed_ns: file.changed_ns,
+            size: file.bytes,
+            stamp: file.version.stamp(),
             footer_hash: footer.hash,
             numbers,
             rows: footer.rows,
@@ -261,14 +253,14 @@ pub(super) fn keep_alive(alive: &mut RoaringBitmap, numbers: &RowGroupNumbers) {
 }
 
 /// A shard now, and what the manifest says of it.
-type Known<'a, 'o> = (&'a FileInfo, Option<&'o ShardEntry>);
+type Known<'a, 'o> = (&'a ShardRef, Option<&'o ShardEntry>);
 
 /// The files with their entries, by path, and the entries that have none.
 fn compared<'a, 'o>(
     old: &'o [ShardEntry],
-    files: &'a [FileInfo],
+    files: &'a [ShardRef],
 ) -> (Vec<Known<'a, 'o>>, Vec<&'o ShardEntry>) {
-    let mut files: Vec<&FileInfo> = files.iter().collect();
+    let mut files: Vec<&ShardRef> = files.iter().collect();
     // Mostly they are in order already.
     files.sort_by(|left, right| left.path.cmp(&right.path));
     let mut old = old.iter().peekable();
@@ -286,7 +278,7 @@ fn compared<'a, 'o>(
     (now, gone)
 }
 
-fn is_same(old: &ShardEntry, file: &FileInfo, footer: &ShardFooter) -> bool {
+fn is_same(old: &ShardEntry, file: &ShardRef, footer: &ShardFooter) -> bool {
     old.is_like(file) && old.footer() == *footer
 }
 
@@ -357,20 +349,13 @@ fn is_believed((file, old): &Known<'_, '_>) -> bool {
     old.is_some_and(|shard| shard.is_surely_like(file))
 }
 
-/// What time it is by the clock of the file system.
-struct Clock<'a> {
-    /// 0 if that can't be told.
-    now_ns: i64,
-    /// What it was read from. To remove it costs a sync of the directory, so that waits for what else goes.
-    file: Temporary<'a>,
-}
-
-impl<'a> Clock<'a> {
-    fn read(storage: &'a dyn Storage) -> Result<Self> {
-        let path = temporary_name(&format!("{DIRECTORY}/clock"));
-        drop(storage.create(&path, None)?);
-        let file = Temporary { storage, path };
-        let now_ns = storage.info(&file.path)?.map_or(0, |file| file.changed_ns);
-        Ok(Self { now_ns, file })
+/// Whether any later change of a shard must show in its version, if it had this one at the time `now_ns`.
+fn is_settled(version: &ShardVersion, now_ns: Option<i64>) -> bool {
+    match version {
+        ShardVersion::Tag(_) => true,
+        ShardVersion::Times { changed_ns, .. } => {
+            *changed_ns != 0
+                && now_ns.is_some_and(|now| changed_ns.saturating_add(SETTLED_NS) < now)
+        }
     }
 }

@@ -16,8 +16,9 @@ use super::refresh::{RefreshOptions, scan};
 use super::segment::{Segment, SegmentGroups};
 use super::source::ShardSource;
 use crate::error::{Error, Result};
-use crate::storage::{FileInfo, Storage};
+use crate::state::State;
 use crate::subject::SubjectHash;
+use crate::table::ShardRef;
 
 /// How an index differs from the shards.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,16 +37,16 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::ShardChanged`] when a shard is not as the index knows it, [`Error::State`] when a segment is
-    /// damaged, and errors of `source` and of the storage.
+    /// damaged, and errors of `source` and of the state.
     pub fn compare(
         &self,
-        storage: &dyn Storage,
-        files: &[FileInfo],
+        state: &dyn State,
+        files: &[ShardRef],
         options: &RefreshOptions<'_>,
         source: &dyn ShardSource,
     ) -> Result<Comparison> {
         self.verify()?;
-        let by_path: BTreeMap<&str, &FileInfo> = files
+        let by_path: BTreeMap<&str, &ShardRef> = files
             .iter()
             .map(|file| (file.path.as_str(), file))
             .collect();
@@ -60,7 +61,7 @@ impl Index {
             })
             .collect::<Result<_>>()?;
         let scans: Vec<&Scan<'_>> = scans.iter().collect();
-        let mut truth = scan(storage, &scans, options.memory, self.seed(), source)?;
+        let mut truth = scan(state, &scans, options.memory, self.seed(), source)?;
         let mut found = Merged::new(&self.segments)?;
         let mut comparison = Comparison::default();
         let (mut rows, mut postings) = (Vec::new(), Vec::new());

@@ -5,7 +5,7 @@
 //! ```text
 //! magic [u8; 8]   format u32   next row group u32   seed u64   configuration text
 //! segments u32    { number u32   bytes u64   tail check u64 } ..
-//! shards u32      { path text   size u64   modified i64   changed i64   footer hash u64   rows u64
+//! shards u32      { path text   size u64   stamp i64 i64   footer hash u64   rows u64
 //!                   first u32   end u32   segment u32   settled u32   dead u32 { number u32 } .. } ..
 //! check u64       XXH3-64 of everything before it
 //! ```
@@ -30,7 +30,8 @@ use super::format::{ROW_GROUPS_MAX, to_usize};
 use super::numbers::RowGroupNumbers;
 use super::source::ShardFooter;
 use crate::error::{Error, Result};
-use crate::storage::{self, FileInfo, Storage};
+use crate::state::{Expect, State};
+use crate::table::ShardRef;
 
 /// The version that this code writes, and the only one that it reads.
 pub const FORMAT: u32 = 2;
@@ -66,10 +67,8 @@ pub struct ShardEntry {
     pub path: String,
     /// In bytes.
     pub size: u64,
-    /// Time of the last modification, in nanoseconds since 1970.
-    pub modified_ns: i64,
-    /// Time of the last change that can't be set back, in nanoseconds since 1970.
-    pub changed_ns: i64,
+    /// The version, as [`ShardVersion::stamp`](crate::table::ShardVersion::stamp) has it.
+    pub stamp: (i64, i64),
     /// Hash of the footer's bytes.
     pub footer_hash: u64,
     /// The dataset-wide numbers of its row groups.
@@ -78,20 +77,18 @@ pub struct ShardEntry {
     pub rows: u64,
     /// The segment that holds its postings.
     pub segment: u32,
-    /// Whether it was last changed so long before it was read that any later change shows in `changed_ns`.
+    /// Whether any later change must show in the stamp.
     pub settled: bool,
 }
 
 impl ShardEntry {
-    /// Whether the file is still as it was, as far as can be told without reading it.
-    pub fn is_like(&self, file: &FileInfo) -> bool {
-        self.size == file.size
-            && self.modified_ns == file.modified_ns
-            && self.changed_ns == file.changed_ns
+    /// Whether the shard is still as it was, as far as can be told without reading it.
+    pub fn is_like(&self, file: &ShardRef) -> bool {
+        self.size == file.bytes && self.stamp == file.version.stamp()
     }
 
-    /// Whether the file is still as it was, for certain, without reading it.
-    pub fn is_surely_like(&self, file: &FileInfo) -> bool {
+    /// Whether the shard is still as it was, for certain, without reading it.
+    pub fn is_surely_like(&self, file: &ShardRef) -> bool {
         self.settled && self.is_like(file)
     }
 
@@ -138,12 +135,9 @@ impl Manifest {
     ///
     /// # Errors
     /// When it can't be read, or is larger than [`MANIFEST_BYTES_MAX`].
-    pub fn load(storage: &dyn Storage) -> Result<Option<Vec<u8>>> {
-        let path = manifest_path();
-        if storage.info(&path)?.is_none() {
-            return Ok(None);
-        }
-        storage::read_all(storage, &path, MANIFEST_BYTES_MAX).map(Some)
+    pub fn load(state: &dyn State) -> Result<Option<Vec<u8>>> {
+        let stored = state.get(&manifest_path(), MANIFEST_BYTES_MAX)?;
+        Ok(stored.map(|stored| stored.bytes))
     }
 
     /// Reads what [`store`](Self::store) wrote.
@@ -161,9 +155,9 @@ impl Manifest {
     ///
     /// # Errors
     /// When writing or replacing fails.
-    pub fn store(&self, storage: &dyn Storage) -> Result<u64> {
+    pub fn store(&self, state: &dyn State) -> Result<u64> {
         let bytes = self.to_bytes();
-        storage::publish(storage, &manifest_path(), &bytes)?;
+        state.put(&manifest_path(), &bytes, Expect::Any)?;
         Ok(bytes.len() as u64)
     }
 
@@ -184,8 +178,8 @@ impl Manifest {
         for shard in &self.shards {
             put_text(&mut bytes, &shard.path);
             bytes.extend_from_slice(&shard.size.to_le_bytes());
-            bytes.extend_from_slice(&shard.modified_ns.to_le_bytes());
-            bytes.extend_from_slice(&shard.changed_ns.to_le_bytes());
+            bytes.extend_from_slice(&shard.stamp.0.to_le_bytes());
+            bytes.extend_from_slice(&shard.stamp.1.to_le_bytes());
             bytes.extend_from_slice(&shard.footer_hash.to_le_bytes());
             bytes.extend_from_slice(&shard.rows.to_le_bytes());
             bytes.extend_from_slice(&shard.numbers.first().to_le_bytes());
@@ -299,7 +293,7 @@ impl<'a> Reader<'a> {
     fn shard(&mut self) -> Option<ShardEntry> {
         let path = self.text()?.to_owned();
         let size = self.u64()?;
-        let (modified_ns, changed_ns) = (self.u64()?.cast_signed(), self.u64()?.cast_signed());
+        let stamp = (self.u64()?.cast_signed(), self.u64()?.cast_signed());
         let (footer_hash, rows) = (self.u64()?, self.u64()?);
         let (first, end, segment) = (self.u32()?, self.u32()?, self.u32()?);
         let settled = self.u32()? == 1;
@@ -307,8 +301,7 @@ impl<'a> Reader<'a> {
         Some(ShardEntry {
             path,
             size,
-            modified_ns,
-            changed_ns,
+            stamp,
             footer_hash,
             numbers: RowGroupNumbers::from_parts(first, end, dead)?,
             rows,
@@ -357,14 +350,14 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::disk::Disk;
+    use crate::file_system::disk::Disk;
+    use crate::state::files::StateFiles;
 
     fn example() -> Manifest {
         let shard = |path: &str, first, count, segment| ShardEntry {
             path: path.to_owned(),
             size: 1000,
-            modified_ns: -5,
-            changed_ns: -5,
+            stamp: (-5, -5),
             footer_hash: u64::MAX,
             numbers: RowGroupNumbers::new(first, count).without(&[1]),
             rows: 7,
@@ -392,7 +385,7 @@ mod tests {
     #[test]
     fn a_manifest_comes_back_and_no_byte_of_it_can_change() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path());
+        let disk = StateFiles::new(Disk::new(dir.path()));
         assert_eq!(Manifest::load(&disk).unwrap(), None);
         let length = example().store(&disk).unwrap();
         let bytes = Manifest::load(&disk).unwrap().unwrap();
@@ -421,7 +414,7 @@ mod tests {
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let dir = tempfile::tempdir().unwrap();
-            let disk = Disk::new(dir.path());
+            let disk = StateFiles::new(Disk::new(dir.path()));
             let mut manifest = example();
             change(&mut manifest);
             manifest.store(&disk).unwrap();

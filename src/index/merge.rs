@@ -16,7 +16,7 @@ use super::segment::{Segment, SegmentGroups};
 use super::sorted::SortedPostings;
 use super::writer::SegmentWriter;
 use crate::error::Result;
-use crate::storage::Storage;
+use crate::state::State;
 use crate::subject::SubjectHash;
 
 /// Something that gives hashes in ascending order, each with its row groups.
@@ -115,7 +115,7 @@ pub fn merge(sources: Vec<Source<'_>>, writer: &mut SegmentWriter<'_>) -> Result
 /// # Errors
 /// Those of [`merge`].
 pub(super) fn write_merged(
-    storage: &dyn Storage,
+    state: &dyn State,
     path: &str,
     (seed, number): (u64, u32),
     scanned: SortedPostings<'_>,
@@ -126,7 +126,7 @@ pub(super) fn write_merged(
         .map(|(segment, _)| segment.tail().hashes)
         .sum();
     let hashes_at_most = hashes.saturating_add(scanned.pairs_at_most());
-    let mut writer = SegmentWriter::create(storage, path, seed, number, hashes_at_most)?;
+    let mut writer = SegmentWriter::create(state, path, seed, number, hashes_at_most)?;
     let mut sources = vec![Source::Scanned(scanned)];
     for (segment, alive) in others {
         let alive = alive.as_ref().map(Alive::new);

@@ -13,9 +13,8 @@
 //! * [`changes`]: how the shards differ from the manifest; [`refresh`]: bringing the index up to date with them;
 //!   [`source`]: how it reads shards
 //! * [`compare`]: whether it holds just what they do
-//! * [`upkeep`]: the index of a [`Dataset`](crate::dataset::Dataset): roles checked, damage mended
 //!
-//! Everything lies below [`DIRECTORY`] of the dataset's storage. Segments can be made, merged and read
+//! Everything lies below [`DIRECTORY`] of the dataset's state. Segments can be made, merged and read
 //! without the rest ([`builder`], [`segment::Segment`]), by services that keep their own catalog.
 //!
 //! # Invariants
@@ -37,7 +36,7 @@ use self::changes::keep_alive;
 use self::manifest::{Manifest, SegmentEntry, ShardEntry, segment_path};
 use self::segment::{Segment, SegmentGroups};
 use crate::error::{Error, Result};
-use crate::storage::Storage;
+use crate::state::State;
 use crate::subject::SubjectHash;
 
 pub mod build;
@@ -56,7 +55,6 @@ pub mod segment;
 pub mod sorted;
 pub mod source;
 mod spill;
-pub mod upkeep;
 pub mod writer;
 
 #[cfg(test)]
@@ -106,18 +104,18 @@ impl Index {
     /// # Errors
     /// [`Error::State`] when the index is damaged or was built for another configuration. Either
     /// way, a refresh from nothing makes a new one.
-    pub fn open(storage: &dyn Storage, configuration: &str) -> Result<Option<Self>> {
-        let mut bytes = Manifest::load(storage)?;
+    pub fn open(state: &dyn State, configuration: &str) -> Result<Option<Self>> {
+        let mut bytes = Manifest::load(state)?;
         for _ in 0..OPEN_ATTEMPTS {
             let opened = match &bytes {
-                Some(bytes) => Self::open_once(storage, bytes, configuration),
-                None => return Self::nothing(storage),
+                Some(bytes) => Self::open_once(state, bytes, configuration),
+                None => return Self::nothing(state),
             };
             if opened.is_ok() {
                 return opened.map(Some);
             }
             // A refresh may have removed segments since the manifest was read.
-            let again = Manifest::load(storage)?;
+            let again = Manifest::load(state)?;
             if again == bytes {
                 return opened.map(Some);
             }
@@ -233,8 +231,8 @@ impl Index {
     ///
     /// # Errors
     /// When a file can't be read.
-    pub fn open_undamaged(storage: &dyn Storage, configuration: &str) -> Result<Option<Self>> {
-        let manifest = match Manifest::load(storage)?.map(|bytes| Manifest::parse(&bytes)) {
+    pub fn open_undamaged(state: &dyn State, configuration: &str) -> Result<Option<Self>> {
+        let manifest = match Manifest::load(state)?.map(|bytes| Manifest::parse(&bytes)) {
             Some(Ok(manifest)) if manifest.configuration == configuration => manifest,
             Some(Err(error)) if !matches!(error, Error::State { .. }) => return Err(error),
             _ => return Ok(None),
@@ -242,7 +240,7 @@ impl Index {
         let mut index = Self::assemble(manifest, 0, Vec::new());
         let alive = index.alive();
         for entry in &index.manifest.segments {
-            let segment = open_segment(storage, entry, index.manifest.seed)
+            let segment = open_segment(state, entry, index.manifest.seed)
                 .and_then(|segment| verify_segment(&segment, &alive).map(|()| segment));
             match segment {
                 Ok(segment) => index.segments.push(segment),
@@ -273,7 +271,7 @@ impl Index {
         Ok(Some(index))
     }
 
-    fn open_once(storage: &dyn Storage, bytes: &[u8], configuration: &str) -> Result<Self> {
+    fn open_once(state: &dyn State, bytes: &[u8], configuration: &str) -> Result<Self> {
         let manifest = Manifest::parse(bytes)?;
         if manifest.configuration != configuration {
             return Err(Error::State {
@@ -285,7 +283,7 @@ impl Index {
         let segments = manifest
             .segments
             .iter()
-            .map(|entry| open_segment(storage, entry, manifest.seed))
+            .map(|entry| open_segment(state, entry, manifest.seed))
             .collect::<Result<_>>()?;
         Ok(Self::assemble(manifest, bytes.len() as u64, segments))
     }
@@ -313,8 +311,8 @@ impl Index {
     }
 
     /// Without a manifest there is no index, unless its segments say that there was one.
-    fn nothing(storage: &dyn Storage) -> Result<Option<Self>> {
-        let files = storage.list(DIRECTORY)?;
+    fn nothing(state: &dyn State) -> Result<Option<Self>> {
+        let files = state.list(DIRECTORY)?;
         if files
             .iter()
             .any(|file| manifest::segment_number(&file.path).is_some())
@@ -352,15 +350,15 @@ fn verify_segment(segment: &Segment, alive: &BTreeMap<u32, RoaringBitmap>) -> Re
 }
 
 /// Opens the segment of an entry, and only that one.
-fn open_segment(storage: &dyn Storage, entry: &SegmentEntry, seed: u64) -> Result<Segment> {
+fn open_segment(state: &dyn State, entry: &SegmentEntry, seed: u64) -> Result<Segment> {
     let path = segment_path(entry.number);
-    if storage.info(&path)?.is_none() {
+    if !state.has(&path)? {
         return Err(Error::State {
             path,
             reason: "the segment is missing".to_owned(),
         });
     }
-    let segment = Segment::open(storage.map(&path)?, &path, seed)?;
+    let segment = Segment::open(state.map(&path)?, &path, seed)?;
     let found = SegmentEntry {
         number: segment.tail().number,
         bytes: segment.len_bytes(),

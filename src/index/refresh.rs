@@ -44,7 +44,8 @@ use super::sorted::SortedPostings;
 use super::source::ShardSource;
 use super::{DIRECTORY, Index, open_segment};
 use crate::error::{Error, FormatError, Result};
-use crate::storage::{FileInfo, Storage};
+use crate::state::State;
+use crate::table::ShardRef;
 
 /// Segments that are live after a refresh that wrote one.
 pub const SEGMENTS_MAX: usize = 8;
@@ -83,17 +84,17 @@ pub struct RefreshReport {
 /// # Errors
 /// An error of `source`; [`Error::ShardChanged`] when a shard was replaced while it was scanned;
 /// [`Error::State`] when a segment that must be merged is damaged (refresh from nothing then) or
-/// the dataset has more than 2^31 row groups; errors of the storage. The index is then as
+/// the dataset has more than 2^31 row groups; errors of the state. The index is then as
 /// it was, unless removing superseded files was what failed: the next refresh tries that again.
 pub fn refresh(
-    storage: &dyn Storage,
+    state: &dyn State,
     existing: Option<Index>,
-    files: &[FileInfo],
+    files: &[ShardRef],
     options: &RefreshOptions<'_>,
     source: &dyn ShardSource,
 ) -> Result<(Index, RefreshReport)> {
     let existing = existing.filter(|index| index.manifest.configuration == options.configuration);
-    let changes = Changes::find(storage, existing.as_ref(), files, options.rewritten, source)?;
+    let changes = Changes::find(existing.as_ref(), files, options.rewritten, source)?;
     let report = RefreshReport {
         added: changes.added,
         changed: changes.changed,
@@ -103,7 +104,7 @@ pub fn refresh(
     let seed = existing.as_ref().map_or(options.seed_if_new, Index::seed);
     let mut segments = match existing {
         Some(index) if changes.scans.is_empty() && changes.removed == 0 && !index.is_part => {
-            remove_leftovers(storage, &index.manifest)?;
+            remove_leftovers(state, &index.manifest)?;
             return Ok((index, report));
         }
         Some(index) if !changes.is_renumbering => index.segments,
@@ -111,12 +112,12 @@ pub fn refresh(
     };
 
     let scans: Vec<&Scan<'_>> = changes.scans.values().collect();
-    let sorted = scan(storage, &scans, options.memory, seed, source)?;
+    let sorted = scan(state, &scans, options.memory, seed, source)?;
     let mut shards = changes.shards.clone();
     let sources = choose(&mut segments, &changes, &sorted);
     let mut written = None;
     if !changes.scans.is_empty() || !sources.is_empty() {
-        let entry = write(storage, seed, sorted, &sources, &changes)?;
+        let entry = write(state, seed, sorted, &sources, &changes)?;
         let merged: BTreeSet<u32> = sources
             .iter()
             .map(|segment| segment.tail().number)
@@ -131,7 +132,7 @@ pub fn refresh(
     drop(sources);
 
     if let Some(entry) = &written {
-        segments.push(open_segment(storage, entry, seed)?);
+        segments.push(open_segment(state, entry, seed)?);
     }
     segments.sort_by_key(|segment| segment.tail().number);
     let manifest = Manifest {
@@ -141,20 +142,20 @@ pub fn refresh(
         segments: segments.iter().map(entry_of).collect(),
         shards,
     };
-    let manifest_bytes = manifest.store(storage)?;
-    remove_leftovers(storage, &manifest)?;
+    let manifest_bytes = manifest.store(state)?;
+    remove_leftovers(state, &manifest)?;
     Ok((Index::assemble(manifest, manifest_bytes, segments), report))
 }
 
 /// Scans shards, in parallel.
 pub(super) fn scan<'a>(
-    storage: &'a dyn Storage,
+    state: &'a dyn State,
     scans: &[&Scan<'_>],
     memory: usize,
     seed: u64,
     source: &dyn ShardSource,
 ) -> Result<SortedPostings<'a>> {
-    let sorter = PostingSorter::new(storage, DIRECTORY, memory);
+    let sorter = PostingSorter::new(state, DIRECTORY, memory);
     scans.par_iter().try_for_each(|scan| {
         let path = &scan.file.path;
         let numbers: Vec<u32> = scan.numbers.alive().collect();
@@ -224,14 +225,14 @@ fn choose(
 
 /// Writes the one new segment of a refresh.
 fn write(
-    storage: &dyn Storage,
+    state: &dyn State,
     seed: u64,
     sorted: SortedPostings<'_>,
     segments: &[Segment],
     changes: &Changes<'_>,
 ) -> Result<SegmentEntry> {
     // Above every number that is there, live or left over: no file that may be open is replaced.
-    let files = storage.list(DIRECTORY)?;
+    let files = state.list(DIRECTORY)?;
     let used = files
         .iter()
         .filter_map(|file| segment_number(&file.path))
@@ -248,16 +249,16 @@ fn write(
         let alive = changes.alive.get(&segment.tail().number);
         (segment, Some(alive.cloned().unwrap_or_default()))
     });
-    write_merged(storage, &path, (seed, number), sorted, others.collect())
+    write_merged(state, &path, (seed, number), sorted, others.collect())
 }
 
 /// Removes what is not live: superseded segments, and whatever a crash or another version left behind.
-fn remove_leftovers(storage: &dyn Storage, manifest: &Manifest) -> Result<()> {
+fn remove_leftovers(state: &dyn State, manifest: &Manifest) -> Result<()> {
     let live = manifest.segments.iter().map(|entry| entry.number);
     let live: BTreeSet<String> = live.map(segment_path).chain([manifest_path()]).collect();
-    let files = storage.list(DIRECTORY)?.into_iter().map(|file| file.path);
+    let files = state.list(DIRECTORY)?.into_iter().map(|file| file.path);
     let left: Vec<String> = files.filter(|path| !live.contains(path)).collect();
-    storage.remove_all(&left)
+    state.remove(&left)
 }
 
 fn entry_of(segment: &Segment) -> SegmentEntry {

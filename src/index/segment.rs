@@ -22,7 +22,7 @@ use super::format::{
 };
 use super::record;
 use crate::error::{Error, Result};
-use crate::storage::{Access, Mapped};
+use crate::io::{Access, Mapped};
 use crate::subject::SubjectHash;
 
 /// Where there are fewer pages for each look-up, the file is read ahead.

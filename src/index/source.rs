@@ -3,16 +3,22 @@
 use roaring::RoaringBitmap;
 
 use crate::error::Result;
-use crate::storage::FileInfo;
 use crate::subject::SubjectHash;
+use crate::table::ShardRef;
 
 /// How a refresh reads shards. It is called from several threads at once.
 pub trait ShardSource: Sync {
+    /// What time it is by the clock that gives shards their times; `None` where that isn't known.
+    ///
+    /// # Errors
+    /// When the clock can't be read.
+    fn clock_ns(&self) -> Result<Option<i64>>;
+
     /// Reads a shard's footer, and no more.
     ///
     /// # Errors
     /// When it can't be read; the refresh then ends with this error.
-    fn footer(&self, file: &FileInfo) -> Result<ShardFooter>;
+    fn footer(&self, file: &ShardRef) -> Result<ShardFooter>;
 
     /// Gives `emit` every subject id of the row groups `row_groups` of a shard: its hash under `seed`, and the
     /// row group, counted from 0 within the shard. The same pair may come any number of times.
@@ -21,7 +27,7 @@ pub trait ShardSource: Sync {
     /// When the shard can't be read; the refresh then ends with this error.
     fn scan(
         &self,
-        file: &FileInfo,
+        file: &ShardRef,
         row_groups: &RoaringBitmap,
         seed: u64,
         emit: &mut dyn FnMut(SubjectHash, u32),

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::format::{to_usize, u64_at};
 use super::partition::{PARTITIONS, Partition, WORD_BYTES};
-use super::writer::Temporary;
 use crate::error::{Error, Result};
-use crate::storage::{ReadAt, Sink, Storage};
+use crate::io::ReadAt;
+use crate::state::{Draft, State};
 
 /// Bytes written at a time.
 const BUFFER_BYTES: usize = 128 << 10;
@@ -27,19 +27,17 @@ type Sections = Vec<Vec<Section>>;
 
 /// Appends partitions to the file: words of 8 bytes, little-endian.
 pub(super) struct SpillWriter<'a> {
-    sink: Box<dyn Sink>,
-    file: Temporary<'a>,
+    draft: Box<dyn Draft + 'a>,
     sections: Sections,
     offset: u64,
     bytes: Vec<u8>,
 }
 
 impl<'a> SpillWriter<'a> {
-    /// Begins the temporary file `path`.
-    pub(super) fn create(storage: &'a dyn Storage, path: String) -> Result<Self> {
+    /// Begins the file, which messages name `path`.
+    pub(super) fn create(state: &'a dyn State, path: &str) -> Result<Self> {
         Ok(Self {
-            sink: storage.create(&path, None)?,
-            file: Temporary { storage, path },
+            draft: state.create(path)?,
             sections: std::iter::repeat_with(Vec::new).take(PARTITIONS).collect(),
             offset: 0,
             bytes: Vec::new(),
@@ -71,27 +69,24 @@ impl<'a> SpillWriter<'a> {
     /// Ends the file, to be read.
     pub(super) fn finish(mut self) -> Result<Spilled<'a>> {
         self.write_buffer()?;
-        self.sink
-            .flush()
-            .map_err(Error::io("write", &self.file.path))?;
         Ok(Spilled {
-            source: self.file.storage.open(&self.file.path)?,
-            file: self.file,
+            source: self.draft.read_back()?,
+            draft: self.draft,
             sections: self.sections,
         })
     }
 
     fn write_buffer(&mut self) -> Result<()> {
-        let written = self.sink.write_all(&self.bytes);
+        let written = self.draft.write_all(&self.bytes);
         self.bytes.clear();
-        written.map_err(Error::io("write", &self.file.path))
+        written.map_err(Error::io("write", self.draft.path()))
     }
 }
 
 /// What was spilled. The file is removed when this is dropped.
 pub(super) struct Spilled<'a> {
     source: Arc<dyn ReadAt>,
-    file: Temporary<'a>,
+    draft: Box<dyn Draft + 'a>,
     sections: Sections,
 }
 
@@ -110,13 +105,13 @@ impl Spilled<'_> {
             bytes.resize(to_usize(section.words) * WORD_BYTES, 0);
             self.source
                 .read_at(section.offset, &mut bytes)
-                .map_err(Error::io("read", &self.file.path))?;
+                .map_err(Error::io("read", self.draft.path()))?;
             words.clear();
             let read = bytes.chunks_exact(WORD_BYTES);
             words.extend(read.filter_map(|word| u64_at(word, 0)));
             if !see(&words) {
                 return Err(Error::State {
-                    path: self.file.path.clone(),
+                    path: self.draft.path().to_owned(),
                     reason: "was changed while it was in use".to_owned(),
                 });
             }

@@ -1,14 +1,14 @@
 //! Writing one segment in a single pass, from ascending hashes.
 //!
 //! ```text
-//! append(hash, row groups) ──> entries ─────────────> .segment.efface-tmp ──┐
-//!              │──> heap records ──> .segment.heap.efface-tmp ── copied ──> │ finish: + directory,
-//!              └──> directory (in memory) ────────────────────────────────> │ heap, tail; sync
-//!                                                                           └─ replace ──> segment
+//! append(hash, row groups) ──> entries ────────────────────> draft ─────────┐
+//!              │──> heap records ──> another draft ── copied ─────────────> │ finish: + directory,
+//!              └──> directory (in memory) ────────────────────────────────> │ heap, tail
+//!                                                                           └─ publish ──> segment
 //! ```
 //!
 //! # Crash behaviour
-//! The segment has its name only when it is whole and durable. Until then it is a temporary file
+//! The segment has its name only when it is whole and durable. Until then it is a draft
 //! (two, when the heap is large), removed when the writer is dropped and by the next refresh.
 //!
 //! Memory: the directory (at most 16 MiB), 2 MiB of buffers, and one posting at a time.
@@ -21,14 +21,14 @@ use super::format::{
 };
 use super::record;
 use crate::error::{Error, Result};
+use crate::io::Sink;
 use crate::limits;
-use crate::storage::{Sink, Storage, temporary_name};
+use crate::state::{Draft, State};
 use crate::subject::SubjectHash;
 
 /// Writes one segment. Nothing of it is kept unless [`finish`](Self::finish) returns.
 pub struct SegmentWriter<'a> {
-    file: Temporary<'a>,
-    sink: Box<dyn Sink>,
+    draft: Box<dyn Draft + 'a>,
     path: String,
     tail: Tail,
     check: Check,
@@ -48,22 +48,16 @@ impl<'a> SegmentWriter<'a> {
     /// is too low only makes a coarser directory).
     ///
     /// # Errors
-    /// When the temporary file can't be made.
+    /// When it can't be begun.
     pub fn create(
-        storage: &'a dyn Storage,
+        state: &'a dyn State,
         path: &str,
         seed: u64,
         number: u32,
         hashes_at_most: u64,
     ) -> Result<Self> {
-        let file = Temporary {
-            storage,
-            path: temporary_name(path),
-        };
-        let sink = storage.create(&file.path, None)?;
         Ok(Self {
-            file,
-            sink,
+            draft: state.create(path)?,
             path: path.to_owned(),
             tail: Tail {
                 number,
@@ -82,8 +76,8 @@ impl<'a> SegmentWriter<'a> {
             directory: Vec::new(),
             bits_max: directory_bits(hashes_at_most),
             heap: Heap {
-                storage,
-                path: temporary_name(&format!("{path}.heap")),
+                state,
+                path: format!("{path}.heap"),
                 buffer: Vec::new(),
                 spilled: None,
             },
@@ -139,17 +133,15 @@ impl<'a> SegmentWriter<'a> {
             }
             self.end_block()?;
         }
-        self.heap.write_to(&mut *self.sink)?;
+        self.heap.write_to(&mut *self.draft)?;
         let filled = to_usize(self.tail.heap_bytes % BLOCK_BYTES as u64);
         let padding = vec![0; if filled == 0 { 0 } else { BLOCK_BYTES - filled }];
         let (block, check) = self.tail.to_block();
-        self.sink
+        self.draft
             .write_all(&padding)
-            .and_then(|()| self.sink.write_all(&block))
-            .and_then(|()| self.sink.sync())
-            .map_err(Error::io("write", &self.file.path))?;
-        drop(self.sink);
-        self.file.storage.replace(&self.file.path, &self.path)?;
+            .and_then(|()| self.draft.write_all(&block))
+            .map_err(Error::io("write", &self.path))?;
+        self.draft.publish()?;
         Ok((self.tail, check))
     }
 
@@ -174,9 +166,9 @@ impl<'a> SegmentWriter<'a> {
         self.block.extend_from_slice(&check.to_le_bytes());
         self.tail.content = self.tail.content.wrapping_add(check);
         self.blocks += 1;
-        let written = self.sink.write_all(&self.block);
+        let written = self.draft.write_all(&self.block);
         self.block.clear();
-        written.map_err(Error::io("write", &self.file.path))
+        written.map_err(Error::io("write", &self.path))
     }
 
     fn append_record(&mut self, row_groups: &[u32]) -> Result<u64> {
@@ -198,10 +190,10 @@ impl<'a> SegmentWriter<'a> {
 
 /// The records of the heap until the entries are written: in memory while they are few.
 struct Heap<'a> {
-    storage: &'a dyn Storage,
+    state: &'a dyn State,
     path: String,
     buffer: Vec<u8>,
-    spilled: Option<(Box<dyn Sink>, Temporary<'a>)>,
+    spilled: Option<Box<dyn Draft + 'a>>,
 }
 
 impl Heap<'_> {
@@ -210,45 +202,26 @@ impl Heap<'_> {
         if self.buffer.len() < limits::WRITE_BYTES {
             return Ok(());
         }
-        if self.spilled.is_none() {
-            let file = Temporary {
-                storage: self.storage,
-                path: self.path.clone(),
-            };
-            self.spilled = Some((self.storage.create(&self.path, None)?, file));
-        }
-        if let Some((sink, _)) = &mut self.spilled {
-            sink.write_all(&self.buffer)
-                .map_err(Error::io("write", &self.path))?;
-        }
+        let draft = match &mut self.spilled {
+            Some(draft) => draft,
+            none => none.insert(self.state.create(&self.path)?),
+        };
+        draft
+            .write_all(&self.buffer)
+            .map_err(Error::io("write", &self.path))?;
         self.buffer.clear();
         Ok(())
     }
 
     fn write_to(&mut self, target: &mut dyn Sink) -> Result<()> {
-        if let Some((mut sink, file)) = self.spilled.take() {
-            sink.flush().map_err(Error::io("write", &file.path))?;
-            drop(sink);
-            let source = self.storage.open(&file.path)?;
+        if let Some(mut draft) = self.spilled.take() {
+            let source = draft.read_back()?;
             target
                 .copy_from(&*source, 0..source.len())
-                .map_err(Error::io("copy", &file.path))?;
+                .map_err(Error::io("copy", &self.path))?;
         }
         target
             .write_all(&self.buffer)
             .map_err(Error::io("write", &self.path))
-    }
-}
-
-/// A temporary file that goes when this is dropped. After its `replace` there is none to remove.
-pub(super) struct Temporary<'a> {
-    pub(super) storage: &'a dyn Storage,
-    pub(super) path: String,
-}
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        // What can't be removed now is removed by the next refresh, which does tell its errors.
-        let _ignored = self.storage.remove(&self.path);
     }
 }

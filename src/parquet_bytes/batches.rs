@@ -20,7 +20,7 @@ use super::chunk_reader::ChunkPages;
 use super::footer::{Chunk, Footer};
 use super::guard::{FirstFailure, guarded};
 use crate::error::FormatError;
-use crate::storage::ReadAt;
+use crate::io::ReadAt;
 
 type Result<T> = std::result::Result<T, FormatError>;
 

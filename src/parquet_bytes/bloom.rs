@@ -12,8 +12,8 @@ use parquet::bloom_filter::Sbbf;
 
 use super::thrift::Struct;
 use crate::error::FormatError;
+use crate::io::ReadAt;
 use crate::limits::BLOOM_BYTES_MAX;
-use crate::storage::ReadAt;
 
 type Result<T> = std::result::Result<T, FormatError>;
 

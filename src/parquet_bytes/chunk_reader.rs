@@ -17,7 +17,7 @@ use super::guard::FirstFailure;
 use super::page::{PageHeader, PageKind};
 use super::page_walk::PageWalk;
 use crate::error::FormatError;
-use crate::storage::ReadAt;
+use crate::io::ReadAt;
 
 /// The pages of one chunk, decompressed one by one.
 pub(crate) struct ChunkPages {

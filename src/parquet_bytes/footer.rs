@@ -22,8 +22,8 @@ use super::guard::guarded;
 use super::order::ValueOrder;
 use super::thrift::{List, Struct, Value};
 use crate::error::FormatError;
+use crate::io::ReadAt;
 use crate::limits::FOOTER_BYTES_MAX;
-use crate::storage::ReadAt;
 
 pub use self::chunks::{Chunk, RowGroup};
 pub use self::fields::{chunk, column, file, row_group, statistics};

@@ -35,8 +35,8 @@ use super::page_places::{Place, Places};
 use super::rle;
 use super::values::{PageValues, Physical};
 use crate::error::FormatError;
+use crate::io::ReadAt;
 use crate::limits::PAGE_VALUES_MAX;
-use crate::storage::ReadAt;
 
 pub use self::scratch::SharedScratch;
 

@@ -12,7 +12,7 @@ use std::ops::Range;
 use super::order::ValueOrder;
 use super::thrift::{List, Struct, Value};
 use crate::error::FormatError;
-use crate::storage::ReadAt;
+use crate::io::ReadAt;
 
 type Result<T> = std::result::Result<T, FormatError>;
 

@@ -13,7 +13,7 @@ use super::page::PageKind;
 use super::page_index::{OffsetIndex, PageLocation};
 use super::page_walk::PageWalk;
 use crate::error::FormatError;
-use crate::storage::ReadAt;
+use crate::io::ReadAt;
 
 type Result<T> = std::result::Result<T, FormatError>;
 

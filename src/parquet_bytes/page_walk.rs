@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::page::PageHeader;
 use crate::error::FormatError;
+use crate::io::ReadAt;
 use crate::limits::{PAGE_BYTES_MAX, PAGE_HEADER_BYTES_MAX, READ_BYTES};
-use crate::storage::ReadAt;
 
 type Result<T> = std::result::Result<T, FormatError>;
 

@@ -2,6 +2,7 @@ use roaring::RoaringBitmap;
 
 use super::*;
 use crate::request::{Identity, Subjects};
+use crate::table::ShardVersion;
 
 fn request() -> Request {
     let asked = "2026-01-31T12:00:00Z".parse().unwrap();
@@ -20,7 +21,12 @@ fn known(positions: &[usize]) -> Vec<KnownSubject> {
 fn shard(path: &str, of_subject: &[u64]) -> SelectedShard {
     let rows = u32::try_from(of_subject.iter().sum::<u64>()).unwrap();
     SelectedShard {
-        path: path.to_owned(),
+        shard: ShardRef {
+            path: path.to_owned(),
+            bytes: 100,
+            version: ShardVersion::Tag("1".to_owned()),
+            obstacle: None,
+        },
         footer_hash: 7,
         selection: Selection {
             rows: (0..rows).collect::<RoaringBitmap>(),

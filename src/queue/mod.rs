@@ -28,7 +28,7 @@
 //! a receipt is no longer pending, wherever its file is.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::Write;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ use crate::limits;
 use crate::pass::{Pass, Stage};
 use crate::receipts::{Ended, Outcome, Receipt, Receipts};
 use crate::request::{Kind, Request};
-use crate::storage::{self, Lock, Storage, document};
+use crate::state::{Expect, Lease, State, document};
 use crate::subject::SubjectKey;
 use crate::tracking::TrackingId;
 
@@ -61,7 +61,7 @@ pub const DUE_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Where a request is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum State {
+pub enum RequestState {
     /// It waits for a compaction.
     Pending,
     /// A compaction finds out what it touches. It can still be cancelled.
@@ -95,7 +95,7 @@ pub struct Status {
     /// The request.
     pub tracking_id: TrackingId,
     /// Where it is.
-    pub state: State,
+    pub state: RequestState,
     /// Subject ids that it names.
     pub subjects: usize,
     /// When it was asked.
@@ -137,27 +137,25 @@ pub struct SubjectOutcome {
 }
 
 /// The queue of a dataset.
-pub struct Queue<'a> {
-    storage: &'a dyn Storage,
+#[derive(Clone)]
+pub struct Queue {
+    state: Arc<dyn State>,
     key: SubjectKey,
-    holder: &'a str,
+    holder: String,
 }
 
-impl<'a> Queue<'a> {
-    /// The queue that lies in `storage`; `key` is the dataset's, `holder` is what others are told of who has the
-    /// lock. Reads nothing yet.
-    pub fn new(storage: &'a dyn Storage, key: SubjectKey, holder: &'a str) -> Self {
-        Self {
-            storage,
-            key,
-            holder,
-        }
+impl Queue {
+    /// The queue that lies in `state`; `key` is the dataset's, `holder` is what others are told of who has the
+    /// lease. Reads nothing yet.
+    pub fn new(state: Arc<dyn State>, key: SubjectKey, holder: &str) -> Self {
+        let holder = holder.to_owned();
+        Self { state, key, holder }
     }
 
     /// Hands a delete request over. It is durable when this returns.
     ///
     /// # Errors
-    /// What [`Request::check`] refuses, an export, and failures of the storage.
+    /// What [`Request::check`] refuses, an export, and failures of the place where the state lies.
     pub fn submit(
         &self,
         id: TrackingId,
@@ -175,7 +173,7 @@ impl<'a> Queue<'a> {
             due: due.unwrap_or_else(|| due_after(request.requested_at)),
             request: request.clone(),
         };
-        let _lock = self.lock()?;
+        let _lease = self.lease()?;
         if let Some(other) = self.same(&entry)? {
             return Ok(Submitted {
                 tracking_id: other.tracking_id,
@@ -184,12 +182,10 @@ impl<'a> Queue<'a> {
             });
         }
         self.enter(&entry)?;
-        // Not synced: without it the same request would only be carried out as two.
+        // Without it the same request would only be carried out as two.
         let same = self.hint_path(&entry);
-        let mut hint = self.storage.create(&same, None)?;
-        hint.write_all(id.to_string().as_bytes())
-            .and_then(|()| hint.flush())
-            .map_err(Error::io("write", &same))?;
+        self.state
+            .put(&same, id.to_string().as_bytes(), Expect::Any)?;
         Ok(Submitted {
             tracking_id: id,
             joined: false,
@@ -199,7 +195,12 @@ impl<'a> Queue<'a> {
 
     /// Puts an entry into the queue, durably. The caller holds the lock, or is about to carry it out.
     pub(crate) fn enter(&self, entry: &Entry) -> Result<()> {
-        document::store(self.storage, &entry_path(entry.tracking_id), entry)
+        document::store(
+            &*self.state,
+            &entry_path(entry.tracking_id),
+            entry,
+            Expect::Any,
+        )
     }
 
     /// The requests that wait, in the order in which they were asked, and in the place of one whose file is
@@ -223,7 +224,7 @@ impl<'a> Queue<'a> {
 
     /// The tracking ids of the requests that wait, in the order in which they were asked.
     pub(crate) fn waiting_ids(&self) -> Result<BTreeSet<TrackingId>> {
-        let files = self.storage.list(DIRECTORY)?;
+        let files = self.state.list(DIRECTORY)?;
         Ok(files
             .iter()
             .filter_map(|file| entry_id(&file.path))
@@ -236,9 +237,9 @@ impl<'a> Queue<'a> {
     /// When it can't be read.
     pub fn entry(&self, id: TrackingId) -> Result<Option<Entry>> {
         let path = entry_path(id);
-        match document::load(self.storage, &path, limits::QUEUE_ENTRY_BYTES_MAX) {
+        match document::load(&*self.state, &path, limits::QUEUE_ENTRY_BYTES_MAX) {
             Ok(entry) => Ok(entry),
-            Err(_) if self.storage.info(&path)?.is_none() => Ok(None),
+            Err(_) if !self.state.has(&path)? => Ok(None),
             Err(Error::State { path, reason }) => Err(Error::State {
                 path,
                 reason: format!("{reason}: remove it, and submit that request again"),
@@ -254,7 +255,7 @@ impl<'a> Queue<'a> {
     pub fn status(&self, id: TrackingId, now: Timestamp) -> Result<Status> {
         // The queue first: a request goes from there to the receipts, so it is never missed.
         let waiting = self.entry(id)?;
-        if let Some(receipt) = Receipts::new(self.storage).find(id)? {
+        if let Some(receipt) = Receipts::new(&*self.state).find(id)? {
             return Ok(Status::ended(&receipt));
         }
         match waiting {
@@ -269,8 +270,8 @@ impl<'a> Queue<'a> {
     /// As [`status`](Self::status).
     pub fn waiting(&self, now: Timestamp) -> Result<Vec<Status>> {
         let entries = self.entries()?.into_iter().collect::<Result<Vec<_>>>()?;
-        let pass = Pass::load(self.storage)?;
-        let stages: HashMap<TrackingId, State> = pass
+        let pass = Pass::load(&*self.state)?;
+        let stages: HashMap<TrackingId, RequestState> = pass
             .iter()
             .flat_map(|pass| pass.requests.iter().map(|id| (*id, pass.stage.into())))
             .collect();
@@ -278,7 +279,7 @@ impl<'a> Queue<'a> {
             .iter()
             .map(|entry| {
                 let stage = stages.get(&entry.tracking_id).copied();
-                Status::waiting(entry, stage.unwrap_or(State::Pending), now)
+                Status::waiting(entry, stage.unwrap_or(RequestState::Pending), now)
             })
             .collect())
     }
@@ -286,19 +287,20 @@ impl<'a> Queue<'a> {
     /// Cancels a request that was not begun; a receipt says so.
     ///
     /// # Errors
-    /// [`NotCancellable`](Error::NotCancellable) with the state that it is in, and failures of the storage.
+    /// [`NotCancellable`](Error::NotCancellable) with the state that it is in, and failures of the place where the state lies.
     pub fn cancel(&self, id: TrackingId, now: Timestamp) -> Result<()> {
-        let _lock = self.lock()?;
+        let _lease = self.lease()?;
         let status = self.status(id, now)?;
         let entry = self.entry(id)?;
-        let (Some(entry), State::Pending | State::Staging) = (entry, status.state) else {
+        let (Some(entry), RequestState::Pending | RequestState::Staging) = (entry, status.state)
+        else {
             return Err(Error::NotCancellable {
                 tracking_id: id,
                 state: status.state.as_str(),
             });
         };
         let receipt = entry.receipt(&self.key, Ended::Revoked, now);
-        let receipts = Receipts::new(self.storage);
+        let receipts = Receipts::new(&*self.state);
         receipts
             .append(vec![receipt], || self.leave(&[entry]))
             .map(drop)
@@ -308,56 +310,49 @@ impl<'a> Queue<'a> {
     pub(crate) fn leave(&self, entries: &[Entry]) -> Result<()> {
         // The hints first: without its entry nobody could tell what a hint is of.
         let hints = entries.iter().map(|entry| self.hint_path(entry));
-        self.storage.remove_all(&hints.collect::<Vec<_>>())?;
+        self.state.remove(&hints.collect::<Vec<_>>())?;
         let paths = entries.iter().map(|entry| entry_path(entry.tracking_id));
-        self.storage.remove_all(&paths.collect::<Vec<_>>())
+        self.state.remove(&paths.collect::<Vec<_>>())
     }
 
     /// Takes out what an interrupted run left of requests that have a receipt.
     fn settle(&self) -> Result<()> {
-        Receipts::new(self.storage).catch_up(|id| match self.entry(id) {
+        Receipts::new(&*self.state).catch_up(|id| match self.entry(id) {
             Ok(entry) => self.leave(entry.as_slice()),
-            Err(Error::State { .. }) => self.storage.remove(&entry_path(id)),
+            Err(Error::State { .. }) => self.state.remove(&[entry_path(id)]),
             Err(error) => Err(error),
         })
     }
 
-    /// Takes the lock, waiting for others that have it shortly. Requests that have ended are no longer in the queue
+    /// Takes the lease, waiting for others that have it shortly. Requests that have ended are no longer in the queue
     /// then, also if who ended them did not live to take them out.
     ///
     /// # Errors
     /// [`Locked`](Error::Locked) when it isn't given up within 10 seconds.
-    pub(crate) fn lock(&self) -> Result<Box<dyn Lock>> {
-        let mut attempts = 1..LOCK_ATTEMPTS;
-        let lock = loop {
-            match self.storage.lock(LOCK, self.holder) {
-                Err(Error::Locked { .. }) if attempts.next().is_some() => thread::sleep(LOCK_PAUSE),
-                result => break result?,
-            }
-        };
+    pub(crate) fn lease(&self) -> Result<Box<dyn Lease>> {
+        let lease = lease(&*self.state, &self.holder)?;
         self.settle()?;
-        Ok(lock)
+        Ok(lease)
     }
 
-    fn stage_of(&self, id: TrackingId) -> Result<State> {
-        let pass = Pass::load(self.storage)?;
+    fn stage_of(&self, id: TrackingId) -> Result<RequestState> {
+        let pass = Pass::load(&*self.state)?;
         let stage = pass.filter(|pass| pass.requests.contains(&id));
-        Ok(stage.map_or(State::Pending, |pass| pass.stage.into()))
+        Ok(stage.map_or(RequestState::Pending, |pass| pass.stage.into()))
     }
 
     /// The request that waits, was not begun, and asks the same as `entry`.
     pub(crate) fn same(&self, entry: &Entry) -> Result<Option<Entry>> {
         const HINT_BYTES_MAX: u64 = 64;
         let path = self.hint_path(entry);
-        if self.storage.info(&path)?.is_none() {
+        let Some(hint) = self.state.get(&path, HINT_BYTES_MAX)? else {
             return Ok(None);
-        }
-        let text = storage::read_all(self.storage, &path, HINT_BYTES_MAX)?;
-        let id = String::from_utf8(text)
+        };
+        let id = String::from_utf8(hint.bytes)
             .ok()
             .and_then(|text| text.parse().ok());
         match id {
-            Some(id) if self.stage_of(id)? != State::Started => self.entry(id),
+            Some(id) if self.stage_of(id)? != RequestState::Started => self.entry(id),
             _ => Ok(None),
         }
     }
@@ -367,7 +362,21 @@ impl<'a> Queue<'a> {
     }
 }
 
-impl State {
+/// Takes the lease of the queue and the receipts, waiting for others that have it shortly.
+///
+/// # Errors
+/// [`Locked`](Error::Locked) when it isn't given up within 10 seconds.
+pub(crate) fn lease(state: &dyn State, holder: &str) -> Result<Box<dyn Lease>> {
+    let mut attempts = 1..LOCK_ATTEMPTS;
+    loop {
+        match state.lease(LOCK, holder) {
+            Err(Error::Locked { .. }) if attempts.next().is_some() => thread::sleep(LOCK_PAUSE),
+            result => return result,
+        }
+    }
+}
+
+impl RequestState {
     /// How it is spelled.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -382,7 +391,7 @@ impl State {
     }
 }
 
-impl From<Stage> for State {
+impl From<Stage> for RequestState {
     fn from(stage: Stage) -> Self {
         match stage {
             Stage::Staging => Self::Staging,
@@ -391,7 +400,7 @@ impl From<Stage> for State {
     }
 }
 
-impl From<Ended> for State {
+impl From<Ended> for RequestState {
     fn from(ended: Ended) -> Self {
         match ended {
             Ended::Success => Self::Success,
@@ -405,7 +414,7 @@ impl Status {
     fn unknown(id: TrackingId) -> Self {
         Self {
             tracking_id: id,
-            state: State::NotFound,
+            state: RequestState::NotFound,
             subjects: 0,
             requested_at: None,
             submitted_at: None,
@@ -421,7 +430,7 @@ impl Status {
         }
     }
 
-    fn waiting(entry: &Entry, state: State, now: Timestamp) -> Self {
+    fn waiting(entry: &Entry, state: RequestState, now: Timestamp) -> Self {
         Self {
             state,
             subjects: entry.request.subjects.len(),

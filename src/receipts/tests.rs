@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use super::*;
-use crate::storage::disk::Disk;
+use crate::file_system::disk::Disk;
+use crate::state::files::StateFiles;
 use crate::subject::{SubjectId, SubjectKey};
 
 fn receipt(number: u8) -> Receipt {
@@ -46,8 +47,8 @@ fn receipt(number: u8) -> Receipt {
 }
 
 /// Five receipts in three files.
-fn chain(root: &Path) -> (Disk, Head) {
-    let disk = Disk::new(root);
+fn chain(root: &Path) -> (StateFiles, Head) {
+    let disk = StateFiles::new(Disk::new(root));
     let receipts = Receipts::new(&disk);
     receipts
         .append(vec![receipt(1), receipt(2)], || Ok(()))
@@ -60,8 +61,9 @@ fn chain(root: &Path) -> (Disk, Head) {
 }
 
 fn overwrite(root: &Path, name: &str, bytes: &[u8]) {
-    let disk = Disk::new(root);
-    storage::publish(&disk, &format!("{DIRECTORY}/{name}"), bytes).unwrap();
+    let disk = StateFiles::new(Disk::new(root));
+    disk.put(&format!("{DIRECTORY}/{name}"), bytes, Expect::Any)
+        .unwrap();
 }
 
 #[test]
@@ -83,7 +85,7 @@ fn a_whole_chain_is_listed_in_order_and_found_by_tracking_id() {
 #[test]
 fn nothing_is_a_chain_of_no_receipts() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     assert_eq!(Receipts::new(&disk).check(|_| {}).unwrap().receipts, 0);
 }
 
@@ -99,7 +101,7 @@ fn any_changed_byte_any_gap_and_any_reorder_is_found() {
         .map(|file| file.path)
         .collect();
     names.sort();
-    let read = |path: &str| storage::read_all(&disk, path, 1 << 20).unwrap();
+    let read = |path: &str| state::read(&disk, path, 1 << 20).unwrap();
     let name = |path: &str| path.rsplit('/').next().unwrap().to_owned();
     for path in &names {
         let bytes = read(path);
@@ -109,7 +111,7 @@ fn any_changed_byte_any_gap_and_any_reorder_is_found() {
             overwrite(dir.path(), &name(path), &changed);
             assert!(receipts.check(|_| {}).is_err(), "{path} at {place}");
         }
-        disk.remove(path).unwrap();
+        disk.remove(std::slice::from_ref(path)).unwrap();
         assert!(receipts.check(|_| {}).is_err(), "without {path}");
         overwrite(dir.path(), &name(path), &bytes);
         assert_eq!(receipts.check(|_| {}).unwrap(), head);
@@ -133,10 +135,10 @@ fn a_head_that_a_crash_left_behind_catches_up() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, _) = chain(dir.path());
     let head = format!("{DIRECTORY}/head.json");
-    let before = storage::read_all(&disk, &head, 1 << 10).unwrap();
+    let before = state::read(&disk, &head, 1 << 10).unwrap();
     let receipts = Receipts::new(&disk);
     receipts.append(vec![receipt(6)], || Ok(())).unwrap();
-    storage::publish(&disk, &head, &before).unwrap();
+    disk.put(&head, &before, Expect::Any).unwrap();
     assert_eq!(receipts.check(|_| {}).unwrap().receipts, 6);
     assert!(receipts.append(vec![receipt(7)], || Ok(())).is_err());
     let mut left = Vec::new();

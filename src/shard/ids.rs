@@ -19,6 +19,7 @@ use roaring::RoaringBitmap;
 use super::Shard;
 use super::roles::{SubjectColumn, SubjectKind};
 use crate::error::FormatError;
+use crate::io::ReadAt;
 use crate::limits::PAGE_VALUES_MAX;
 use crate::parquet_bytes::codec::Codecs;
 use crate::parquet_bytes::footer::Chunk;
@@ -27,7 +28,6 @@ use crate::parquet_bytes::page::{PageHeader, PageKind};
 use crate::parquet_bytes::page_walk::PageWalk;
 use crate::parquet_bytes::rle::RleDecoder;
 use crate::parquet_bytes::values::{PageValues, Physical};
-use crate::storage::ReadAt;
 
 type Result<T> = std::result::Result<T, FormatError>;
 

@@ -16,8 +16,8 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::io::ReadAt;
 use crate::parquet_bytes::footer::Footer;
-use crate::storage::{ReadAt, Storage};
 
 pub mod batch_ids;
 pub mod chunk;
@@ -28,6 +28,7 @@ pub mod ids;
 pub mod json;
 pub mod lineage;
 mod output;
+pub mod readback;
 mod relay;
 pub mod residue;
 pub mod rewrite;
@@ -50,18 +51,10 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Opens the shard at `path` of `storage`.
-    ///
-    /// # Errors
-    /// When it can't be read, is not Parquet, is encrypted, or its footer is damaged or contradicts itself.
-    pub fn open(storage: &dyn Storage, path: &str) -> Result<Self> {
-        Self::new(path, storage.open(path)?)
-    }
-
     /// A shard from any positioned reader; `path` names it in messages.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// When it can't be read, is not Parquet, is encrypted, or its footer is damaged or contradicts itself.
     pub fn new(path: &str, file: Arc<dyn ReadAt>) -> Result<Self> {
         let footer = Footer::read(&*file).map_err(|error| error.in_shard(path))?;
         Ok(Self {
@@ -71,12 +64,12 @@ impl Shard {
         })
     }
 
-    /// Opens the shard of which `footer` was read before.
+    /// The shard of which `footer` was read before.
     ///
     /// # Errors
-    /// [`ShardChanged`](crate::Error::ShardChanged) when it has another footer now, or what keeps it from being read.
-    pub fn reopen(storage: &dyn Storage, path: &str, footer: Arc<Footer>) -> Result<Self> {
-        let file = storage.open(path)?;
+    /// [`ShardChanged`](crate::error::Error::ShardChanged) when it has another footer now, or what keeps it from
+    /// being read.
+    pub fn with_footer(path: &str, file: Arc<dyn ReadAt>, footer: Arc<Footer>) -> Result<Self> {
         let hash = Footer::read_hash(&*file).map_err(|error| error.in_shard(path))?;
         if hash != footer.hash {
             return Err(Error::ShardChanged {

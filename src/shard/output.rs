@@ -9,16 +9,16 @@ use super::Shard;
 use super::chunk::{Bloom, NewChunk, Piece};
 use super::fate::Fate;
 use super::lineage::Lineage;
-use super::rewrite::report::RewriteReport;
+use super::rewrite::report::{Copied, RewriteReport};
 use super::rewrite::task::ChunkTask;
 use crate::error::{Error, FormatError, Result};
+use crate::io::Sink;
 use crate::parquet_bytes::bloom::BloomHeader;
 use crate::parquet_bytes::footer::{
     Chunk, Footer, MAGIC, RowGroup, chunk, column, file, row_group,
 };
 use crate::parquet_bytes::page_index::{OffsetIndex, read_bytes};
 use crate::parquet_bytes::thrift::{List, Struct, Value};
-use crate::storage::Sink;
 
 mod edits;
 
@@ -108,6 +108,16 @@ impl<'a> Output<'a> {
 
     /// Copies with the next write, so that ranges that follow each other are one copy.
     fn copy(&mut self, from: u64, to: u64) -> Result<()> {
+        match self.report.copied.last_mut() {
+            Some(last) if last.from + last.bytes == from && last.to + last.bytes == self.at => {
+                last.bytes += to - from;
+            }
+            _ => self.report.copied.push(Copied {
+                from,
+                to: self.at,
+                bytes: to - from,
+            }),
+        }
         self.at += to - from;
         self.report.bytes_copied += to - from;
         if self.pending.end == from && !self.pending.is_empty() {

@@ -25,6 +25,7 @@ use super::chunk::Source;
 use super::chunk::reader::{Seen, read};
 use super::roles::{SubjectColumn, SubjectKind};
 use crate::error::{FormatError, Result};
+use crate::io::ReadAt;
 use crate::limits::READ_BYTES;
 use crate::parquet_bytes::bloom::{BloomBuilder, BloomHeader};
 use crate::parquet_bytes::footer::{
@@ -32,7 +33,6 @@ use crate::parquet_bytes::footer::{
 };
 use crate::parquet_bytes::page_index::ColumnIndex;
 use crate::parquet_bytes::thrift::{List, Struct};
-use crate::storage::ReadAt;
 use crate::subject::SubjectId;
 
 /// Text shorter than this is only found where it stands alone, not inside a longer word.

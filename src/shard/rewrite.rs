@@ -33,9 +33,9 @@ use super::output::Output;
 use super::relay::relay;
 use super::shared::to_scrub;
 use crate::error::{Error, FormatError, Result};
+use crate::io::Sink;
 use crate::limits;
 use crate::parquet_bytes::guard::guarded;
-use crate::storage::Sink;
 
 pub use self::report::{RECORD_KEYS, RewriteReport};
 

@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::storage::{Storage, document};
+use crate::state::{Expect, State, document};
 use crate::subject::{Form, KeyedHash, SubjectId, SubjectKey};
 
 pub mod filter;
@@ -80,8 +80,8 @@ impl Suppression {
     ///
     /// # Errors
     /// [`Error::State`] when it is damaged.
-    pub fn load(storage: &dyn Storage) -> Result<Self> {
-        let stored: Option<Stored> = document::load(storage, LIST_PATH, BYTES_MAX)?;
+    pub fn load(state: &dyn State) -> Result<Self> {
+        let stored: Option<Stored> = document::load(state, LIST_PATH, BYTES_MAX)?;
         let Some(stored) = stored else {
             return Ok(Self::default());
         };
@@ -103,12 +103,12 @@ impl Suppression {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn store(&self, storage: &dyn Storage) -> Result<()> {
+    pub fn store(&self, state: &dyn State) -> Result<()> {
         let stored = Stored {
             format: FORMAT,
             entries: self.entries.values().cloned().collect(),
         };
-        document::store(storage, LIST_PATH, &stored)
+        document::store(state, LIST_PATH, &stored, Expect::Any)
     }
 
     /// Puts ids on the list; of one that is there the later cut-off counts. Gives how many are new.
@@ -202,12 +202,12 @@ impl Suppression {
 
 impl Checked {
     /// What was checked against `list`; nothing, if that was another one.
-    pub(crate) fn load(storage: &dyn Storage, list: &Suppression) -> Result<Self> {
+    pub(crate) fn load(state: &dyn State, list: &Suppression) -> Result<Self> {
         let nothing = Self {
             list: list.fingerprint(),
             shards: BTreeMap::new(),
         };
-        match document::load::<Self>(storage, CHECKED_PATH, BYTES_MAX) {
+        match document::load::<Self>(state, CHECKED_PATH, BYTES_MAX) {
             Ok(Some(checked)) if checked.list == nothing.list => Ok(checked),
             // One that is damaged says nothing: everything is looked through again.
             Ok(_) | Err(Error::State { .. }) => Ok(nothing),
@@ -215,8 +215,8 @@ impl Checked {
         }
     }
 
-    pub(crate) fn store(&self, storage: &dyn Storage) -> Result<()> {
-        document::store(storage, CHECKED_PATH, self)
+    pub(crate) fn store(&self, state: &dyn State) -> Result<()> {
+        document::store(state, CHECKED_PATH, self, Expect::Any)
     }
 
     pub(crate) fn holds(&self, path: &str, footer_hash: u64) -> bool {

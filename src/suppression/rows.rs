@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
 use super::{CutOff, Suppression};
-use crate::dataset::Dataset;
+use crate::config::Config;
 use crate::error::Result;
 use crate::shard::select::{Wanted, select};
 use crate::shard::{Shard, ids, time};
@@ -21,17 +21,17 @@ use crate::subject::{Form, SubjectKey};
 /// Suppressed values, by the form in which they are compared.
 type Values = BTreeSet<(Form, Vec<u8>)>;
 
-/// The rows of `shard` that must go since their ids are on `list`.
+/// The rows of `shard` that must go because their ids are on `list`.
 ///
 /// # Errors
 /// When a page is damaged, or the shard lacks a column that has a role.
 pub(crate) fn suppressed_rows(
-    dataset: &Dataset,
+    config: &Config,
     shard: &Shard,
     list: &Suppression,
     key: &SubjectKey,
 ) -> Result<RoaringBitmap> {
-    let columns = dataset.subject_columns(shard)?;
+    let columns = config.subject_columns(shard)?;
     let groups = (0_u32..).zip(shard.footer.row_groups());
     let groups: Vec<_> = groups.collect();
     let rows: Vec<RoaringBitmap> = groups
@@ -57,7 +57,7 @@ pub(crate) fn suppressed_rows(
                 let theirs = select(shard, [number], &columns, &wanted, None)?.rows;
                 rows |= match cut_off {
                     None => theirs,
-                    Some(cut_off) => before(dataset, shard, number, theirs, cut_off)?,
+                    Some(cut_off) => before(config, shard, number, theirs, cut_off)?,
                 };
             }
             Ok(rows)
@@ -70,13 +70,13 @@ pub(crate) fn suppressed_rows(
 
 /// Those of `rows` that are of a time before `cut_off`, or of none.
 fn before(
-    dataset: &Dataset,
+    config: &Config,
     shard: &Shard,
     group: u32,
     rows: RoaringBitmap,
     cut_off: Timestamp,
 ) -> Result<RoaringBitmap> {
-    let Some(column) = dataset.config.roles().time(shard)? else {
+    let Some(column) = config.roles().time(shard)? else {
         return Ok(rows);
     };
     let bases = shard.row_bases();
@@ -84,7 +84,7 @@ fn before(
     let base = u32::try_from(base).unwrap_or(u32::MAX);
     let inside: Vec<u32> = rows.iter().map(|row| row.saturating_sub(base)).collect();
     let later = |start| time::inside(shard, group as usize, &column, &inside, start);
-    // A null is later than everything there, and no other value is.
+    // `time::inside` counts a null time as later than any instant, so this asks for exactly the nulls.
     let (later, nulls) = (later(cut_off)?, later(Timestamp::MAX)?);
     let back =
         |rows: Vec<u32>| -> RoaringBitmap { rows.into_iter().map(|row| row + base).collect() };

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::filter::Filter;
 use super::*;
+use crate::file_system::disk::Disk;
 use crate::shard::roles::Roles;
-use crate::storage::disk::Disk;
+use crate::state::files::StateFiles;
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -16,7 +17,7 @@ fn at(text: &str) -> Timestamp {
 #[test]
 fn a_list_reads_back_and_says_who_is_on_it_in_every_form() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let key = SubjectKey::new([3; 32]);
     let ids = ["ada", "007", "00112233-4455-6677-8899-aabbccddeeff"].map(SubjectId::new);
     let mut list = Suppression::load(&disk).unwrap();
@@ -40,7 +41,7 @@ fn a_list_reads_back_and_says_who_is_on_it_in_every_form() {
     assert_eq!(list.remove(&key, &ids[..2]), 0);
     assert!(!is_on(&list, Form::Number, b"7"));
     assert_eq!(list.iter().len(), 1);
-    let text = crate::storage::read_all(&disk, LIST_PATH, 1 << 20).unwrap();
+    let text = crate::state::read(&disk, LIST_PATH, 1 << 20).unwrap();
     assert!(memchr::memmem::find(&text, b"ada").is_none());
 }
 
@@ -65,7 +66,7 @@ fn the_later_cut_off_counts() {
 #[test]
 fn another_list_makes_every_shard_unchecked() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let key = SubjectKey::new([3; 32]);
     let mut list = Suppression::default();
     let time = at("2026-01-01T00:00:00Z");

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::error::ArrowError;
+use efface::file_system::FileSystem;
 use efface::shard::rewrite::{RewriteOptions, rewrite};
 use efface::shard::roles::Roles;
 use efface::shard::select::{Wanted, select};
-use efface::storage::Storage;
 use efface::{Disk, Error, ErrorKind, FormatError, Shard, SubjectId};
 use parquet::arrow::ArrowWriter;
 
@@ -65,11 +65,11 @@ fn rows_and_row_groups_that_a_shard_lacks_are_errors_of_the_call() {
     writer.write(&events).unwrap();
     writer.close().unwrap();
     let disk = Disk::new(dir.path());
-    let shard = Shard::open(&disk, "a.parquet").unwrap();
+    let shard = Shard::new("a.parquet", disk.open("a.parquet").unwrap()).unwrap();
 
-    let mut sink = disk.create("b.parquet", None).unwrap();
+    let mut new = disk.create("b.parquet", None).unwrap();
     let options = RewriteOptions::default();
-    let error = rewrite(&shard, &[1, 2].into(), &mut *sink, &options).unwrap_err();
+    let error = rewrite(&shard, &[1, 2].into(), &mut *new.sink, &options).unwrap_err();
     assert!(matches!(
         &error,
         Error::NoSuchRow { path, row: 2, rows: 2 } if path == "a.parquet"

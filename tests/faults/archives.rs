@@ -4,7 +4,8 @@ use efface::config::Config;
 use efface::export::per_subject::{self, Layout, MANIFEST, Manifest};
 use efface::export::sink::Format;
 use efface::request::{Request, Subjects};
-use efface::storage::sim::Sim;
+use efface::state::files::StateFiles;
+use efface::testing::sim::Sim;
 use efface::{ErrorKind, Result};
 use rayon::prelude::*;
 use serde_json::Value;
@@ -19,7 +20,7 @@ fn archive(dataset: &Sim, config: &Config, out: &Sim, layout: &Layout) -> Result
     per_subject::write(
         engine.export_by_subject(&plan)?,
         &plan.subjects,
-        out,
+        &StateFiles::new(out.clone()),
         layout,
     )
 }

@@ -3,23 +3,25 @@
 
 use std::collections::BTreeSet;
 
-use efface::ErrorKind;
-use efface::compaction::CompactOptions;
 use efface::config::{Config, EmptyShards};
 use efface::engine::IndexState;
+use efface::erase::CompactOptions;
 use efface::request::{Disclosure, Unknown};
-use efface::storage::sim::Sim;
+use efface::testing::sim::Sim;
 use efface::tracking::TrackingId;
+use efface::{DeleteReport, ErrorKind, Result, limits};
 use rayon::prelude::*;
 
 use crate::lake::{
-    Files, config, delete, engine, files, holds_mark, ids_of, is_pending, is_temporary, lake,
+    Files, ONE_BY_ONE, config, delete_with, engine, files, holds_mark, ids_of, is_pending,
+    is_temporary, lake,
 };
 
 /// A lake before and after a delete that nothing disturbed.
 struct Undisturbed {
     config: Config,
     disclosure: Disclosure,
+    memory: u64,
     before: Sim,
     old: Files,
     new: Files,
@@ -28,7 +30,7 @@ struct Undisturbed {
 }
 
 impl Undisturbed {
-    fn new(config: &Config, disclosure: Disclosure, is_indexed: bool) -> Self {
+    fn new(config: &Config, disclosure: Disclosure, is_indexed: bool, memory: u64) -> Self {
         let before = lake(config, is_indexed);
         assert_eq!(
             files(&before)
@@ -38,7 +40,7 @@ impl Undisturbed {
             4
         );
         let whole = before.fork(0);
-        let done = delete(&whole, config, disclosure, Unknown::Refuse).unwrap();
+        let done = delete_with(&whole, config, disclosure, Unknown::Refuse, memory).unwrap();
         if disclosure == Disclosure::Data {
             assert_eq!(done.rows_removed, 5 + 15 + 3);
             assert_eq!(done.alias_rows_removed, 1);
@@ -49,12 +51,17 @@ impl Undisturbed {
         Self {
             config: config.clone(),
             disclosure,
+            memory,
             old: files(&before),
             new: files(&whole),
             before,
             changes: whole.changes(),
             operations: whole.operations(),
         }
+    }
+
+    fn delete(&self, sim: &Sim, unknown: Unknown) -> Result<DeleteReport> {
+        delete_with(sim, &self.config, self.disclosure, unknown, self.memory)
     }
 
     /// Each shard is as before or as after; says how many files are as after.
@@ -77,7 +84,7 @@ impl Undisturbed {
     /// Runs the delete again, after which nothing shows that there was a fault, not even when the power is cut.
     fn check_rerun(&self, sim: &Sim, fault: u64) {
         // Ids whose rows are all gone already are no mistake of the second run.
-        delete(sim, &self.config, self.disclosure, Unknown::Report).unwrap();
+        self.delete(sim, Unknown::Report).unwrap();
         self.check_done(sim, fault);
     }
 
@@ -106,7 +113,7 @@ impl Undisturbed {
     fn check_cut(&self, cut: u64, reopen: fn(&Sim) -> Sim) -> Option<usize> {
         let sim = self.before.fork(cut);
         sim.cut_at(cut);
-        match delete(&sim, &self.config, self.disclosure, Unknown::Refuse) {
+        match self.delete(&sim, Unknown::Refuse) {
             // Threads take turns in another order, so that it had a change less to do than the counted one.
             Ok(_) => return None,
             Err(error) => assert_eq!(error.kind(), ErrorKind::Io, "cut {cut}: {error}"),
@@ -121,7 +128,7 @@ impl Undisturbed {
     fn check_compacted(&self, cut: u64, reopen: fn(&Sim) -> Sim) -> bool {
         let sim = self.before.fork(cut);
         sim.cut_at(cut);
-        let _cut_off = delete(&sim, &self.config, self.disclosure, Unknown::Refuse);
+        let _cut_off = self.delete(&sim, Unknown::Refuse);
         let sim = reopen(&sim);
         let now = "2026-01-31T12:00:00Z".parse().unwrap();
         let options = CompactOptions {
@@ -145,7 +152,7 @@ impl Undisturbed {
     fn check_failure(&self, number: u64) -> bool {
         let sim = self.before.fork(number);
         sim.fail_at(number);
-        let outcome = delete(&sim, &self.config, self.disclosure, Unknown::Refuse);
+        let outcome = self.delete(&sim, Unknown::Refuse);
         self.check_every_file(&sim, number);
         match outcome {
             Ok(_) => self.check_done(&sim, number),
@@ -158,8 +165,21 @@ impl Undisturbed {
     }
 }
 
+/// Every fault of a delete that commits its shards together, and of one that commits them one by one.
 fn run_with_every_fault(config: &Config, disclosure: Disclosure, is_indexed: bool) {
-    let undisturbed = Undisturbed::new(config, disclosure, is_indexed);
+    for (memory, states_min) in [(limits::MEMORY_BYTES, 3), (ONE_BY_ONE, 4)] {
+        run_with(config, disclosure, is_indexed, memory, states_min);
+    }
+}
+
+fn run_with(
+    config: &Config,
+    disclosure: Disclosure,
+    is_indexed: bool,
+    memory: u64,
+    states_min: usize,
+) {
+    let undisturbed = Undisturbed::new(config, disclosure, is_indexed, memory);
     for reopen in [Sim::reboot, Sim::restart] {
         let cuts = (0..undisturbed.changes).into_par_iter();
         let cuts: Vec<_> = cuts
@@ -168,7 +188,7 @@ fn run_with_every_fault(config: &Config, disclosure: Disclosure, is_indexed: boo
         assert!(cuts.len() > 40, "{} cuts", cuts.len());
         let states: BTreeSet<usize> = cuts.into_iter().collect();
         assert!(
-            states.len() > 3,
+            states.len() >= states_min,
             "too few states between old and new: {states:?}"
         );
     }
@@ -199,7 +219,7 @@ fn a_rerun_ends_a_clear_that_a_crash_cut_off() {
 
 #[test]
 fn a_compaction_for_which_nothing_waits_ends_what_a_crash_cut_off() {
-    let undisturbed = Undisturbed::new(&config(), Disclosure::Data, true);
+    let undisturbed = Undisturbed::new(&config(), Disclosure::Data, true, limits::MEMORY_BYTES);
     for reopen in [Sim::reboot, Sim::restart] {
         let cuts = (0..undisturbed.changes).into_par_iter();
         let done = cuts.filter(|cut| undisturbed.check_compacted(*cut, reopen));

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use bytes::Bytes;
 use efface::config::Config;
-use efface::delete::DeleteOptions;
 use efface::engine::{Engine, EngineOptions};
+use efface::erase::delete::DeleteOptions;
+use efface::file_system::{FileSystem, TEMPORARY_SUFFIX};
 use efface::request::{Disclosure, Request, RequiredColumns, Subjects, Unknown};
-use efface::storage::sim::Sim;
-use efface::storage::{Storage, TEMPORARY_SUFFIX};
-use efface::{DeleteReport, Result};
+use efface::state::files::StateFiles;
+use efface::testing::sim::Sim;
+use efface::{DeleteReport, Result, limits};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
@@ -48,7 +49,7 @@ pub(crate) fn lake(config: &Config, is_indexed: bool) -> Sim {
     );
     sim.put("_metadata", "stale soon");
     sim.put("_efface/key", "0123456789abcdef".repeat(4));
-    config.store(&sim).unwrap();
+    config.store(&StateFiles::new(sim.clone())).unwrap();
     if is_indexed {
         engine(&sim, config).refresh().unwrap();
     }
@@ -57,8 +58,18 @@ pub(crate) fn lake(config: &Config, is_indexed: bool) -> Sim {
 
 /// The dataset on `sim`.
 pub(crate) fn engine(sim: &Sim, config: &Config) -> Engine {
-    let storage = Arc::new(sim.clone());
-    Engine::open(storage, config.clone(), EngineOptions::default()).unwrap()
+    engine_with(sim, config, limits::MEMORY_BYTES)
+}
+
+/// The same, with so much memory.
+pub(crate) fn engine_with(sim: &Sim, config: &Config, memory: u64) -> Engine {
+    let options = EngineOptions {
+        memory,
+        // What one thread does is the same in every run.
+        seed_if_new: 7,
+        ..EngineOptions::overriding(config.clone())
+    };
+    Engine::open_files(sim.clone(), options).unwrap()
 }
 
 /// Deletes the [`VICTIMS`].
@@ -67,6 +78,17 @@ pub(crate) fn delete(
     config: &Config,
     disclosure: Disclosure,
     unknown: Unknown,
+) -> Result<DeleteReport> {
+    delete_with(sim, config, disclosure, unknown, limits::MEMORY_BYTES)
+}
+
+/// The same, with so much memory.
+pub(crate) fn delete_with(
+    sim: &Sim,
+    config: &Config,
+    disclosure: Disclosure,
+    unknown: Unknown,
+    memory: u64,
 ) -> Result<DeleteReport> {
     let request = Request {
         disclosure,
@@ -78,8 +100,11 @@ pub(crate) fn delete(
             "2026-01-31T12:00:00Z".parse().unwrap(),
         )
     };
-    engine(sim, config).delete(&request, None, &DeleteOptions::default())
+    engine_with(sim, config, memory).delete(&request, None, &DeleteOptions::default())
 }
+
+/// So little memory that each shard is a batch of its own.
+pub(crate) const ONE_BY_ONE: u64 = 1 << 14;
 
 /// Every file with its bytes, but for efface's own (index, receipts with their times, ..).
 pub(crate) fn files(sim: &Sim) -> Files {

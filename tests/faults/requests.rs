@@ -4,13 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use efface::compaction::CompactOptions;
 use efface::config::Config;
-use efface::delete::DeleteOptions;
 use efface::engine::{Engine, IndexState};
-use efface::queue::State;
+use efface::erase::CompactOptions;
+use efface::erase::delete::DeleteOptions;
+use efface::queue::RequestState;
 use efface::request::{Disclosure, Request, RequiredColumns, Subjects, Suppress, Unknown};
-use efface::storage::sim::Sim;
+use efface::state::files::StateFiles;
+use efface::testing::sim::Sim;
 use efface::tracking::TrackingId;
 use efface::{Error, ErrorKind, Result};
 use jiff::Timestamp;
@@ -121,7 +122,7 @@ fn service_lake() -> Sim {
     );
     sim.put("_metadata", "stale soon");
     sim.put("_efface/key", "0123456789abcdef".repeat(4));
-    config().store(&sim).unwrap();
+    config().store(&StateFiles::new(sim.clone())).unwrap();
     sim
 }
 
@@ -138,11 +139,14 @@ fn is_done(engine: &Engine, step: Step) -> Result<bool> {
     let state = |number: u8| Ok::<_, Error>(engine.status(tracking_id(number), now())?.state);
     let has_ended = |number: u8| {
         let state = state(number)?;
-        Ok::<_, Error>(matches!(state, State::Success | State::Failure))
+        Ok::<_, Error>(matches!(
+            state,
+            RequestState::Success | RequestState::Failure
+        ))
     };
     Ok(match step {
-        Step::Submit(number) => state(number)? != State::NotFound,
-        Step::Cancel(number) => state(number)? == State::Revoked,
+        Step::Submit(number) => state(number)? != RequestState::NotFound,
+        Step::Cancel(number) => state(number)? == RequestState::Revoked,
         Step::Suppress => !engine.suppression()?.is_empty(),
         Step::Compact(requests) => {
             let ended = requests.iter().map(|number| has_ended(*number));

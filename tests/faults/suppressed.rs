@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use efface::compaction::CompactOptions;
-use efface::delete::DeleteOptions;
+use efface::erase::CompactOptions;
+use efface::erase::delete::DeleteOptions;
 use efface::receipts::Cause;
 use efface::request::{Request, RequiredColumns, Subjects, Suppress};
-use efface::storage::sim::Sim;
+use efface::testing::sim::Sim;
 use efface::tracking::TrackingId;
 use efface::{DeleteReport, Result};
 use jiff::Timestamp;

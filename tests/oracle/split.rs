@@ -6,14 +6,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use efface::Storage;
+use efface::file_system::FileSystem;
+use efface::file_system::disk::Disk;
 use efface::parquet_bytes::footer::{Footer, MAGIC, chunk, column, file, row_group};
 use efface::parquet_bytes::levels::{self, Levels};
 use efface::parquet_bytes::page::{PageHeader, PageKind};
 use efface::parquet_bytes::page_walk::PageWalk;
 use efface::parquet_bytes::thrift::{List, Struct, Value};
 use efface::parquet_bytes::values::{PageValues, Physical};
-use efface::storage::disk::Disk;
 
 /// Splits every data page of an uncompressed file of version 1 into pages of `every` entries, and drops its page
 /// index and bloom filters.

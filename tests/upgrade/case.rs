@@ -3,16 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use efface::compaction::{CompactOptions, CompactReport};
-use efface::config::Config;
-use efface::engine::{Engine, EngineOptions, IndexState};
-use efface::queue::{State, Status};
+use efface::engine::{Engine, IndexState};
+use efface::erase::{CompactOptions, CompactReport};
+use efface::file_system::TEMPORARY_SUFFIX;
+use efface::queue::{RequestState, Status};
 use efface::receipts::{Cause, Outcome, Receipt};
 use efface::request::{Request, Subjects};
-use efface::storage::TEMPORARY_SUFFIX;
-use efface::storage::disk::Disk;
 use efface::tracking::TrackingId;
 use efface::{Result, SubjectId};
 use jiff::Timestamp;
@@ -68,9 +65,7 @@ impl Case {
 
     /// Opens the dataset with what is stored for it.
     pub(crate) fn open(&self) -> Result<Engine> {
-        let disk = Arc::new(Disk::new(self.events()));
-        let config = Config::load(&*disk)?.expect("0.1 stored one");
-        Engine::open(disk, config, EngineOptions::default())
+        Engine::open_dir(self.events())
     }
 
     pub(crate) fn compact(&self) -> Result<CompactReport> {
@@ -86,7 +81,7 @@ impl Case {
         engine.status(self.id(request), now()).unwrap()
     }
 
-    pub(crate) fn states(&self) -> BTreeMap<&str, State> {
+    pub(crate) fn states(&self) -> BTreeMap<&str, RequestState> {
         let requests = self.requests.keys();
         requests
             .map(|request| (request.as_str(), self.status(request).state))
@@ -204,13 +199,13 @@ impl Case {
     /// Checks a case in which four requests waited, wherever their pass was cut off, once it is finished.
     pub(crate) fn check_four_are_done(&self) {
         let states = [
-            ("ada and fay", State::Success),
-            ("cancelled", State::Revoked),
-            ("deleted and suppressed", State::Success),
-            ("laptop", State::Success),
-            ("sources", State::Success),
-            ("unknown", State::Failure),
-            ("unknown too", State::Failure),
+            ("ada and fay", RequestState::Success),
+            ("cancelled", RequestState::Revoked),
+            ("deleted and suppressed", RequestState::Success),
+            ("laptop", RequestState::Success),
+            ("sources", RequestState::Success),
+            ("unknown", RequestState::Failure),
+            ("unknown too", RequestState::Failure),
         ];
         assert_eq!(self.states(), BTreeMap::from(states));
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use efface::config::Config;
-use efface::delete::DeleteOptions;
-use efface::queue::State;
+use efface::erase::delete::DeleteOptions;
+use efface::queue::RequestState;
 use efface::receipts::Cause;
 use efface::tracking::TrackingId;
 use efface::{Error, ErrorKind};
@@ -21,10 +21,10 @@ mod events;
 fn a_request_that_waits_is_carried_out() {
     let case = Case::new("waiting");
     let before = [
-        ("cancelled", State::Revoked),
-        ("deleted and suppressed", State::Success),
-        ("laptop", State::Pending),
-        ("unknown", State::Failure),
+        ("cancelled", RequestState::Revoked),
+        ("deleted and suppressed", RequestState::Success),
+        ("laptop", RequestState::Pending),
+        ("unknown", RequestState::Failure),
     ];
     assert_eq!(case.states(), BTreeMap::from(before));
     case.check_events_are_as_0_1_left_them();
@@ -32,7 +32,10 @@ fn a_request_that_waits_is_carried_out() {
     let report = case.compact().unwrap();
     assert_eq!((report.rows_removed, report.rows_suppressed), (28, 4));
     let laptop = case.status("laptop");
-    assert_eq!((laptop.state, laptop.rows_removed), (State::Success, 24));
+    assert_eq!(
+        (laptop.state, laptop.rows_removed),
+        (RequestState::Success, 24)
+    );
     let causes = case
         .new_receipts()
         .into_iter()
@@ -62,7 +65,7 @@ fn a_request_that_waits_can_be_cancelled() {
     let case = Case::new("waiting");
     let engine = case.open().unwrap();
     engine.cancel(case.id("laptop"), now()).unwrap();
-    assert_eq!(case.status("laptop").state, State::Revoked);
+    assert_eq!(case.status("laptop").state, RequestState::Revoked);
     assert_eq!(case.new_receipts().len(), 1);
     case.compact().unwrap();
     case.check_events(&["eve@gone"], &[]);
@@ -72,7 +75,11 @@ fn a_request_that_waits_can_be_cancelled() {
 fn a_pass_that_was_being_planned_is_planned_again() {
     let case = Case::new("staging");
     for request in ["laptop", "sources", "unknown too", "ada and fay"] {
-        assert_eq!(case.status(request).state, State::Staging, "{request}");
+        assert_eq!(
+            case.status(request).state,
+            RequestState::Staging,
+            "{request}"
+        );
     }
     case.check_events_are_as_0_1_left_them();
     case.compact().unwrap();
@@ -83,7 +90,11 @@ fn a_pass_that_was_being_planned_is_planned_again() {
 fn a_pass_half_way_is_carried_on_to_its_end() {
     let case = Case::new("half_way");
     for request in ["laptop", "sources", "unknown too", "ada and fay"] {
-        assert_eq!(case.status(request).state, State::Started, "{request}");
+        assert_eq!(
+            case.status(request).state,
+            RequestState::Started,
+            "{request}"
+        );
     }
     let first = read(&case.events().join("a.parquet"));
     assert!(first.iter().all(|event| !event.0.ends_with("@gone")));
@@ -124,7 +135,7 @@ fn requests_that_have_receipts_leave_the_queue_without_second_ones() {
 /// What holds when the delete of `delete_half_way` is finished, and a compaction has been run.
 fn check_delete_is_done(case: &Case) {
     let done = case.status("at once");
-    assert_eq!((done.state, done.rows_removed), (State::Success, 36));
+    assert_eq!((done.state, done.rows_removed), (RequestState::Success, 36));
     let rows: Vec<u64> = done.outcomes.iter().map(|subject| subject.rows).collect();
     assert_eq!(rows, [12, 24]);
     assert_eq!(done.left_out, 1);
@@ -144,7 +155,7 @@ fn check_delete_is_done(case: &Case) {
 #[test]
 fn a_delete_half_way_is_finished_by_a_compaction() {
     let case = Case::new("delete_half_way");
-    assert_eq!(case.status("at once").state, State::Started);
+    assert_eq!(case.status("at once").state, RequestState::Started);
     case.compact().unwrap();
     check_delete_is_done(&case);
 }
@@ -173,7 +184,7 @@ fn another_delete_ends_the_one_half_way_first() {
         .delete(&other, None, &DeleteOptions::default())
         .unwrap();
     assert_eq!(report.rows_removed, 16);
-    assert_eq!(case.status("at once").state, State::Success);
+    assert_eq!(case.status("at once").state, RequestState::Success);
     assert_eq!(case.status("at once").rows_removed, 36);
     case.compact().unwrap();
     case.check_events(

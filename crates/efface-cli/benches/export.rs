@@ -42,7 +42,9 @@ use efface::parquet_bytes::codec::{Codec, Codecs};
 use efface::parquet_bytes::page::{PageHeader, PageKind};
 use efface::parquet_bytes::page_walk::PageWalk;
 use efface::plan::Plan;
-use efface::{Disk, Request, Shard, Storage, Subjects};
+use efface::table::directory::Directory;
+use efface::table::{ShardRef, Table};
+use efface::{Disk, Request, Shard, Subjects};
 use lake::Lake;
 use rayon::prelude::*;
 
@@ -59,10 +61,11 @@ struct Page {
 }
 
 /// The data pages with rows of a plan, and the dictionaries that they use.
-fn touched_pages(disk: &Disk, plan: &Plan) -> Vec<Page> {
+fn touched_pages(table: &dyn Table, plan: &Plan) -> Vec<Page> {
     let mut pages = Vec::new();
     for planned in &plan.shards {
-        let shard = Shard::open(disk, &planned.path).unwrap();
+        let file = table.open(&planned.shard).unwrap();
+        let shard = Shard::new(planned.path(), file).unwrap();
         for (group, base) in shard.footer.row_groups().iter().zip(shard.row_bases()) {
             for chunk in &group.chunks {
                 let mut walk = PageWalk::new(Arc::clone(&shard.file), chunk.range.clone());
@@ -139,7 +142,7 @@ fn median(times: &mut [Duration]) -> f64 {
     times[times.len() / 2].as_secs_f64()
 }
 
-fn measure(lake: &Lake, disk: &Disk, wanted: &[&String], rounds: usize) {
+fn measure(lake: &Lake, wanted: &[&String], rounds: usize) {
     let count = wanted.len();
     let ids = lake.dir.path().join("ids.csv");
     let lines: Vec<String> = wanted.iter().map(|id| format!("{id}\n")).collect();
@@ -150,7 +153,7 @@ fn measure(lake: &Lake, disk: &Disk, wanted: &[&String], rounds: usize) {
     let request = Request::export(subjects, ASKED.parse().unwrap());
     let engine = lake.engine();
     let plan = engine.plan(&request).unwrap();
-    let pages = touched_pages(disk, &plan);
+    let pages = touched_pages(&Directory::new(Disk::new(lake.root())), &plan);
     let bytes = decompress(&pages);
     println!(
         "{count} ids: {} rows, {} row groups, {} pages, {bytes} bytes without compression",
@@ -193,22 +196,20 @@ fn measure(lake: &Lake, disk: &Disk, wanted: &[&String], rounds: usize) {
 
 /// Writes every second row of a dataset as JSON Lines to nowhere, and tells how much memory that took at most.
 fn half(root: &Path) {
-    let disk = Disk::new(root);
-    let mut shards = Vec::new();
-    for file in disk.list("").unwrap() {
-        if file.path.ends_with(".parquet") {
-            let shard = Shard::open(&disk, &file.path).unwrap();
-            shards.push(ShardRows {
-                path: file.path,
-                footer_hash: shard.footer.hash,
-                rows: (0..u32::try_from(shard.footer.rows()).unwrap())
-                    .step_by(2)
-                    .collect(),
-            });
+    let table = Directory::new(Disk::new(root));
+    let every_second = |of: ShardRef| {
+        let shard = Shard::new(&of.path, table.open(&of).unwrap()).unwrap();
+        let rows = 0..u32::try_from(shard.footer.rows()).unwrap();
+        ShardRows {
+            shard: of,
+            footer_hash: shard.footer.hash,
+            rows: rows.step_by(2).collect(),
         }
-    }
+    };
+    let shards = table.snapshot().unwrap().shards;
+    let shards = shards.into_iter().map(every_second).collect();
     let started = Instant::now();
-    let mut export = Export::new(Arc::new(disk), shards, &ExportOptions::default()).unwrap();
+    let mut export = Export::new(Arc::new(table), shards, &ExportOptions::default()).unwrap();
     let written = write(&mut export, Format::Jsonl, &mut std::io::sink()).unwrap();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find(|line| line.starts_with("VmHWM:"));
@@ -227,7 +228,6 @@ fn main() {
     }
     let is_measured = std::env::args().any(|argument| argument == "--bench");
     let lake = Lake::new();
-    let disk = Disk::new(lake.root());
     if is_measured {
         // Files that were changed just now are looked at each time.
         sleep(Duration::from_nanos(SETTLED_NS.unsigned_abs()) * 2);
@@ -249,7 +249,7 @@ fn main() {
                 .take(count)
                 .collect(),
         };
-        measure(&lake, &disk, &wanted, if is_measured { 7 } else { 1 });
+        measure(&lake, &wanted, if is_measured { 7 } else { 1 });
     }
     let status = Command::new(std::env::current_exe().unwrap())
         .env(HALF, lake.root())

@@ -6,16 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use efface::dataset;
-use efface::delete::DeleteOptions;
-use efface::engine::Engine;
+use efface::erase::delete::DeleteOptions;
 use efface::export::per_subject::{self, Layout};
 use efface::export::sink;
+use efface::file_system::disk::PositionedFile;
 use efface::request::{Kind, Request};
 use efface::shard::Shard;
 use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::rewrite::{RewriteOptions, rewrite};
-use efface::storage::Storage;
+use efface::table::directory::is_shard;
 use efface::{Error, SubjectId};
 use jiff::Timestamp;
 
@@ -23,7 +22,7 @@ use crate::args::{Args, Command, Dataset, Form, Guard, Ids, RequestArgs, Rows, W
 use crate::failure::{Failure, Result};
 use crate::output::{self, Destination, Place, io_error};
 use crate::report::{self, Report};
-use crate::session::{configured, engine_options, open};
+use crate::session::open;
 use crate::{demo, ids, pending, signals};
 
 /// The exit status of `verify` when something of the ids is left.
@@ -108,10 +107,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 }
 
 fn init(args: &Args, dataset: &Dataset) -> Result<Report> {
-    let (storage, config) = configured(dataset)?;
-    Engine::open(Arc::clone(&storage), config.clone(), engine_options(args))?.check_roles()?;
-    config.store(&*storage)?;
-    Ok(report::init(&config))
+    let engine = open(args, dataset)?;
+    engine.store_configuration()?;
+    Ok(report::init(engine.config()))
 }
 
 fn index(args: &Args, dataset: &Dataset, verify: bool) -> Result<Report> {
@@ -212,7 +210,7 @@ fn per_subject(
         // It isn't there yet; what would be in it is where it is.
         let place = Place::of(output, "-o")?;
         let beside = Place {
-            storage: place.storage,
+            directory: place.directory,
             name: format!("{}/{name}", place.name),
         };
         refuse_shard(&dataset.path, &beside)?;
@@ -262,43 +260,46 @@ fn verify(args: &Args, dataset: &Dataset, ids: &Ids) -> Result<u8> {
 fn rewrite_file(
     args: &Args,
     input: &Path,
-    output: &Path,
+    out: &Path,
     rows: &Rows,
     zstd_level: ZstdLevel,
 ) -> Result<Report> {
     let started = Instant::now();
     let real_input = fs::canonicalize(input).map_err(io_error("open", input))?;
-    if fs::canonicalize(output).is_ok_and(|real_output| real_output == real_input) {
+    if fs::canonicalize(out).is_ok_and(|real_output| real_output == real_input) {
         return Err(Failure::usage("OUT", "it is the same file as IN"));
     }
-    let from = Place::of(&real_input, "IN")?;
-    let Destination::File(to) = Destination::of(output, "OUT")? else {
+    let Destination::File(to) = Destination::of(out, "OUT")? else {
         return Err(Failure::usage("OUT", "it must be a regular file"));
     };
     // Messages name the file as the caller does.
-    let shard = Shard::new(&input.display().to_string(), from.storage.open(&from.name)?)?;
+    let file = output::open(&real_input)
+        .and_then(|file| PositionedFile::new(file).map_err(io_error("open", input)))?;
+    let shard = Shard::new(&input.display().to_string(), Arc::new(file))?;
     let options = RewriteOptions {
         memory: args.memory(),
         zstd_level,
     };
     let done = to.publish(|sink, temporary| {
-        let done = rewrite(&shard, &rows.0, &mut **sink, &options)?;
-        sink.sync().map_err(io_error("write", output))?;
-        check_rows(&to, temporary, shard.footer.rows(), rows.0.len())?;
+        let done = rewrite(&shard, &rows.0, sink, &options)?;
+        sink.sync().map_err(io_error("write", out))?;
+        check_rows(out, temporary, shard.footer.rows(), rows.0.len())?;
         Ok(done)
     })?;
     Ok(report::rewrite(&done, started.elapsed()))
 }
 
 /// Reads the new footer back before the file gets its name.
-fn check_rows(place: &Place, temporary: &str, before: u64, removed: u64) -> efface::Result<()> {
-    let written = Shard::open(&place.storage, temporary)?;
+fn check_rows(out: &Path, temporary: &Path, before: u64, removed: u64) -> efface::Result<()> {
+    let file = output::open(temporary)
+        .and_then(|file| PositionedFile::new(file).map_err(io_error("open", out)))?;
+    let written = Shard::new(&out.display().to_string(), Arc::new(file))?;
     let (found, expected) = (written.footer.rows(), before.saturating_sub(removed));
     if found == expected {
         return Ok(());
     }
     Err(Error::CheckFailed {
-        path: place.name.clone(),
+        path: out.display().to_string(),
         reason: format!("it has {found} rows instead of {expected}"),
     })
 }
@@ -339,12 +340,11 @@ fn expect_digest(words: &RequestArgs, found: &str) -> Result<()> {
 /// An export that lies in the dataset as a Parquet file would count as one of its shards.
 fn refuse_shard(root: &Path, place: &Place) -> Result<()> {
     let root = fs::canonicalize(root).map_err(io_error("open", root))?;
-    let directory = place.storage.root();
-    let directory =
-        fs::canonicalize(&directory).map_err(io_error("open", Path::new(&directory)))?;
+    let directory = &place.directory;
+    let directory = fs::canonicalize(directory).map_err(io_error("open", directory))?;
     let inside = directory.join(&place.name);
     let path = inside.strip_prefix(root).ok().and_then(Path::to_str);
-    if path.is_some_and(dataset::is_shard) {
+    if path.is_some_and(is_shard) {
         return Err(Failure::usage(
             "-o",
             "a Parquet file inside the dataset would count as one of its shards",

@@ -3,19 +3,16 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use efface::config::Config;
-use efface::delete::DeleteOptions;
-use efface::engine::{Engine, Inspection};
+use efface::engine::{Configuration, Engine, EngineOptions, Inspection};
+use efface::erase::delete::DeleteOptions;
 use efface::export::sink::{self, Format};
 use efface::plan::Plan;
 use efface::request::{Kind, Request, Subjects, Unknown};
-use efface::storage::Storage;
-use efface::storage::disk::Disk;
 use efface::{Error, FormatError, SubjectId};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
@@ -67,12 +64,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn tell(args: &Args, root: &Path, story: &mut Story) -> Result<()> {
-    let storage: Arc<dyn Storage> = Arc::new(Disk::new(root));
     let config = Config {
         aliases: Some("aliases.csv".to_owned()),
         ..Config::default()
     };
-    let engine = Engine::open(storage, config, engine_options(args))?;
+    let options = EngineOptions {
+        configuration: Configuration::Overriding(config),
+        ..engine_options(args)
+    };
+    let engine = Engine::open_dir_with(root, options)?;
     let before = engine.inspect()?;
     story.say(&format!(
         "efface on a copy of data-samples/: {}, {}, {}\n\n",
@@ -268,7 +268,7 @@ fn read_without(
         let planned = plan
             .shards
             .iter()
-            .find(|planned| planned.path == shard.path);
+            .find(|planned| planned.path() == shard.path);
         let none = RoaringBitmap::new();
         let rows = planned.map_or(&none, |planned| &planned.rows);
         let batch = read(root, &shard.path)?;

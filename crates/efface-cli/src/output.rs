@@ -5,14 +5,14 @@
 //! nobody ever sees half of it. The name is this run's alone: of two runs that write to one place the last one's
 //! file is there in the end, whole. Devices and pipes are written as they are.
 
-use std::collections::hash_map::RandomState;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::hash::BuildHasher;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use efface::storage::disk::Disk;
-use efface::storage::{Sink, Storage, temporary_name};
+use efface::file_system::TEMPORARY_SUFFIX;
+use efface::file_system::disk::{Disk, FileSink};
+use efface::io::Sink;
+use efface::state::files::StateFiles;
 use efface::{Error, Result, limits};
 
 use crate::failure::Failure;
@@ -34,7 +34,7 @@ pub(crate) enum Destination {
 
 /// A regular file by its directory and its name.
 pub(crate) struct Place {
-    pub(crate) storage: Disk,
+    pub(crate) directory: PathBuf,
     pub(crate) name: String,
 }
 
@@ -80,7 +80,7 @@ impl Destination {
                     .map_err(io_error("open", path))?;
                 stream(device, &path.display().to_string(), fill)
             }
-            Self::File(place) => place.publish(|sink, _| fill(sink)),
+            Self::File(place) => place.publish(|mut sink, _| fill(&mut sink)),
         }
     }
 }
@@ -107,38 +107,42 @@ impl Place {
             )));
         }
         Ok(Self {
-            storage: Disk::new(directory),
+            directory: directory.to_owned(),
             name: name.to_owned(),
         })
     }
 
-    /// Puts what `fill` writes in this place, in one durable step. It is told under which name that lies until then.
+    /// Puts what `fill` writes in this place, in one durable step. `fill` also gets the path at which that lies until
+    /// then.
     ///
     /// # Errors
     /// Those of `fill`, and when writing or the rename fails; what was there is then still there.
     pub(crate) fn publish<T>(
         &self,
-        fill: impl FnOnce(&mut Box<dyn Sink>, &str) -> Result<T>,
+        fill: impl FnOnce(&mut dyn Sink, &Path) -> Result<T>,
     ) -> Result<T> {
-        let drawn = RandomState::new().hash_one(std::process::id());
-        let temporary = temporary_name(&format!("{}.{drawn:016x}", self.name));
+        let failed = || Error::io("write", &self.name);
+        let to = self.directory.join(&self.name);
+        let temporary = tempfile::Builder::new()
+            .prefix(&format!(".{}.", self.name))
+            .suffix(TEMPORARY_SUFFIX)
+            .tempfile_in(&self.directory)
+            .map_err(failed())?;
         // Who may not read what is there may not read what comes in its place.
-        let like = self.storage.info(&self.name)?.map(|there| there.path);
-        let write = || {
-            let mut sink = self.storage.create(&temporary, like.as_deref())?;
-            let filled = fill(&mut sink, &temporary)?;
-            sink.sync().map_err(Error::io("write", &self.name))?;
-            Ok(filled)
-        };
-        let result = write().and_then(|filled| {
-            self.storage.replace(&temporary, &self.name)?;
-            Ok(filled)
-        });
-        if result.is_err() {
-            // The error that is told is the first one.
-            drop(self.storage.remove(&temporary));
+        if let Ok(there) = fs::metadata(&to) {
+            let permitted = temporary.as_file().set_permissions(there.permissions());
+            permitted.map_err(failed())?;
         }
-        result
+        let handle = temporary.as_file().try_clone().map_err(failed())?;
+        let mut sink = FileSink::new(handle);
+        let filled = fill(&mut sink, temporary.path())?;
+        sink.sync().map_err(failed())?;
+        let persisted = temporary.persist(&to).map_err(|error| error.error);
+        persisted.map_err(failed())?;
+        File::open(&self.directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(failed())?;
+        Ok(filled)
     }
 }
 
@@ -146,14 +150,14 @@ impl Place {
 ///
 /// # Errors
 /// When there is something else, or it is to be made where no directory is.
-pub(crate) fn directory(path: &Path, word: &'static str) -> Result<Disk, Failure> {
+pub(crate) fn directory(path: &Path, word: &'static str) -> Result<StateFiles, Failure> {
     match fs::metadata(path) {
-        Ok(found) if found.is_dir() => Ok(Disk::new(path)),
+        Ok(found) if found.is_dir() => Ok(StateFiles::new(Disk::new(path))),
         Ok(_) => Err(Failure::usage(
             word,
             format!("{} is not a directory", path.display()),
         )),
-        Err(_) => Place::of(path, word).map(|_| Disk::new(path)),
+        Err(_) => Place::of(path, word).map(|_| StateFiles::new(Disk::new(path))),
     }
 }
 

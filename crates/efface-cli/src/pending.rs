@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Instant;
 
-use efface::compaction::CompactOptions;
-use efface::compaction::task::ShardTask;
 use efface::engine::Engine;
+use efface::erase::CompactOptions;
+use efface::erase::task::ShardTask;
 use efface::receipts::Receipt;
 use efface::request::{Request, Suppress};
 use efface::shard::chunk::level::ZstdLevel;
@@ -76,7 +76,6 @@ pub(crate) fn compact(
         ));
     }
     let options = CompactOptions {
-        memory: args.memory(),
         zstd_level,
         max_match,
         ..CompactOptions::at(Timestamp::now())

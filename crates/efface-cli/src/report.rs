@@ -8,16 +8,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use efface::config::Config;
-use efface::delete::DeleteReport;
 use efface::engine::{IndexReport, IndexState, Inspection};
+use efface::erase::delete::DeleteReport;
 use efface::export::sink::Written;
+use efface::find::verify::Verification;
 use efface::index::compare::Comparison;
-use efface::plan::price::Price;
+use efface::plan::Price;
 use efface::plan::{Plan, SubjectPlan};
 use efface::queue::Status;
 use efface::request::{Disclosure, Kind};
 use efface::shard::rewrite::RewriteReport;
-use efface::verify::Verification;
 use efface::{Error, Result};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
@@ -213,7 +213,7 @@ pub(crate) fn plan(plan: &Plan, prices: &[Price], kind: Kind, took: Duration) ->
         "refused": refused,
         "subjects": subjects(&plan.subjects),
         "per_shard": touched().map(|(shard, price)| json!({
-            "path": shard.path,
+            "path": shard.path(),
             "rows": shard.rows.len(),
             "row_groups": shard.row_groups,
             "pages": price.pages,
@@ -253,7 +253,7 @@ pub(crate) fn plan(plan: &Plan, prices: &[Price], kind: Kind, took: Duration) ->
                 grouped(&shard.rows.len()),
                 grouped(&shard.row_groups),
                 HumanBytes(price.bytes).to_string(),
-                shard.path.clone(),
+                shard.path().to_owned(),
             ]
         }),
     );

@@ -1,15 +1,12 @@
 //! The engine that a command works with, opened as its options say.
 
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::sync::Arc;
 
 use efface::config::Config;
-use efface::engine::{Engine, EngineOptions};
-use efface::storage::Storage;
-use efface::storage::disk::Disk;
-use efface::subject::SubjectKey;
+use efface::engine::{Configuration, Engine, EngineOptions};
+use efface::file_system::disk::Disk;
+use efface::state::files::StateFiles;
 
 use crate::args::{Args, Dataset};
 use crate::failure::{Failure, Result};
@@ -19,17 +16,20 @@ use crate::progress;
 /// The engine of a dataset.
 ///
 /// # Errors
-/// Those of [`configured`] and of [`Engine::open`].
+/// Those of the configuration and of [`Engine::open`].
 pub(crate) fn open(args: &Args, dataset: &Dataset) -> Result<Engine> {
-    let (storage, config) = configured(dataset)?;
-    Ok(Engine::open(storage, config, engine_options(args))?)
+    let options = EngineOptions {
+        configuration: Configuration::Overriding(configured(dataset)?),
+        ..engine_options(args)
+    };
+    Ok(Engine::open_dir_with(&dataset.path, options)?)
 }
 
-/// The dataset's storage, and its configuration with what the flags say instead.
+/// The dataset's configuration, with what the flags say instead.
 ///
 /// # Errors
 /// When it is no directory, or the configuration can't be read.
-pub(crate) fn configured(dataset: &Dataset) -> Result<(Arc<dyn Storage>, Config)> {
+fn configured(dataset: &Dataset) -> Result<Config> {
     let path = &dataset.path;
     let found = fs::metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
@@ -43,9 +43,8 @@ pub(crate) fn configured(dataset: &Dataset) -> Result<(Arc<dyn Storage>, Config)
             format!("{} is not a directory", path.display()),
         ));
     }
-    let storage: Arc<dyn Storage> = Arc::new(Disk::new(path));
-    let stored = Config::load(&*storage)?.unwrap_or_default();
-    Ok((storage, dataset.configure(stored)))
+    let stored = Config::load(&StateFiles::new(Disk::new(path)))?;
+    Ok(dataset.configure(stored.unwrap_or_default()))
 }
 
 /// What the library needs to know besides the dataset.
@@ -55,8 +54,7 @@ pub(crate) fn engine_options(args: &Args) -> EngineOptions {
     EngineOptions {
         memory: args.memory(),
         observer: progress::observer(),
-        seed_if_new: RandomState::new().hash_one(process),
-        key_if_new: SubjectKey::random(),
         holder: format!("pid {process} on {}", host.nodename().to_string_lossy()),
+        ..EngineOptions::default()
     }
 }

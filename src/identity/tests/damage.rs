@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::*;
 use crate::parquet_bytes::footer::{Footer, MAGIC, chunk, column, file, row_group};
 use crate::parquet_bytes::thrift::{Struct, Value};
-use crate::storage::sim::Sim;
 
 #[test]
 fn a_parquet_table_cut_at_any_place_is_refused() {
@@ -42,9 +41,8 @@ fn damage_to_a_parquet_table_never_ends_in_a_panic() {
             for mask in [0x01, 0x10, 0x80, 0xff] {
                 let mut damaged = whole.clone();
                 damaged[at] ^= mask;
-                let sim = Sim::new(0);
-                sim.put("aliases", damaged);
-                let load = || IdentityGraph::load(&sim, &table).map(drop);
+                let file: Arc<dyn ReadAt> = Arc::new(Mapped::new(damaged));
+                let load = || IdentityGraph::load(Arc::clone(&file), &table).map(drop);
                 let read = catch_unwind(AssertUnwindSafe(load));
                 let read = read.unwrap_or_else(|_| panic!("byte {at} xor {mask:#x}"));
                 refused += usize::from(read.is_err());
@@ -67,9 +65,7 @@ fn a_parquet_table_whose_footer_counts_less_or_more_than_its_pages_hold_is_refus
 
 /// The same table with a footer that says it has `rows` rows.
 fn recounted(table: &[u8], rows: i64) -> Vec<u8> {
-    let sim = Sim::new(0);
-    sim.put("aliases", table.to_vec());
-    let footer = Footer::read(&*sim.open("aliases").unwrap()).unwrap();
+    let footer = Footer::read(&Mapped::new(table.to_vec())).unwrap();
     let mut tree = footer.tree().clone();
     tree.set(file::NUM_ROWS, Value::I64(rows));
     for group in structs(&mut tree, file::ROW_GROUPS) {

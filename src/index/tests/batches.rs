@@ -1,6 +1,7 @@
 //! Segments of batches that are being written, against those of the files that they became; and what building
 //! reads of a file.
 
+use crate::file_system::FileSystem;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -19,10 +20,10 @@ use proptest::prelude::*;
 
 use super::super::builder::SegmentBuilder;
 use super::*;
+use crate::io::ReadAt;
 use crate::shard::Shard;
 use crate::shard::batch_ids::BatchColumns;
 use crate::shard::roles::Roles;
-use crate::storage::ReadAt;
 
 /// Values of a leaf; a row group has as many.
 const VALUES: usize = 24;
@@ -205,6 +206,7 @@ proptest! {
             }
             let dir = tempfile::tempdir().unwrap();
             let disk = Disk::new(dir.path());
+    let state = StateFiles::new(disk.clone());
             let roles = Roles {
                 subjects: vec![path.to_owned(), "second".to_owned()],
                 ..Roles::default()
@@ -216,21 +218,21 @@ proptest! {
             let schema = batches[0].schema();
             let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties)).unwrap();
             let columns = BatchColumns::of(&schema, &roles, "shard").unwrap();
-            let written = SegmentBuilder::new(&disk, "written", SEED, memory);
+            let written = SegmentBuilder::new(&state, "written", SEED, memory);
             for (row_group, batch) in (5..).zip(&batches) {
                 writer.write(batch).unwrap();
                 writer.flush().unwrap();
                 written.add_batch(row_group, batch, &columns).unwrap();
             }
             writer.close().unwrap();
-            let read = SegmentBuilder::new(&disk, "read", SEED, memory);
-            let shard = Shard::open(&disk, "shard").unwrap();
+            let read = SegmentBuilder::new(&state, "read", SEED, memory);
+            let shard = Shard::new("shard", disk.open("shard").unwrap()).unwrap();
             read.add_shard(5, &shard, &roles.subjects(&shard).unwrap()).unwrap();
             let (written, read) = (written.finish(1, vec![]).unwrap(), read.finish(1, vec![]).unwrap());
             prop_assert_eq!(written, read, "{} in shape {}", of, shape);
-            let bytes = |path| read_all(&disk, path, 1 << 20).unwrap();
+            let bytes = |path| state::read(&state, path, 1 << 20).unwrap();
             prop_assert_eq!(bytes("written"), bytes("read"), "{} in shape {}", of, shape);
-            prop_assert_eq!(disk.list("").unwrap().len(), 3, "no run is left");
+            prop_assert_eq!(state.list("").unwrap().len(), 3, "no run is left");
         }
     }
 }
@@ -277,6 +279,7 @@ impl ReadAt for Counting {
 fn data_pages_are_read_only_where_a_chunk_is_not_dictionary_encoded_throughout() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Disk::new(dir.path());
+    let state = StateFiles::new(disk.clone());
     let rows = 200_000;
     // 5000 ids in dictionaries; 36-character ids of which a dictionary can't hold all.
     let few =
@@ -309,7 +312,7 @@ fn data_pages_are_read_only_where_a_chunk_is_not_dictionary_encoded_throughout()
         };
         let columns = roles.subjects(&shard).unwrap();
         reads.lock().unwrap().clear();
-        let builder = SegmentBuilder::new(&disk, "segment", SEED, 1 << 20);
+        let builder = SegmentBuilder::new(&state, "segment", SEED, 1 << 20);
         builder.add_shard(0, &shard, &columns).unwrap();
         builder.finish(1, vec![]).unwrap();
         reads.lock().unwrap().clone()

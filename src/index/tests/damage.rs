@@ -4,9 +4,9 @@ use super::super::format::BLOCK_BYTES;
 use super::*;
 
 /// An index of two segments: one of the large shard `a`, one of the small shard `b`.
-fn two_segments() -> (tempfile::TempDir, Disk, Lake, [String; 2]) {
+fn two_segments() -> (tempfile::TempDir, StateFiles, Lake, [String; 2]) {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();
     lake.put("a", vec![(0..3000).map(|id| id + 100).chain([3]).collect()]);
     drop(lake.refresh(&disk, 1 << 20).unwrap());
@@ -22,7 +22,7 @@ fn two_segments() -> (tempfile::TempDir, Disk, Lake, [String; 2]) {
 }
 
 /// The damage must be noticed, and just the shards `scanned` are scanned again.
-fn check_mended(disk: &Disk, lake: &Lake, scanned: &[&str], what: &str) {
+fn check_mended(disk: &StateFiles, lake: &Lake, scanned: &[&str], what: &str) {
     let opened = Index::open(disk, "distinct_id")
         .and_then(|index| index.map(|index| index.verify()).transpose());
     assert!(matches!(opened, Err(Error::State { .. })), "{what}");
@@ -64,25 +64,25 @@ fn of_a_damaged_index_the_segments_that_are_whole_stay() {
     for (what, damage) in kinds {
         for (position, scanned) in ["a", "b"].into_iter().enumerate() {
             let (_dir, disk, lake, paths) = two_segments();
-            let mut bytes = read_all(&disk, &paths[position], 1 << 20).unwrap();
+            let mut bytes = state::read(&disk, &paths[position], 1 << 20).unwrap();
             damage(&mut bytes);
             overwrite(&disk, &paths[position], &bytes);
             check_mended(&disk, &lake, &[scanned], what);
         }
     }
     let (_dir, disk, lake, paths) = two_segments();
-    disk.remove(&paths[1]).unwrap();
+    disk.remove(&[paths[1].clone()]).unwrap();
     check_mended(&disk, &lake, &["b"], "a missing segment");
 }
 
 fn two_segments_of_another_seed() -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let path = segment_path(1);
     let mut writer = writer::SegmentWriter::create(&disk, &path, SEED + 1, 1, 1).unwrap();
     writer.append(hash_of(1, SEED + 1), &[0]).unwrap();
     writer.finish().unwrap();
-    read_all(&disk, &path, 1 << 20).unwrap()
+    state::read(&disk, &path, 1 << 20).unwrap()
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn segments_in_each_others_place_are_both_made_anew() {
     let (_dir, disk, lake, paths) = two_segments();
     let [first, second] = paths
         .each_ref()
-        .map(|path| read_all(&disk, path, 1 << 20).unwrap());
+        .map(|path| state::read(&disk, path, 1 << 20).unwrap());
     overwrite(&disk, &paths[0], &second);
     overwrite(&disk, &paths[1], &first);
     check_mended(&disk, &lake, &["a", "b"], "swapped");
@@ -101,13 +101,13 @@ fn a_damaged_or_missing_manifest_means_that_all_is_scanned() {
     let path = manifest::manifest_path();
     for what in ["flipped", "cut", "missing"] {
         let (_dir, disk, lake, _) = two_segments();
-        let mut bytes = read_all(&disk, &path, 1 << 20).unwrap();
+        let mut bytes = state::read(&disk, &path, 1 << 20).unwrap();
         match what {
             "flipped" => bytes[70] ^= 1,
             _ => bytes.truncate(30),
         }
         if what == "missing" {
-            disk.remove(&path).unwrap();
+            disk.remove(std::slice::from_ref(&path)).unwrap();
         } else {
             overwrite(&disk, &path, &bytes);
         }
@@ -120,7 +120,7 @@ fn a_manifest_of_before_a_refresh_is_not_believed_of_what_came_after() {
     let manifest = manifest::manifest_path();
     // The refresh after it merged its small segment away.
     let (_dir, disk, mut lake, _) = two_segments();
-    let old = read_all(&disk, &manifest, 1 << 20).unwrap();
+    let old = state::read(&disk, &manifest, 1 << 20).unwrap();
     lake.put("c", vec![(100..600).chain([1, 5]).collect()]);
     drop(lake.refresh(&disk, 1 << 20).unwrap());
     overwrite(&disk, &manifest, &old);
@@ -128,7 +128,7 @@ fn a_manifest_of_before_a_refresh_is_not_believed_of_what_came_after() {
 
     // It named the same segments, and another state of a shard.
     let (_dir, disk, mut lake, _) = two_segments();
-    let old = read_all(&disk, &manifest, 1 << 20).unwrap();
+    let old = state::read(&disk, &manifest, 1 << 20).unwrap();
     lake.put("b", vec![vec![7], vec![1]]);
     drop(lake.refresh(&disk, 1 << 20).unwrap());
     overwrite(&disk, &manifest, &old);
@@ -136,23 +136,23 @@ fn a_manifest_of_before_a_refresh_is_not_believed_of_what_came_after() {
 
     // All was made anew since, with segments of the same numbers and sizes, but other numbers of row groups.
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();
     lake.put("a", vec![vec![1]]);
     lake.put("b", vec![vec![2]]);
     drop(lake.refresh(&disk, 1 << 20).unwrap());
-    let old = read_all(&disk, &manifest, 1 << 20).unwrap();
+    let old = state::read(&disk, &manifest, 1 << 20).unwrap();
     for file in disk.list(DIRECTORY).unwrap() {
-        disk.remove(&file.path).unwrap();
+        disk.remove(&[file.path]).unwrap();
     }
     let shards = lake.shards.clone();
     lake.shards.remove("a");
     drop(lake.refresh(&disk, 1 << 20).unwrap());
     lake.shards = shards;
     drop(lake.refresh(&disk, 1 << 20).unwrap());
-    let bytes = read_all(&disk, &segment_path(2), 1 << 20).unwrap();
+    let bytes = state::read(&disk, &segment_path(2), 1 << 20).unwrap();
     let mut same = writer::SegmentWriter::create(&disk, &segment_path(1), SEED, 1, 2).unwrap();
-    let segment = Segment::open(crate::storage::Mapped::new(bytes), "", SEED).unwrap();
+    let segment = Segment::open(crate::io::Mapped::new(bytes), "", SEED).unwrap();
     let (mut groups, mut numbers) = (segment.groups(), Vec::new());
     while let Some(hash) = groups.next_group(&mut numbers).unwrap() {
         same.append(hash, &numbers).unwrap();

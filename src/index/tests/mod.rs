@@ -13,7 +13,6 @@ mod model;
 mod segments;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,9 +21,12 @@ use super::format::ROW_GROUPS_MAX;
 use super::refresh::{RefreshOptions, RefreshReport, SEGMENTS_MAX, refresh};
 use super::source::{ShardFooter, ShardSource};
 use super::*;
+use crate::file_system::disk::Disk;
 use crate::shard::lineage::Lineage;
-use crate::storage::disk::Disk;
-use crate::storage::{FileInfo, read_all};
+use crate::state::files::StateFiles;
+use crate::state::{self, Expect};
+use crate::table::{ShardRef, ShardVersion};
+use crate::testing::sim::Sim;
 
 const SEED: u64 = 0x5eed;
 const IDS: u64 = 40;
@@ -104,13 +106,15 @@ impl Lake {
         self.rewritten.push(RewrittenShard { path, lineage });
     }
 
-    fn files(&self) -> Vec<FileInfo> {
-        let file = |(path, shard): (&String, &FakeShard)| FileInfo {
+    fn files(&self) -> Vec<ShardRef> {
+        let file = |(path, shard): (&String, &FakeShard)| ShardRef {
             path: path.clone(),
-            size: shard.size,
-            modified_ns: shard.modified_ns,
-            changed_ns: shard.changed_ns,
-            is_link: false,
+            bytes: shard.size,
+            version: ShardVersion::Times {
+                modified_ns: shard.modified_ns,
+                changed_ns: shard.changed_ns,
+            },
+            obstacle: None,
         };
         self.shards.iter().map(file).collect()
     }
@@ -127,17 +131,17 @@ impl Lake {
         truth
     }
 
-    fn refresh(&self, storage: &dyn Storage, memory: usize) -> Result<(Index, RefreshReport)> {
+    fn refresh(&self, state: &dyn State, memory: usize) -> Result<(Index, RefreshReport)> {
         // As the engine does, on damage that shows when the index is opened.
-        let existing = Index::open(storage, "distinct_id")
-            .or_else(|_| Index::open_undamaged(storage, "distinct_id"))
+        let existing = Index::open(state, "distinct_id")
+            .or_else(|_| Index::open_undamaged(state, "distinct_id"))
             .unwrap();
-        self.refresh_from(storage, existing, memory)
+        self.refresh_from(state, existing, memory)
     }
 
     fn refresh_from(
         &self,
-        storage: &dyn Storage,
+        state: &dyn State,
         existing: Option<Index>,
         memory: usize,
     ) -> Result<(Index, RefreshReport)> {
@@ -149,7 +153,7 @@ impl Lake {
             memory,
             rewritten: &self.rewritten,
         };
-        refresh(storage, existing, &self.files(), &options, self)
+        refresh(state, existing, &self.files(), &options, self)
     }
 
     fn scanned(&self) -> Vec<String> {
@@ -159,7 +163,7 @@ impl Lake {
     }
 
     /// Everything that must hold after a refresh.
-    fn check(&self, storage: &dyn Storage, index: &Index) {
+    fn check(&self, state: &dyn State, index: &Index) {
         index.verify().unwrap();
         let (mut subjects, mut postings) = (0, 0);
         for id in 0..IDS {
@@ -169,7 +173,7 @@ impl Lake {
             assert_eq!(found(index, &[id]).unwrap(), truth, "id {id}");
             if truth.is_empty() {
                 assert!(
-                    !is_anywhere(storage, hash_of(id, index.seed())),
+                    !is_anywhere(state, hash_of(id, index.seed())),
                     "residue of id {id}"
                 );
             }
@@ -177,21 +181,25 @@ impl Lake {
         let all: Vec<_> = (0..IDS).collect();
         let truth = (0..IDS).flat_map(|id| self.truth(id)).collect();
         assert_eq!(found(index, &all).unwrap(), truth);
-        let stats = index.stats().unwrap();
-        assert_eq!((stats.subjects, stats.postings), (subjects, postings));
-        assert!(stats.segments <= SEGMENTS_MAX);
-        let bytes: u64 = storage
+        let held = index.stats().unwrap();
+        assert_eq!((held.subjects, held.postings), (subjects, postings));
+        assert!(held.segments <= SEGMENTS_MAX);
+        let bytes: u64 = state
             .list(DIRECTORY)
             .unwrap()
             .iter()
-            .map(|file| file.size)
+            .map(|file| file.bytes)
             .sum();
-        assert_eq!(stats.bytes, bytes);
+        assert_eq!(held.bytes, bytes);
     }
 }
 
 impl ShardSource for Lake {
-    fn footer(&self, file: &FileInfo) -> Result<ShardFooter> {
+    fn clock_ns(&self) -> Result<Option<i64>> {
+        Ok(Some(1 << 60))
+    }
+
+    fn footer(&self, file: &ShardRef) -> Result<ShardFooter> {
         self.footers_read.lock().unwrap().push(file.path.clone());
         let shard = &self.shards[&file.path];
         Ok(ShardFooter {
@@ -203,7 +211,7 @@ impl ShardSource for Lake {
 
     fn scan(
         &self,
-        file: &FileInfo,
+        file: &ShardRef,
         row_groups: &RoaringBitmap,
         seed: u64,
         emit: &mut dyn FnMut(SubjectHash, u32),
@@ -230,25 +238,28 @@ fn found(index: &Index, ids: &[u64]) -> Result<BTreeSet<(String, u32)>> {
     Ok(found)
 }
 
-fn is_anywhere(storage: &dyn Storage, hash: SubjectHash) -> bool {
-    let files = storage.list(DIRECTORY).unwrap();
+fn is_anywhere(state: &dyn State, hash: SubjectHash) -> bool {
+    let files = state.list(DIRECTORY).unwrap();
     files.iter().any(|file| {
-        let bytes = read_all(storage, &file.path, u64::MAX - 1).unwrap();
+        let bytes = state::read(state, &file.path, u64::MAX - 1).unwrap();
         let is_in = |needle: &[u8]| bytes.windows(8).any(|window| window == needle);
         is_in(&hash.0.to_le_bytes()) || is_in(&hash.0.to_be_bytes())
     })
 }
 
-fn overwrite(storage: &dyn Storage, path: &str, bytes: &[u8]) {
-    let mut sink = storage.create(path, None).unwrap();
-    sink.write_all(bytes).unwrap();
-    sink.sync().unwrap();
+/// The state in a simulated system of files.
+fn state_in(sim: &Sim) -> StateFiles {
+    StateFiles::new(sim.clone())
+}
+
+fn overwrite(state: &dyn State, path: &str, bytes: &[u8]) {
+    state.put(path, bytes, Expect::Any).unwrap();
 }
 
 #[test]
 fn only_what_is_new_or_changed_is_scanned() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();
     assert!(Index::open(&disk, "distinct_id").unwrap().is_none());
     for (path, id) in [("a", 1), ("b", 2), ("c", 3)] {
@@ -297,7 +308,7 @@ fn only_what_is_new_or_changed_is_scanned() {
 #[test]
 fn a_shard_that_was_left_alone_for_long_is_known_by_its_times() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();
     for path in ["a", "b", "c", "d"] {
         lake.put(path, vec![vec![1]]);
@@ -317,7 +328,7 @@ fn a_shard_that_was_left_alone_for_long_is_known_by_its_times() {
 #[test]
 fn a_delete_takes_postings_away_and_scans_just_the_row_groups_that_it_touched() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();
     // The id 9 is in no row that goes by its own right: its last row of a row group goes with that of 1.
     lake.put(
@@ -356,7 +367,7 @@ fn a_delete_takes_postings_away_and_scans_just_the_row_groups_that_it_touched() 
 #[test]
 fn what_little_a_delete_did_not_touch_of_a_segment_is_scanned_too() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();
     lake.put("a", [vec![vec![1, 2]; 17], vec![vec![3]]].concat());
     lake.put("b", vec![vec![4]]);
@@ -375,7 +386,7 @@ fn what_little_a_delete_did_not_touch_of_a_segment_is_scanned_too() {
 #[test]
 fn a_rewritten_shard_that_was_replaced_again_is_scanned_in_full() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();
     for path in ["a", "b"] {
         lake.put(path, vec![vec![1, 2], vec![3], vec![4]]);
@@ -394,7 +405,7 @@ fn a_rewritten_shard_that_was_replaced_again_is_scanned_in_full() {
 #[test]
 fn a_comparison_finds_what_is_missing_and_what_is_left_over() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();
     lake.put("a", vec![vec![1, 2], vec![3]]);
     lake.put("b", vec![vec![1]]);
@@ -418,7 +429,7 @@ fn a_comparison_finds_what_is_missing_and_what_is_left_over() {
 #[test]
 fn a_removed_shard_leaves_no_hash_behind_although_nothing_was_scanned() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();
     for (path, id) in [("a", 1), ("b", 2), ("c", 3)] {
         lake.put(path, vec![vec![id, 0]; 50]);
@@ -437,7 +448,7 @@ fn a_removed_shard_leaves_no_hash_behind_although_nothing_was_scanned() {
 #[test]
 fn another_configuration_or_a_missing_manifest_means_a_rebuild() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();
     lake.put("a", vec![vec![1]]);
     drop(lake.refresh(&disk, 1 << 20).unwrap());
@@ -445,7 +456,7 @@ fn another_configuration_or_a_missing_manifest_means_a_rebuild() {
         Index::open(&disk, "user_id"),
         Err(Error::State { .. })
     ));
-    disk.remove(&manifest::manifest_path()).unwrap();
+    disk.remove(&[manifest::manifest_path()]).unwrap();
     assert!(matches!(
         Index::open(&disk, "distinct_id"),
         Err(Error::State { .. })
@@ -455,7 +466,7 @@ fn another_configuration_or_a_missing_manifest_means_a_rebuild() {
     let live: Vec<_> = disk.list(DIRECTORY).unwrap();
     assert_eq!(live.len(), 2, "the segment of before is gone");
     drop(index);
-    disk.remove(&live[1].path).unwrap();
+    disk.remove(&[live[1].path.clone()]).unwrap();
     assert!(matches!(
         Index::open(&disk, "distinct_id"),
         Err(Error::State { .. })
@@ -465,7 +476,7 @@ fn another_configuration_or_a_missing_manifest_means_a_rebuild() {
 #[test]
 fn many_small_additions_stay_few_segments() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();
     // Each is less than half as large as the one before, so that only their number makes them merge.
     for step in 0..12_u64 {
@@ -494,7 +505,7 @@ fn many_small_additions_stay_few_segments() {
 #[test]
 fn row_groups_are_numbered_anew_when_the_numbers_run_out() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();
     lake.put("a", vec![vec![1], vec![2]]);
     drop(lake.refresh(&disk, 1 << 20).unwrap());
@@ -513,7 +524,7 @@ fn row_groups_are_numbered_anew_when_the_numbers_run_out() {
 #[test]
 fn a_reader_keeps_its_answers_while_the_index_changes() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();
     lake.put("a", vec![vec![1, 2]]);
     drop(lake.refresh(&disk, 1 << 20).unwrap());
@@ -531,12 +542,15 @@ fn a_reader_keeps_its_answers_while_the_index_changes() {
 fn a_scan_that_lies_about_its_row_groups_fails_the_refresh() {
     struct Liar(Lake);
     impl ShardSource for Liar {
-        fn footer(&self, file: &FileInfo) -> Result<ShardFooter> {
+        fn clock_ns(&self) -> Result<Option<i64>> {
+            self.0.clock_ns()
+        }
+        fn footer(&self, file: &ShardRef) -> Result<ShardFooter> {
             self.0.footer(file)
         }
         fn scan(
             &self,
-            file: &FileInfo,
+            file: &ShardRef,
             _: &RoaringBitmap,
             seed: u64,
             emit: &mut dyn FnMut(SubjectHash, u32),
@@ -551,7 +565,7 @@ fn a_scan_that_lies_about_its_row_groups_fails_the_refresh() {
     }
     for (path, message) in [("outside", "row groups"), ("changed", "changed by another")] {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path());
+        let disk = StateFiles::new(Disk::new(dir.path()));
         let mut lake = Lake::default();
         lake.put(path, vec![vec![1]]);
         let files = lake.files();

@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::storage::sim::Sim;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -60,18 +59,19 @@ fn damage(
     file: usize,
     change: impl FnOnce(&mut Vec<u8>),
 ) {
-    let files = disk.list(DIRECTORY).unwrap();
+    let state = state_in(disk);
+    let files = state.list(DIRECTORY).unwrap();
     let Some(position) = file.checked_rem(files.len()) else {
         return;
     };
     let path = &files[position].path;
-    let mut bytes = read_all(disk, path, u64::MAX - 1).unwrap();
+    let mut bytes = state::read(&state, path, u64::MAX - 1).unwrap();
     let before = whole.entry(path.clone()).or_insert_with(|| bytes.clone());
     change(&mut bytes);
-    overwrite(disk, path, &bytes);
+    overwrite(&state, path, &bytes);
     let is_whole = bytes == *before;
     // There is none before the first refresh that is not cut off.
-    if let Ok(Some(index)) = Index::open(disk, "distinct_id") {
+    if let Ok(Some(index)) = Index::open(&state, "distinct_id") {
         for id in 0..IDS {
             if let Ok(found) = found(&index, &[id]) {
                 assert_eq!(found, indexed.truth(id), "id {id}");
@@ -131,9 +131,9 @@ proptest! {
                 Op::Crash(cut, memory) => {
                     let crashing = disk.fork(cut);
                     crashing.cut_at(cut);
-                    let is_done = lake.refresh(&crashing, memory).is_ok();
+                    let is_done = lake.refresh(&state_in(&crashing), memory).is_ok();
                     disk = crashing.reboot();
-                    match Index::open(&disk, "distinct_id") {
+                    match Index::open(&state_in(&disk), "distinct_id") {
                         Ok(Some(index)) => {
                             index.verify().unwrap();
                             let answers: Vec<_> =
@@ -150,31 +150,31 @@ proptest! {
                         }
                         // The first refresh of all, cut off before its manifest.
                         Ok(None) | Err(Error::State { .. }) => {
-                            prop_assert!(!is_done && Manifest::load(&disk).unwrap().is_none());
+                            prop_assert!(!is_done && Manifest::load(&state_in(&disk)).unwrap().is_none());
                         }
                         Err(error) => panic!("{error}"),
                     }
                 }
                 Op::Refresh(memory) => {
-                    let result = lake.refresh(&disk, memory);
+                    let result = lake.refresh(&state_in(&disk), memory);
                     // Damage that only the merge comes across.
                     let result = match result {
                         Err(Error::State { .. }) if is_damaged => {
-                            let whole = Index::open_undamaged(&disk, "distinct_id").unwrap();
-                            lake.refresh_from(&disk, whole, memory)
+                            let whole = Index::open_undamaged(&state_in(&disk), "distinct_id").unwrap();
+                            lake.refresh_from(&state_in(&disk), whole, memory)
                         }
                         other => other,
                     };
                     let (index, _) = result.unwrap();
                     // Damage of a segment that was not merged stays for a look-up to find.
                     if is_damaged && index.verify().is_err() {
-                        let whole = Index::open_undamaged(&disk, "distinct_id").unwrap();
-                        drop(lake.refresh_from(&disk, whole, memory).unwrap());
+                        let whole = Index::open_undamaged(&state_in(&disk), "distinct_id").unwrap();
+                        drop(lake.refresh_from(&state_in(&disk), whole, memory).unwrap());
                     }
                     drop(index);
                     lake.rewritten.clear();
-                    let index = Index::open(&disk, "distinct_id").unwrap().unwrap();
-                    lake.check(&disk, &index);
+                    let index = Index::open(&state_in(&disk), "distinct_id").unwrap().unwrap();
+                    lake.check(&state_in(&disk), &index);
                     indexed.shards.clone_from(&lake.shards);
                     is_damaged = false;
                     whole.clear();

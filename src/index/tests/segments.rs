@@ -3,7 +3,7 @@
 use super::super::format::BLOCK_BYTES;
 use super::super::writer::SegmentWriter;
 use super::*;
-use crate::storage::Mapped;
+use crate::io::Mapped;
 
 /// A segment with slots of all kinds, and a directory of several bits.
 fn segment_bytes() -> (Vec<u8>, BTreeMap<u64, Vec<u32>>) {
@@ -22,7 +22,7 @@ fn segment_bytes() -> (Vec<u8>, BTreeMap<u64, Vec<u32>>) {
         model.insert(hash_of(id, SEED).0, row_groups);
     }
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut writer = SegmentWriter::create(&disk, "segment", SEED, 9, 100_000).unwrap();
     for (hash, row_groups) in &model {
         writer.append(SubjectHash(*hash), row_groups).unwrap();
@@ -71,7 +71,7 @@ fn a_segment_gives_back_what_was_appended() {
 #[test]
 fn an_empty_segment_is_whole_and_finds_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     SegmentWriter::create(&disk, "segment", SEED, 1, 0)
         .unwrap()
         .finish()
@@ -87,7 +87,7 @@ fn an_empty_segment_is_whole_and_finds_nothing() {
 #[test]
 fn a_writer_refuses_what_does_not_ascend_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let mut writer = SegmentWriter::create(&disk, "segment", SEED, 1, 10).unwrap();
     writer.append(SubjectHash(5), &[1, 2]).unwrap();
     assert!(writer.append(SubjectHash(5), &[1]).is_err());
@@ -139,7 +139,7 @@ fn blocks_in_each_others_place_are_seen() {
 #[test]
 fn subjects_of_several_segments_are_estimated_from_the_least_hashes() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::new(dir.path());
+    let disk = StateFiles::new(Disk::new(dir.path()));
     let segments: Vec<_> = [0..40_000_u64, 20_000..60_000]
         .into_iter()
         .map(|ids| {

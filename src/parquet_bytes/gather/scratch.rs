@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::made::Made;
 use super::wanted::Values;
 use crate::error::FormatError;
+use crate::io::ReadAt;
 use crate::parquet_bytes::codec::{Codec, Codecs};
 use crate::parquet_bytes::levels::Levels;
 use crate::parquet_bytes::page::PageHeader;
-use crate::storage::ReadAt;
 
 type Result<T> = std::result::Result<T, FormatError>;
 

@@ -35,13 +35,13 @@ pub use self::page::Tools;
 use self::survey::survey;
 use super::Shard;
 use crate::error::FormatError;
+use crate::io::ReadAt;
 use crate::parquet_bytes::bloom::BloomHeader;
 use crate::parquet_bytes::footer::{Chunk, column, meta_data};
 use crate::parquet_bytes::order::ValueOrder;
 use crate::parquet_bytes::page::PageKind;
 use crate::parquet_bytes::page_index::{OffsetIndex, read_bytes};
 use crate::parquet_bytes::thrift::{Struct, Value};
-use crate::storage::ReadAt;
 
 mod dictionary;
 pub mod elements;

@@ -13,6 +13,17 @@ pub const RECORD_KEYS: [&str; 4] = [
     "hoodie_bloom_filter_type_code",
 ];
 
+/// A span of bytes that was copied as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copied {
+    /// Where it begins in the old shard.
+    pub from: u64,
+    /// Where it begins in the new one.
+    pub to: u64,
+    /// How long it is.
+    pub bytes: u64,
+}
+
 /// What a rewrite did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RewriteReport {
@@ -38,12 +49,26 @@ pub struct RewriteReport {
     /// Where the new shard's bytes are that were not copied, ascending; ranges lie apart.
     #[serde(skip)]
     pub new_ranges: Vec<Range<u64>>,
+    /// What was copied, in the order of the new shard.
+    #[serde(skip)]
+    pub copied: Vec<Copied>,
     /// Keys of footer key-values that were left out since they held record keys.
     pub dropped_key_values: Vec<String>,
 }
 
 impl RewriteReport {
-    /// Adds what another rewrite did. Its new ranges and its lineage are those of another file, and are left out.
+    /// Adds what the next rewrite did, which read what this one wrote.
+    pub fn follow(&mut self, mut next: Self) {
+        self.lineage = match (self.lineage.take(), next.lineage.take()) {
+            (Some(earlier), Some(later)) => Some(earlier.then(&later)),
+            (earlier, later) => later.or(earlier),
+        };
+        self.new_ranges = std::mem::take(&mut next.new_ranges);
+        self.copied = std::mem::take(&mut next.copied);
+        self.add(next);
+    }
+
+    /// Adds what another rewrite did. Its spans and its lineage are those of another file, and are left out.
     pub fn add(&mut self, other: Self) {
         self.rows_removed += other.rows_removed;
         self.values_cleared += other.values_cleared;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use efface::Result;
-use efface::compaction::CompactReport;
-use efface::queue::{State, Status, Submitted};
+use efface::erase::CompactReport;
+use efface::queue::{RequestState, Status, Submitted};
 use efface::receipts::{Cause, Head, Receipt};
 use efface::suppression::Suppression;
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ pub(crate) fn submitted(submitted: &Submitted) -> Report {
     let id = submitted.tracking_id;
     let json = json!({
         "tracking_id": id,
-        "state": State::Pending,
+        "state": RequestState::Pending,
         "joined": submitted.joined,
         "due": submitted.due,
     });
@@ -43,7 +43,7 @@ pub(crate) fn status(status: &Status) -> Result<Report> {
         status.state.as_str()
     );
     let mut report = Report::new(headline, json);
-    if status.state == State::NotFound {
+    if status.state == RequestState::NotFound {
         return Ok(report);
     }
     report = report.fact("subject ids", grouped(&status.subjects));
@@ -136,7 +136,11 @@ pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> 
     } else {
         format!(
             "Carried out {} ({})",
-            counted(of(State::Success).count() as u64, "request", "requests"),
+            counted(
+                of(RequestState::Success).count() as u64,
+                "request",
+                "requests"
+            ),
             seconds(took)
         )
     };
@@ -164,7 +168,7 @@ pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> 
     }
     report.table = table(
         ["request that failed", "reason"],
-        of(State::Failure).map(|request| {
+        of(RequestState::Failure).map(|request| {
             let reason = request.reason.clone().unwrap_or_default();
             [request.tracking_id.to_string(), reason]
         }),
@@ -198,7 +202,7 @@ pub(crate) fn receipts(head: &Head, listed: &[Receipt]) -> Result<Report> {
         ["number", "ended", "state", "rows", "tracking id"],
         listed.iter().map(|receipt| {
             let state = match receipt.cause {
-                Cause::Delete => State::from(receipt.state).as_str().to_owned(),
+                Cause::Delete => RequestState::from(receipt.state).as_str().to_owned(),
                 Cause::Suppression => "SUPPRESSED".to_owned(),
             };
             [

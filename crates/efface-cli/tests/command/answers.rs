@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::Path;
 
-use efface::{Disk, Storage};
+use efface::Disk;
+use efface::file_system::FileSystem;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Value, json};
 
@@ -158,7 +159,7 @@ fn damage_of_the_index_costs_one_line_of_warning_and_no_row() {
                 "a flipped bit" => alter(&path, |bytes| bytes[middle] ^= 8),
                 "cut short" => alter(&path, |bytes| bytes.truncate(2 * middle)),
                 "emptied" => alter(&path, Vec::clear),
-                _ => Disk::new(path.parent().unwrap()).remove(name).unwrap(),
+                _ => assert!(Disk::new(path.parent().unwrap()).unlink(name).unwrap()),
             }
             let plan = lake.run("plan", &["--json", "--id", &person(1)]);
             let report: Value = serde_json::from_slice(&plan.stdout).unwrap();

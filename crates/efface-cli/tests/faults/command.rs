@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use efface::storage::TEMPORARY_SUFFIX;
+use efface::file_system::TEMPORARY_SUFFIX;
 
 use crate::lake::{ids_of, shard_of};
 

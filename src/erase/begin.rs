@@ -1,0 +1,329 @@
+//! How a pass begins: taken up where a run that died left it, of all that waits, or of one request.
+
+use std::collections::BTreeMap;
+
+use super::class::{Action, Member};
+use super::running::{Compaction, Start};
+use super::staging::{Staged, Staging};
+use super::{CompactOptions, Site};
+use crate::error::{Error, Result};
+use crate::pass::{Pass, Progress, ProgressLog, Stage, Swap};
+use crate::plan::Plan;
+use crate::queue::Entry;
+use crate::receipts::Receipts;
+use crate::shard::readback;
+use crate::state::Lease;
+use crate::suppression::{Checked, Suppression};
+use crate::table::Snapshot;
+
+/// A pass that is being planned. Nothing of the dataset was touched for it, unless it is resumed.
+struct Planning {
+    site: Site,
+    options: CompactOptions,
+    pass: Pass,
+    snapshot: Snapshot,
+    members: Vec<Member>,
+    suppression: Suppression,
+    checked: Checked,
+    lease: Box<dyn Lease>,
+}
+
+/// How a pass is planned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// A request that can't be carried out is refused, and the others go on.
+    Each,
+    /// The pass is that of one request: the first thing that is wrong is an error.
+    Strict,
+    /// The pass was started before: its requests were checked then.
+    Resumed,
+}
+
+impl Compaction {
+    /// The pass that was started and not finished, if there is one. One that was not started is dropped.
+    pub(crate) fn unfinished(site: Site, options: &CompactOptions) -> Result<Option<Self>> {
+        if !Pass::has_files(&*site.dataset.state)? {
+            return Ok(None);
+        }
+        let (lease, snapshot) = site.open()?;
+        let state = &*site.dataset.state;
+        // The lease is held now: it is as whoever had it before left it.
+        let Some(mut pass) = Pass::load(state)? else {
+            Pass::remove(state)?;
+            return Ok(None);
+        };
+        let queue = site.queue();
+        let is_ended = Receipts::new(state).has_pass(pass.id)?;
+        if pass.stage == Stage::Staging || is_ended {
+            // Under its lease the queue has no request that has ended.
+            let _queue_lease = queue.lease()?;
+            Pass::remove(state)?;
+            return Ok(None);
+        }
+        let mut members = Vec::new();
+        let mut kept = Vec::new();
+        for (id, planned) in pass.requests.iter().zip(pass.planned) {
+            // A request that isn't there was not yet durable when the pass was cut off: nothing was done.
+            if let Some(entry) = queue.entry(*id)? {
+                members.push(Member {
+                    planned,
+                    ..Member::new(entry)
+                });
+                kept.push(*id);
+            }
+        }
+        pass.planned = Vec::new();
+        if members.is_empty() && !pass.requests.is_empty() {
+            Pass::remove(state)?;
+            return Ok(None);
+        }
+        pass.requests = kept;
+        tracing::info!(pass = %pass.id, "an unfinished pass is carried on");
+        let site = match pass.config.clone() {
+            Some(config) => site.with_config(config),
+            None => site,
+        };
+        let progress = ProgressLog::read(&*site.dataset.state, pass.id)?;
+        let announced: Vec<String> = progress
+            .iter()
+            .filter_map(|step| match step {
+                Progress::Swap(swap) => Some(swap.path.clone()),
+                Progress::AliasRows(_) => None,
+            })
+            .collect();
+        site.dataset.table.recover(&snapshot, &announced)?;
+        let mut planning = Planning::new(site, options.clone(), pass, snapshot, members, lease)?;
+        let (swaps, alias_rows) = planning.take_up(progress)?;
+        let staged = planning.plan(&mut |_| Ok(()), Manner::Resumed)?;
+        let mut this = planning.start(staged)?;
+        this.swaps = swaps;
+        this.alias_rows = alias_rows;
+        Ok(Some(this))
+    }
+
+    /// Everything that waits, planned and started; `None` when nothing does.
+    pub(crate) fn of_pending(site: Site, options: CompactOptions) -> Result<Option<Self>> {
+        let (lease, snapshot) = site.open()?;
+        let state = &*site.dataset.state;
+        let queue = site.queue();
+        let (pass, entries) = {
+            let _queue_lease = queue.lease()?;
+            // A damaged one must not keep the others from their deadline: it stays, and the report names it.
+            let entries: Vec<Entry> = queue.entries()?.into_iter().flatten().collect();
+            let requests = entries.iter().map(|entry| entry.tracking_id).collect();
+            let config = site.dataset.config.clone();
+            let pass = Pass::staging(options.pass, requests, options.now, config);
+            if entries.is_empty() && Suppression::load(state)?.is_empty() {
+                return Ok(None);
+            }
+            pass.store(state)?;
+            (pass, entries)
+        };
+        let members = entries.into_iter().map(Member::new).collect();
+        let mut planning = Planning::new(site, options, pass, snapshot, members, lease)?;
+        loop {
+            let staged = match planning.plan(&mut |_| Ok(()), Manner::Each) {
+                Ok(staged) => staged,
+                Err(error) => {
+                    // What is told is why; a record that stays is dropped by the next run.
+                    let _ignored = Pass::remove(&*planning.site.dataset.state);
+                    return Err(error);
+                }
+            };
+            let _queue_lease = queue.lease()?;
+            let waiting = queue.waiting_ids()?;
+            let before = planning.members.len();
+            planning
+                .members
+                .retain(|member| waiting.contains(&member.entry.tracking_id));
+            if planning.members.is_empty() && staged.jobs.is_empty() {
+                Pass::remove(&*planning.site.dataset.state)?;
+                planning.store_checked(&staged.failed)?;
+                return Ok(None);
+            }
+            if planning.members.len() == before {
+                let started = planning.start(staged);
+                return started.map(Some);
+            }
+            // Some were cancelled in the meantime: planned again without them.
+            planning.members = planning
+                .members
+                .drain(..)
+                .map(|member| Member::new(member.entry))
+                .collect();
+        }
+    }
+
+    /// One request, planned and started; `expected_digest` is what the caller agreed to. `None` if a queued request
+    /// was cancelled in the meantime.
+    pub(crate) fn of_one(
+        site: Site,
+        options: CompactOptions,
+        one: &One,
+        expected_digest: Option<&str>,
+    ) -> Result<Option<Self>> {
+        let (lease, snapshot) = site.open()?;
+        let (One::New(entry) | One::Waiting(entry)) = one;
+        let requests = vec![entry.tracking_id];
+        let config = site.dataset.config.clone();
+        let pass = Pass::staging(entry.tracking_id, requests, options.now, config);
+        let members = vec![Member::new(entry.clone())];
+        let mut planning = Planning::new(site, options, pass, snapshot, members, lease)?;
+        let mut agreed = |plan: &Plan| match expected_digest {
+            Some(expected) if expected != plan.digest => Err(Error::PlanChanged {
+                expected: expected.to_owned(),
+                found: plan.digest.clone(),
+            }),
+            _ => Ok(()),
+        };
+        let staged = planning.plan(&mut agreed, Manner::Strict)?;
+        let queue = planning.site.queue();
+        let _queue_lease = queue.lease()?;
+        if matches!(one, One::Waiting(_)) && queue.entry(planning.pass.id)?.is_none() {
+            return Ok(None);
+        }
+        let this = planning.start(staged)?;
+        // Nothing of the dataset is touched before the request, too, is durable.
+        for member in &this.members {
+            queue.enter(&member.entry)?;
+        }
+        Ok(Some(this))
+    }
+}
+
+/// A request that is carried out on its own.
+pub(crate) enum One {
+    /// It was asked just now.
+    New(Entry),
+    /// It waits in the queue.
+    Waiting(Entry),
+}
+
+impl Planning {
+    fn new(
+        site: Site,
+        options: CompactOptions,
+        pass: Pass,
+        snapshot: Snapshot,
+        members: Vec<Member>,
+        lease: Box<dyn Lease>,
+    ) -> Result<Self> {
+        let state = &*site.dataset.state;
+        // A delete at once leaves rows of suppressed ids to a compaction, also when it is carried on: its pass has
+        // the id of its request, so their receipt would be a second one of that.
+        let suppression = if pass.requests.contains(&pass.id) {
+            Suppression::default()
+        } else {
+            Suppression::load(state)?
+        };
+        Ok(Self {
+            checked: Checked::load(state, &suppression)?,
+            suppression,
+            site,
+            options,
+            pass,
+            snapshot,
+            members,
+            lease,
+        })
+    }
+
+    /// Takes over what earlier runs of the pass did, as far as the shards show it: the swaps, and the rows that the
+    /// alias table lost.
+    fn take_up(&self, progress: Vec<Progress>) -> Result<(Vec<Swap>, u64)> {
+        let table = &*self.site.dataset.table;
+        let mut alias_rows = 0;
+        let mut swaps: BTreeMap<String, Vec<Swap>> = BTreeMap::new();
+        for step in progress {
+            match step {
+                Progress::Swap(swap) => swaps.entry(swap.path.clone()).or_default().push(*swap),
+                Progress::AliasRows(rows) => alias_rows = rows.max(alias_rows),
+            }
+        }
+        let mut done = Vec::new();
+        for (path, announced) in swaps {
+            let now = match table.find(&path)? {
+                Some(shard) => {
+                    let file = table.open(&shard)?;
+                    Some(readback::hash(&*file).map_err(Error::io("read", &path))?)
+                }
+                None => None,
+            };
+            // A later one can only have been announced after an earlier one was given up.
+            done.extend(announced.into_iter().rev().find(|swap| swap.after == now));
+        }
+        Ok((done, alias_rows))
+    }
+
+    /// Finds out what is to be done.
+    fn plan(
+        &mut self,
+        agreed: &mut dyn FnMut(&Plan) -> Result<()>,
+        manner: Manner,
+    ) -> Result<Staged> {
+        let aliases = self.site.dataset.config.alias_table();
+        let removes = |member: &Member| member.action() == Action::Remove;
+        if let Some(table) = aliases.filter(|_| self.members.iter().any(removes))
+            && let Ok(file) = self.site.dataset.open_aliases(&table)
+            && file.shard.obstacle.is_some()
+        {
+            return Err(Error::LinkedShard { path: table.path });
+        }
+        let is_resumed = manner == Manner::Resumed;
+        let mut staging = Staging {
+            dataset: &self.site.dataset,
+            upkeep: self.site.upkeep(),
+            is_strict: manner == Manner::Strict,
+            is_resumed,
+            snapshot: &mut self.snapshot,
+            failed: BTreeMap::new(),
+        };
+        let mut staged = staging.stage(&mut self.members, agreed)?;
+        self.plan_suppression(&mut staged, is_resumed)?;
+        Ok(staged)
+    }
+
+    fn plan_suppression(&mut self, staged: &mut Staged, is_resumed: bool) -> Result<()> {
+        let max_match = (!is_resumed).then_some(self.options.max_match);
+        super::suppressing::add_suppressed(
+            &self.site,
+            (&self.suppression, &mut self.checked),
+            &self.snapshot.shards,
+            staged,
+            max_match,
+        )
+    }
+
+    fn store_checked(&mut self, failed: &BTreeMap<String, Error>) -> Result<()> {
+        if self.suppression.is_empty() {
+            return Ok(());
+        }
+        let shards = &mut self.checked.shards;
+        shards.retain(|path, _| !failed.contains_key(path));
+        self.checked.store(&*self.site.dataset.state)
+    }
+
+    /// The point of no return: what is planned is written down.
+    fn start(mut self, staged: Staged) -> Result<Compaction> {
+        super::batch::check_room(&*self.site.dataset.table, &staged.jobs, self.site.memory)?;
+        let members = self.members.iter();
+        self.pass.requests = members.map(|member| member.entry.tracking_id).collect();
+        let members = self.members.iter();
+        self.pass.planned = members.map(|member| member.planned.clone()).collect();
+        self.pass.stage = Stage::Started;
+        self.pass.store(&*self.site.dataset.state)?;
+        let log = ProgressLog::begin(&*self.site.dataset.state, self.pass.id)?;
+        Ok(Compaction::started(Start {
+            site: self.site,
+            options: self.options,
+            pass: self.pass,
+            snapshot: self.snapshot,
+            members: self.members,
+            suppression: self.suppression,
+            checked: self.checked,
+            staged,
+            log,
+            lease: self.lease,
+        }))
+    }
+}

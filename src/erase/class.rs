@@ -1,0 +1,288 @@
+//! The requests of a pass, put together by what they do to their rows, and how rows are counted for each.
+
+use std::collections::{BTreeMap, HashMap};
+
+use roaring::RoaringBitmap;
+
+use super::task::Cleared;
+use crate::error::Error;
+use crate::find::search::wanted;
+use crate::identity::{Cover, Expansion};
+use crate::pass::{Planned, PlannedSubject};
+use crate::plan::{Plan, ShardPlan};
+use crate::queue::Entry;
+use crate::request::Request;
+use crate::shard::select::Wanted;
+use crate::subject::SubjectId;
+use crate::table::ShardRef;
+use crate::tracking::TrackingId;
+
+/// What a request does to its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Action {
+    /// Values in them are cleared.
+    Clear(Cleared),
+    /// They are removed.
+    Remove,
+}
+
+/// A request of a pass.
+pub(super) struct Member {
+    pub(super) entry: Entry,
+    pub(super) planned: Planned,
+    pub(super) expansion: Expansion,
+}
+
+/// Requests that do the same to their rows.
+pub(super) struct Class {
+    pub(super) action: Action,
+    /// Their places in the pass.
+    pub(super) members: Vec<usize>,
+    pub(super) wanted: Wanted,
+    /// Stands for all of them.
+    pub(super) request: Request,
+    pub(super) expansion: Expansion,
+    /// What each cover of the expansion stands for.
+    pub(super) counts: Vec<Count>,
+}
+
+/// What rows are counted for.
+#[derive(Clone, Copy)]
+pub(super) enum Count {
+    /// A subject, by the places of its request and of itself there.
+    Subject(usize, usize),
+    /// A whole request: a row of two of its subjects counts once.
+    Request(usize),
+}
+
+/// What is to be done with one shard, and how it is counted.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) shard: ShardRef,
+    pub(super) footer_hash: u64,
+    /// Rows in which values are cleared. Some of them may be removed as well.
+    pub(super) clear: BTreeMap<Cleared, RoaringBitmap>,
+    /// Rows that are removed.
+    pub(super) remove: RoaringBitmap,
+    pub(super) of_request: Vec<(usize, u64)>,
+    pub(super) of_subject: Vec<(usize, usize, u64)>,
+    /// Rows that go because their ids are suppressed.
+    pub(super) suppressed: u64,
+}
+
+impl Job {
+    /// Nothing to do with this version of a shard.
+    pub(super) fn new(shard: ShardRef, footer_hash: u64) -> Self {
+        Self {
+            shard,
+            footer_hash,
+            clear: BTreeMap::new(),
+            remove: RoaringBitmap::new(),
+            of_request: Vec::new(),
+            of_subject: Vec::new(),
+            suppressed: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.clear.values().all(RoaringBitmap::is_empty)
+    }
+
+    /// All rows that something is done to.
+    pub(super) fn rows(&self) -> RoaringBitmap {
+        let mut rows = self.remove.clone();
+        self.clear.values().for_each(|cleared| rows |= cleared);
+        rows
+    }
+}
+
+impl Member {
+    /// A request of which nothing is known yet.
+    pub(super) fn new(entry: Entry) -> Self {
+        let subjects = entry.request.subjects.iter();
+        let subjects = subjects.map(|(position, _)| PlannedSubject {
+            position,
+            found: false,
+            merged_into: None,
+        });
+        Self {
+            planned: Planned {
+                refused: None,
+                left_out: 0,
+                digest: None,
+                subjects: subjects.collect(),
+            },
+            entry,
+            expansion: Expansion {
+                ids: Vec::new(),
+                covers: Vec::new(),
+                left_out: 0,
+            },
+        }
+    }
+
+    /// What is done to its rows.
+    pub(super) fn action(&self) -> Action {
+        let request = &self.entry.request;
+        if request.clears() {
+            Action::Clear(Cleared {
+                disclosure: request.disclosure,
+                required_columns: request.required_columns,
+            })
+        } else {
+            Action::Remove
+        }
+    }
+
+    pub(super) fn refuse(&mut self, error: &Error) {
+        self.planned
+            .refused
+            .get_or_insert_with(|| error.to_string());
+    }
+}
+
+impl Class {
+    pub(super) fn add_jobs(&self, plan: Plan, jobs: &mut BTreeMap<String, Job>) {
+        for shard in plan.shards {
+            let job = jobs
+                .entry(shard.path().to_owned())
+                .or_insert_with(|| Job::new(shard.shard, shard.footer_hash));
+            self.add_to(job, shard.rows, &shard.of_subject);
+        }
+    }
+
+    /// Adds rows that were found for this class; `found` counts them by cover.
+    pub(super) fn add_to(&self, job: &mut Job, rows: RoaringBitmap, found: &[(usize, u64)]) {
+        if let [only] = self.members.as_slice() {
+            job.of_request.push((*only, rows.len()));
+        }
+        for (cover, rows) in found {
+            match self.counts.get(*cover) {
+                Some(Count::Subject(member, subject)) => {
+                    job.of_subject.push((*member, *subject, *rows));
+                }
+                Some(Count::Request(member)) => job.of_request.push((*member, *rows)),
+                None => {}
+            }
+        }
+        match self.action {
+            Action::Clear(cleared) => *job.clear.entry(cleared).or_default() |= rows,
+            Action::Remove => job.remove |= rows,
+        }
+    }
+
+    pub(super) fn rows_of(&self, place: usize, shard: &ShardPlan) -> u64 {
+        if self.members.len() == 1 {
+            return shard.rows.len();
+        }
+        let mut counted = shard.of_subject.iter().filter(|(cover, _)| {
+            matches!(self.counts.get(*cover), Some(Count::Request(member)) if *member == place)
+        });
+        counted.next().map_or(0, |(_, rows)| *rows)
+    }
+}
+
+/// If an earlier request of the class already names an id, its rows are counted for that request.
+pub(super) fn merge(members: &mut [Member]) {
+    let mut first: HashMap<(Action, SubjectId), TrackingId> = HashMap::new();
+    for member in members.iter_mut() {
+        if member.planned.refused.is_some() {
+            continue;
+        }
+        let (action, id) = (member.action(), member.entry.tracking_id);
+        let ids = member.entry.request.subjects.iter();
+        for ((_, subject), planned) in ids.zip(&mut member.planned.subjects) {
+            let counted = *first.entry((action, subject.clone())).or_insert(id);
+            planned.merged_into = (counted != id).then_some(counted);
+        }
+    }
+}
+
+/// A merged id counts as found if the id it was merged into was found.
+pub(super) fn share_found(class: &Class, members: &mut [Member]) {
+    let mut found: HashMap<SubjectId, bool> = HashMap::new();
+    for place in &class.members {
+        let Some(member) = members.get_mut(*place) else {
+            continue;
+        };
+        let ids = member.entry.request.subjects.iter();
+        for ((_, id), planned) in ids.zip(&mut member.planned.subjects) {
+            match planned.merged_into {
+                None => drop(found.insert(id.clone(), planned.found)),
+                Some(_) => planned.found = found.get(id).copied().unwrap_or(false),
+            }
+        }
+    }
+}
+
+/// The requests that are not refused, by what they do.
+pub(super) fn classes(members: &[Member]) -> Vec<Class> {
+    let mut by_action: BTreeMap<Action, Vec<usize>> = BTreeMap::new();
+    for (place, member) in members.iter().enumerate() {
+        if member.planned.refused.is_none() {
+            by_action.entry(member.action()).or_default().push(place);
+        }
+    }
+    let class = |(action, places): (Action, Vec<usize>)| {
+        let mut all = Expansion {
+            ids: Vec::new(),
+            covers: Vec::new(),
+            left_out: 0,
+        };
+        let mut counts = Vec::new();
+        let mut known: HashMap<SubjectId, u32> = HashMap::new();
+        for place in &places {
+            let Some(member) = members.get(*place) else {
+                continue;
+            };
+            let expansion = &member.expansion;
+            all.left_out += expansion.left_out;
+            let mut number = |id: &SubjectId| {
+                *known.entry(id.clone()).or_insert_with(|| {
+                    all.ids.push(id.clone());
+                    u32::try_from(all.ids.len() - 1).unwrap_or(u32::MAX)
+                })
+            };
+            let numbers: Vec<u32> = expansion.ids.iter().map(&mut number).collect();
+            let translated = |cover: &Cover| -> Vec<u32> {
+                let ids = cover.ids.iter();
+                ids.filter_map(|id| numbers.get(*id as usize).copied())
+                    .collect()
+            };
+            let mut whole = Vec::new();
+            let subjects = expansion.covers.iter().zip(&member.planned.subjects);
+            for (subject, (cover, planned)) in subjects.enumerate() {
+                if planned.merged_into.is_some() {
+                    continue;
+                }
+                let ids = translated(cover);
+                whole.extend_from_slice(&ids);
+                all.covers.push(Cover {
+                    ids,
+                    ..cover.clone()
+                });
+                counts.push(Count::Subject(*place, subject));
+            }
+            if places.len() > 1 && !whole.is_empty() {
+                whole.sort_unstable();
+                whole.dedup();
+                all.covers.push(Cover {
+                    position: 0,
+                    ids: whole,
+                    linked: false,
+                });
+                counts.push(Count::Request(*place));
+            }
+        }
+        let first = members.get(*places.first()?)?;
+        Some(Class {
+            action,
+            wanted: wanted(&all),
+            request: first.entry.request.clone(),
+            members: places,
+            expansion: all,
+            counts,
+        })
+    };
+    by_action.into_iter().filter_map(class).collect()
+}

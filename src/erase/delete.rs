@@ -1,0 +1,162 @@
+//! Carrying out one delete at once: of rows, or of values in them.
+//!
+//! It is a compaction of one request, which is refused with its own error
+//! rather than written down as failed. After a crash the same delete, asked again, takes up where it was.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::begin::One;
+use super::{CompactOptions, CompactReport, Compaction, Site};
+use crate::error::{Error, RequestFault, Result};
+use crate::plan::SubjectPlan;
+use crate::queue::{Entry, RequestState, due_after};
+use crate::receipts::Outcome;
+use crate::request::{Kind, Request};
+use crate::shard::chunk::level::ZstdLevel;
+use crate::tracking::TrackingId;
+
+/// How to delete.
+#[derive(Debug, Clone, Default)]
+pub struct DeleteOptions {
+    /// What time it is; `None` stands for the time at which the request was asked.
+    pub now: Option<Timestamp>,
+    /// How the delete is to be known; drawn at random if it doesn't matter.
+    pub tracking_id: Option<TrackingId>,
+    /// The level at which zstd pages are compressed again.
+    pub zstd_level: ZstdLevel,
+}
+
+/// What a delete did.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeleteReport {
+    /// How the delete is known: its receipt has it.
+    pub tracking_id: TrackingId,
+    /// Rows that are gone.
+    pub rows_removed: u64,
+    /// Values that were cleared, or that lost JSON members.
+    pub values_cleared: u64,
+    /// Shards that were replaced.
+    pub shards_rewritten: u64,
+    /// Shards that were removed since they had no rows left.
+    pub shards_removed: u64,
+    /// Row groups that were made anew.
+    pub row_groups_rewritten: u64,
+    /// Row groups that lost all their rows.
+    pub row_groups_dropped: u64,
+    /// Pages of the chunks that were made anew.
+    pub pages_rewritten: u64,
+    /// Bytes that were copied as they were.
+    pub bytes_copied: u64,
+    /// Bytes that were encoded anew.
+    pub bytes_encoded: u64,
+    /// Rows of the alias table that are gone.
+    pub alias_rows_removed: u64,
+    /// Other aliases that also map to a covered id and were left out.
+    pub left_out: u64,
+    /// Summaries of footers (`_metadata`) that would have been stale and were removed.
+    pub summaries_removed: Vec<String>,
+    /// Keys of footer key-values that were left out since they held record keys.
+    pub dropped_key_values: Vec<String>,
+    /// Partitions whose directories still say something of rows of which every column was cleared.
+    pub partitions_left: Vec<String>,
+    /// The digest of the plan that was carried out.
+    pub digest: String,
+    /// What was found of each subject.
+    pub subjects: Vec<SubjectPlan>,
+}
+
+/// Carries out `request`; see [`Engine::delete`](crate::Engine::delete).
+pub(crate) fn delete(
+    site: &Site,
+    request: &Request,
+    expected_digest: Option<&str>,
+    options: &DeleteOptions,
+) -> Result<DeleteReport> {
+    request.check()?;
+    if request.kind != Kind::Delete {
+        return Err(RequestFault::NotADelete.into());
+    }
+    let now = options.now.unwrap_or(request.requested_at);
+    let tracking_id = options.tracking_id.unwrap_or_else(|| TrackingId::draw(now));
+    let asked = Entry {
+        tracking_id,
+        submitted_at: now,
+        due: due_after(request.requested_at),
+        request: request.clone(),
+    };
+    let compact = CompactOptions {
+        pass: tracking_id,
+        zstd_level: options.zstd_level,
+        ..CompactOptions::at(now)
+    };
+    if let Some(unfinished) = Compaction::unfinished(site.clone(), &compact)? {
+        let same = unfinished.same(&asked);
+        let (report, _) = unfinished.run_to_end()?;
+        if let Some(done) = same.and_then(|id| DeleteReport::of(&report, id)) {
+            return Ok(done);
+        }
+    }
+    let (id, started) = loop {
+        // What waits and is the same is carried out now, unless it is cancelled before it is started.
+        let waiting = {
+            let queue = site.queue();
+            let _lease = queue.lease()?;
+            queue.same(&asked)?
+        };
+        let one = match waiting {
+            Some(entry) => One::Waiting(entry),
+            None => One::New(asked.clone()),
+        };
+        let (One::New(entry) | One::Waiting(entry)) = &one;
+        let id = entry.tracking_id;
+        let (site, compact) = (site.clone(), compact.clone());
+        if let Some(started) = Compaction::of_one(site, compact, &one, expected_digest)? {
+            break (id, started);
+        }
+    };
+    let (report, failed) = started.run_to_end()?;
+    match (DeleteReport::of(&report, id), failed.into_values().next()) {
+        (Some(done), _) => Ok(done),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(Error::Internal {
+            path: site.dataset.table.name(),
+            invariant: "a pass of one request did not say how that ended",
+        }),
+    }
+}
+
+impl DeleteReport {
+    /// What a pass did, told of its request `id`; `None` if that failed.
+    fn of(report: &CompactReport, id: TrackingId) -> Option<Self> {
+        let mut requests = report.requests.iter();
+        let status = requests.find(|status| status.tracking_id == id)?;
+        if status.state != RequestState::Success {
+            return None;
+        }
+        let subjects = status.outcomes.iter().map(|subject| SubjectPlan {
+            position: subject.position,
+            found: subject.outcome != Outcome::NotFound,
+            rows: subject.rows,
+        });
+        Some(Self {
+            tracking_id: id,
+            rows_removed: report.rows_removed,
+            values_cleared: report.values_cleared,
+            shards_rewritten: report.shards_rewritten,
+            shards_removed: report.shards_removed,
+            row_groups_rewritten: report.row_groups_rewritten,
+            row_groups_dropped: report.row_groups_dropped,
+            pages_rewritten: report.pages_rewritten,
+            bytes_copied: report.bytes_copied,
+            bytes_encoded: report.bytes_encoded,
+            alias_rows_removed: report.alias_rows_removed,
+            left_out: status.left_out,
+            summaries_removed: report.summaries_removed.clone(),
+            dropped_key_values: report.dropped_key_values.clone(),
+            partitions_left: report.partitions_left.clone(),
+            digest: status.digest.clone().unwrap_or_default(),
+            subjects: subjects.collect(),
+        })
+    }
+}

@@ -1,0 +1,281 @@
+//! What follows when all shards of a pass are done: index, suppression list, alias rows, receipts, and the end of
+//! the raw ids.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::class::{Action, Member};
+use super::staging::unreadable;
+use super::{CompactReport, Compaction};
+use crate::dataset::AliasFile;
+use crate::error::{Error, Result};
+use crate::identity::{AliasTable, TableFormat, removal};
+use crate::index::changes::RewrittenShard;
+use crate::pass::{Pass, Progress};
+use crate::queue::{Entry, Status};
+use crate::receipts::{Cause, Ended, Outcome, Receipt, Receipts, ShardEvidence};
+use crate::shard::Shard;
+use crate::shard::rewrite::{RewriteOptions, RewriteReport, rewrite};
+use crate::subject::SubjectId;
+use crate::table::{Replacement, Staging};
+
+impl Compaction {
+    pub(super) fn end(&mut self) -> Result<(CompactReport, BTreeMap<String, Error>)> {
+        if !self.outstanding.is_empty() {
+            let shards = self.outstanding.iter().cloned().collect();
+            return Err(Error::Outstanding { shards });
+        }
+        self.confirm()?;
+        // Receipts don't show in how many runs the pass was carried out.
+        self.swaps.sort_by(|left, right| left.path.cmp(&right.path));
+        let state = Arc::clone(&self.site.dataset.state);
+        if !self.swaps.is_empty() {
+            self.refresh_index()?;
+        }
+        self.suppress()?;
+        self.remove_alias_rows()?;
+        self.store_checked()?;
+        let receipts = self.receipts();
+        let of_requests = receipts
+            .iter()
+            .filter(|receipt| receipt.cause == Cause::Delete);
+        let requests = of_requests.map(Status::ended).collect();
+        let entries = self.members.iter().map(|member| member.entry.clone());
+        let entries: Vec<Entry> = entries.collect();
+        {
+            let queue = self.site.queue();
+            let _lease = queue.lease()?;
+            Receipts::new(&*state).append(receipts, || queue.leave(&entries))?;
+            Pass::remove(&*state)?;
+        }
+        self.lease = None;
+        Ok(self.report(requests))
+    }
+
+    /// Brings the index up to date with the swaps, so that hashes of erased ids leave it.
+    fn refresh_index(&mut self) -> Result<()> {
+        let upkeep = self.site.upkeep();
+        let mut snapshot = match self.site.dataset.snapshot() {
+            Ok(snapshot) => snapshot,
+            // Every shard was removed: the index of nothing is no index.
+            Err(Error::NoShards { .. }) => {
+                let state = &self.site.dataset.state;
+                let files = state.list(crate::index::DIRECTORY)?;
+                let paths: Vec<String> = files.into_iter().map(|file| file.path).collect();
+                return state.remove(&paths);
+            }
+            Err(error) => return Err(error),
+        };
+        let rewritten = self.swaps.iter().filter_map(|swap| {
+            Some(RewrittenShard {
+                path: swap.path.clone(),
+                lineage: swap.report.lineage.clone()?,
+            })
+        });
+        let rewritten: Vec<RewrittenShard> = rewritten.collect();
+        loop {
+            let readable = |path: &str| !self.failed.contains_key(path);
+            snapshot.shards.retain(|shard| readable(&shard.path));
+            match upkeep.after_rewrite(&snapshot, &rewritten) {
+                Err(error) => {
+                    // A shard that came in the meantime and can't be read is none of this pass's business.
+                    let Some(path) = unreadable(&error).map(str::to_owned) else {
+                        return Err(error);
+                    };
+                    tracing::warn!(%path, %error, "a shard could not be indexed");
+                    snapshot.shards.retain(|shard| shard.path != path);
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    /// Removes the rows of the alias table that name an id of which everything was deleted.
+    fn remove_alias_rows(&mut self) -> Result<()> {
+        let dataset = &self.site.dataset;
+        let Some(table) = dataset.config.alias_table() else {
+            return Ok(());
+        };
+        let ends = |member: &&Member| {
+            member.planned.refused.is_none() && member.action() == Action::Remove
+        };
+        let members = self.members.iter().filter(ends);
+        let ids: BTreeSet<&SubjectId> = members.flat_map(|member| &member.expansion.ids).collect();
+        let ids: Vec<SubjectId> = ids.into_iter().cloned().collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let file = dataset.open_aliases(&table)?;
+        // What runs that died left beside the table holds rows of others.
+        file.files.discard(&file.snapshot.leftovers)?;
+        let Some((staging, removed)) = self.stage_aliases(&table, &file, &ids)? else {
+            return Ok(());
+        };
+        let name = staging.name().to_owned();
+        let mut stagings = [staging];
+        let settled = file.files.settle(&mut stagings);
+        drop(stagings);
+        let swapped = settled.and_then(|()| {
+            // Earlier runs only announced this removal: the rows are still here.
+            self.alias_rows = removed;
+            let step = Progress::AliasRows(removed);
+            self.log.announce(&*self.site.dataset.state, &[step])?;
+            let replacement = Replacement {
+                old: file.shard.clone(),
+                new: Some(name.clone()),
+            };
+            let committed = file.files.commit(&file.snapshot, &[replacement])?;
+            if committed.changed.is_empty() {
+                Ok(())
+            } else {
+                Err(file.shard.changed())
+            }
+        });
+        if swapped.is_err() {
+            // The error that is told is the first one.
+            let _ignored = file.files.discard(&[name]);
+        }
+        swapped
+    }
+
+    /// The alias table without the rows that name one of `ids`, and how many those are; `None` if there are none.
+    fn stage_aliases(
+        &self,
+        table: &AliasTable,
+        file: &AliasFile,
+        ids: &[SubjectId],
+    ) -> Result<Option<(Box<dyn Staging>, u64)>> {
+        let bytes = file.open()?;
+        let rows = removal::rows_naming(Arc::clone(&bytes), table, ids)?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let format = table.format_of(&*bytes)?;
+        let mut staging = file.files.stage(&file.shard)?;
+        let written = match format {
+            TableFormat::Parquet => {
+                let shard = Shard::new(&table.path, Arc::clone(&bytes))?;
+                let options = RewriteOptions {
+                    memory: self.site.memory,
+                    zstd_level: self.options.zstd_level,
+                };
+                rewrite(&shard, &rows, &mut *staging, &options).map(|report| report.rows_removed)
+            }
+            TableFormat::Csv => removal::csv_without(&bytes, table, ids, &mut *staging),
+        };
+        match written {
+            Ok(removed) => Ok(Some((staging, removed))),
+            Err(error) => {
+                let name = staging.name().to_owned();
+                drop(staging);
+                // The error that is told is the first one.
+                let _ignored = file.files.discard(&[name]);
+                Err(error)
+            }
+        }
+    }
+
+    /// The evidence of every request, in the order of the pass.
+    fn receipts(&self) -> Vec<Receipt> {
+        let mut of_subject: BTreeMap<(usize, usize), u64> = BTreeMap::new();
+        let mut shards: BTreeMap<usize, Vec<ShardEvidence>> = BTreeMap::new();
+        for swap in &self.swaps {
+            for (member, subject, rows) in &swap.of_subject {
+                *of_subject.entry((*member, *subject)).or_default() += rows;
+            }
+            for (member, rows) in &swap.of_request {
+                shards.entry(*member).or_default().push(ShardEvidence {
+                    path: swap.path.clone(),
+                    rows: *rows,
+                    before: swap.before.clone(),
+                    after: swap.after.clone(),
+                });
+            }
+        }
+        let receipt = |(place, member): (usize, &Member)| {
+            let planned = &member.planned;
+            let state = match &planned.refused {
+                Some(_) => Ended::Failure,
+                None => Ended::Success,
+            };
+            let base = member
+                .entry
+                .receipt(&self.site.key, state, self.options.now);
+            let shards = shards.remove(&place).unwrap_or_default();
+            let rows: u64 = shards.iter().map(|shard| shard.rows).sum();
+            let is_removal = member.action() == Action::Remove;
+            let subjects = base.subjects.into_iter().zip(&planned.subjects).enumerate();
+            Receipt {
+                pass: Some(self.pass.id),
+                reason: planned.refused.clone(),
+                started_at: Some(self.pass.started_at),
+                rows_removed: if is_removal { rows } else { 0 },
+                rows_cleared: if is_removal { 0 } else { rows },
+                alias_rows_removed: if is_removal { self.alias_rows } else { 0 },
+                suppressed: state == Ended::Success && member.entry.request.suppress.is_some(),
+                left_out: planned.left_out,
+                digest: planned.digest.clone(),
+                subjects: subjects
+                    .map(|(subject, (evidence, planned))| {
+                        let rows = of_subject.get(&(place, subject)).copied().unwrap_or(0);
+                        let outcome = match (planned.merged_into, planned.found) {
+                            _ if state == Ended::Failure && rows == 0 => Outcome::Untouched,
+                            (_, false) => Outcome::NotFound,
+                            (Some(_), true) => Outcome::Merged,
+                            (None, true) => Outcome::Deleted,
+                        };
+                        crate::receipts::SubjectEvidence {
+                            outcome,
+                            rows,
+                            merged_into: planned.merged_into,
+                            ..evidence
+                        }
+                    })
+                    .collect(),
+                shards,
+                ..base
+            }
+        };
+        let mut receipts: Vec<Receipt> = self.members.iter().enumerate().map(receipt).collect();
+        receipts.extend(self.suppression_receipt());
+        receipts
+    }
+
+    fn report(&mut self, requests: Vec<Status>) -> (CompactReport, BTreeMap<String, Error>) {
+        let mut total = RewriteReport::default();
+        for swap in &self.swaps {
+            total.add(swap.report.clone());
+        }
+        total.dropped_key_values.sort_unstable();
+        total.dropped_key_values.dedup();
+        let gone = self
+            .swaps
+            .iter()
+            .filter(|swap| swap.after.is_none())
+            .count() as u64;
+        let failed = self.failed.iter();
+        let report = CompactReport {
+            tracking_id: Some(self.pass.id),
+            rows_removed: total.rows_removed,
+            rows_suppressed: self.swaps.iter().map(|swap| swap.suppressed).sum(),
+            values_cleared: total.values_cleared,
+            shards_rewritten: self.swaps.len() as u64 - gone,
+            shards_removed: gone,
+            row_groups_rewritten: total.row_groups_rewritten,
+            row_groups_dropped: total.row_groups_dropped,
+            pages_rewritten: total.pages_rewritten,
+            bytes_copied: total.bytes_copied,
+            bytes_encoded: total.bytes_encoded,
+            alias_rows_removed: self.alias_rows,
+            partitions_left: self.partitions_left(),
+            shards_failed: failed
+                .map(|(path, error)| (path.clone(), error.to_string()))
+                .collect(),
+            summaries_removed: std::mem::take(&mut self.summaries_removed),
+            dropped_key_values: total.dropped_key_values,
+            requests,
+            requests_damaged: Vec::new(),
+        };
+        (report, std::mem::take(&mut self.failed))
+    }
+}

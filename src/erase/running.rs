@@ -1,0 +1,210 @@
+//! A pass that was started.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::class::{Class, Job, Member};
+use super::ready::Ready;
+use super::staging::{Staged, is_of_shard};
+use super::task::{ClearStep, FORMAT, ShardTask};
+use super::{CompactOptions, CompactReport, Site};
+use crate::config::partition_names;
+use crate::error::{Error, Result};
+use crate::pass::{Pass, ProgressLog, Swap};
+use crate::queue::Entry;
+use crate::request::Disclosure;
+use crate::state::Lease;
+use crate::suppression::{Checked, Suppression};
+use crate::table::Snapshot;
+use crate::tracking::TrackingId;
+
+/// A pass that was started: its tasks are to be run and committed, wherever that is done, and then it is finished.
+///
+/// It holds the lease of the dataset until it is finished. Dropped before, it is carried on by the next delete or
+/// compaction.
+pub struct Compaction {
+    pub(super) site: Site,
+    pub(super) options: CompactOptions,
+    pub(super) pass: Pass,
+    pub(super) snapshot: Snapshot,
+    pub(super) members: Vec<Member>,
+    pub(super) classes: Vec<Class>,
+    /// What is to be done, by path.
+    pub(super) jobs: BTreeMap<String, Job>,
+    /// The shards whose tasks were neither committed nor failed.
+    pub(super) outstanding: BTreeSet<String>,
+    /// Checked results that wait for those that are committed together with them.
+    pub(super) ready: Vec<Ready>,
+    /// What was done, also by earlier runs of the pass.
+    pub(super) swaps: Vec<Swap>,
+    pub(super) log: ProgressLog,
+    /// How often a shard was tried that other processes replaced.
+    pub(super) attempts: BTreeMap<String, u32>,
+    pub(super) alias_rows: u64,
+    /// Shards that could not be read or rewritten.
+    pub(super) failed: BTreeMap<String, Error>,
+    pub(super) suppression: Suppression,
+    /// Shards in which no suppressed row is left.
+    pub(super) checked: Checked,
+    pub(super) summaries_removed: Vec<String>,
+    /// Given up when the pass has ended.
+    pub(super) lease: Option<Box<dyn Lease>>,
+}
+
+/// What a pass starts with.
+pub(super) struct Start {
+    pub(super) site: Site,
+    pub(super) options: CompactOptions,
+    pub(super) pass: Pass,
+    pub(super) snapshot: Snapshot,
+    pub(super) members: Vec<Member>,
+    pub(super) suppression: Suppression,
+    pub(super) checked: Checked,
+    pub(super) staged: Staged,
+    pub(super) log: ProgressLog,
+    pub(super) lease: Box<dyn Lease>,
+}
+
+impl Compaction {
+    pub(super) fn started(start: Start) -> Self {
+        let Staged {
+            classes,
+            jobs,
+            failed,
+        } = start.staged;
+        Self {
+            outstanding: jobs.keys().cloned().collect(),
+            site: start.site,
+            options: start.options,
+            pass: start.pass,
+            snapshot: start.snapshot,
+            members: start.members,
+            classes,
+            jobs,
+            ready: Vec::new(),
+            swaps: Vec::new(),
+            log: start.log,
+            attempts: BTreeMap::new(),
+            alias_rows: 0,
+            failed,
+            suppression: start.suppression,
+            checked: start.checked,
+            summaries_removed: Vec::new(),
+            lease: Some(start.lease),
+        }
+    }
+
+    /// How the pass is known.
+    pub fn id(&self) -> TrackingId {
+        self.pass.id
+    }
+
+    /// What is to be done, shard by shard, in the order of their paths: the tasks that were neither committed nor
+    /// failed.
+    pub fn tasks(&self) -> Vec<ShardTask> {
+        let outstanding = self.outstanding.iter();
+        outstanding
+            .filter_map(|path| self.jobs.get(path))
+            .map(|job| self.task(job))
+            .collect()
+    }
+
+    pub(super) fn task(&self, job: &Job) -> ShardTask {
+        let clear = job.clear.iter().filter(|(_, rows)| !rows.is_empty());
+        ShardTask {
+            format: FORMAT,
+            pass: self.pass.id,
+            shard: job.shard.clone(),
+            footer_hash: job.footer_hash,
+            config: self.site.dataset.config.clone(),
+            clear: clear
+                .map(|(cleared, rows)| ClearStep {
+                    cleared: *cleared,
+                    rows: rows.clone(),
+                })
+                .collect(),
+            remove: job.remove.clone(),
+            memory: self.site.memory,
+            zstd_level: self.options.zstd_level,
+        }
+    }
+
+    /// Gives a task up that could not be carried out: the requests that have rows in the shard fail.
+    ///
+    /// # Errors
+    /// The same error, if it says nothing of the shard but of the table or the machine, say: the pass is to be
+    /// carried on later.
+    pub fn fail(&mut self, path: &str, error: Error) -> Result<()> {
+        if !is_of_shard(&error) {
+            return Err(error);
+        }
+        tracing::warn!(path, %error, "a shard could not be rewritten");
+        if let Some(job) = self.jobs.get(path) {
+            for (place, _) in &job.of_request {
+                if let Some(member) = self.members.get_mut(*place) {
+                    member.refuse(&error);
+                }
+            }
+        }
+        self.outstanding.remove(path);
+        self.failed.insert(path.to_owned(), error);
+        Ok(())
+    }
+
+    /// Ends the pass, once every task was committed or has failed.
+    ///
+    /// # Errors
+    /// [`Outstanding`](Error::Outstanding) while tasks are outstanding: nothing is ended then, and they can still be
+    /// committed. Failures of the table and the state, and [`ShardChanged`](Error::ShardChanged) when another process
+    /// changes the alias table: the pass can be carried on later.
+    pub fn finish(&mut self) -> Result<CompactReport> {
+        self.end().map(|(report, _)| report)
+    }
+
+    /// Whether the dataset is still this pass's to change.
+    pub(super) fn confirm(&self) -> Result<()> {
+        match &self.lease {
+            Some(lease) => lease.confirm(),
+            None => Err(Error::State {
+                path: crate::pass::DIRECTORY.to_owned(),
+                reason: format!("the pass {} has ended", self.pass.id),
+            }),
+        }
+    }
+
+    /// Runs all tasks here and ends the pass; gives also what was wrong with shards.
+    pub(crate) fn run_to_end(mut self) -> Result<(CompactReport, BTreeMap<String, Error>)> {
+        self.run_all()?;
+        self.end()
+    }
+
+    /// The request that asks the same as `entry`.
+    pub(crate) fn same(&self, entry: &Entry) -> Option<TrackingId> {
+        let key = &self.site.key;
+        let asked = entry.fingerprint(key);
+        let mut entries = self.members.iter().map(|member| &member.entry);
+        let same = entries.find(|entry| entry.fingerprint(key) == asked)?;
+        Some(same.tracking_id)
+    }
+
+    /// Names of partitions whose directories say something of rows of which every column is cleared.
+    pub(super) fn partitions_left(&self) -> Vec<String> {
+        let is_all = |member: &&Member| member.entry.request.disclosure == Disclosure::Categories;
+        let places = (0..).zip(&self.members);
+        let clearing: BTreeSet<usize> = places
+            .filter(|(_, member)| is_all(member))
+            .map(|(place, _)| place)
+            .collect();
+        let swaps = self.swaps.iter();
+        let swapped = swaps.map(|swap| (&swap.path, &swap.of_request));
+        // A shard of which nothing was left to clear is not swapped.
+        let planned = self.jobs.iter().map(|(path, job)| (path, &job.of_request));
+        let touched = swapped.chain(planned).filter(|(_, of_request)| {
+            let mut requests = of_request.iter();
+            requests.any(|(place, _)| clearing.contains(place))
+        });
+        let names: BTreeSet<&str> = touched
+            .flat_map(|(path, _)| partition_names(path))
+            .collect();
+        names.into_iter().map(str::to_owned).collect()
+    }
+}

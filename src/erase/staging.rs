@@ -1,0 +1,320 @@
+//! Finding out what a pass has to do: which requests can be carried out, and which rows of which shards are theirs.
+//!
+//! ```text
+//!   requests ── identity graph ──> classes (all that do the same to their rows are one) ── plan::search ──> jobs
+//!        ^                                                                                     │
+//!        └── again without those that are refused: unknown ids, too many rows, a damaged shard ┘
+//! ```
+//!
+//! # Invariants
+//! A request is refused whole, and before anything is touched. A shard that can't be read refuses the requests
+//! that have rows in it, or could have: all but those of which the index, made while the shard was as it is
+//! now, nominates no row group of it.
+
+use std::collections::BTreeMap;
+
+use super::class::{Class, Count, Job, Member, classes, merge, share_found};
+use crate::dataset::Dataset;
+use crate::error::{Error, ErrorKind, Result};
+use crate::find::search::{self, Knowledge};
+use crate::find::upkeep::{Upkeep, is_damage};
+use crate::identity::Expansion;
+use crate::index::Index;
+
+use crate::plan::{Plan, check_match};
+use crate::request::{Request, Unknown};
+use crate::subject::{Form, SubjectHash, SubjectId};
+use crate::table::Snapshot;
+
+/// Finds out what a pass has to do.
+pub(super) struct Staging<'a> {
+    pub(super) dataset: &'a Dataset,
+    pub(super) upkeep: Upkeep<'a>,
+    /// The first thing that is wrong is an error: the pass is that of one request.
+    pub(super) is_strict: bool,
+    /// The pass was started before: its requests were checked then.
+    pub(super) is_resumed: bool,
+    pub(super) snapshot: &'a mut Snapshot,
+    /// Shards that can't be read, with the reason.
+    pub(super) failed: BTreeMap<String, Error>,
+}
+
+/// What a pass has to do.
+pub(super) struct Staged {
+    /// The requests that are carried out.
+    pub(super) classes: Vec<Class>,
+    /// What is to be done, by path.
+    pub(super) jobs: BTreeMap<String, Job>,
+    /// Shards that can't be read, with the reason.
+    pub(super) failed: BTreeMap<String, Error>,
+}
+
+impl Staging<'_> {
+    /// Plans `members`: says of each what was found, or why it is refused, and gives the classes and jobs of the
+    /// others.
+    ///
+    /// # Errors
+    /// What is wrong with all of it; if it is strict, with any of it.
+    pub(super) fn stage(
+        &mut self,
+        members: &mut [Member],
+        mut agreed: impl FnMut(&Plan) -> Result<()>,
+    ) -> Result<Staged> {
+        let graph = self.dataset.identities()?;
+        for member in members.iter_mut() {
+            let request = &member.entry.request;
+            match graph.expand(&request.subjects, request.identity, request.identity_cap) {
+                Ok(expansion) => {
+                    if !self.is_resumed {
+                        member.planned.left_out = expansion.left_out;
+                    }
+                    member.expansion = expansion;
+                }
+                Err(error) if self.is_strict => return Err(error),
+                Err(error) => member.refuse(&error),
+            }
+        }
+        drop(graph);
+        // As it was before a refresh forgets the shards that can't be read.
+        let state = &*self.dataset.state;
+        let before = Index::open(state, &self.dataset.config.index_key()).unwrap_or(None);
+        loop {
+            if !self.is_resumed {
+                merge(members);
+            }
+            let classes = classes(members);
+            let plans = self.upkeep.with_index(self.snapshot, |index| {
+                let plan = |class: &Class| {
+                    match self.plan(&class.request, &class.expansion, index) {
+                        // Then the index is mended and all is planned again; other errors are of one class.
+                        Err(error) if is_damage(&error) => Err(error),
+                        plan => Ok(plan),
+                    }
+                };
+                classes
+                    .iter()
+                    .map(plan)
+                    .collect::<Result<Vec<Result<Plan>>>>()
+            });
+            let plans = match plans {
+                Ok(plans) => plans,
+                Err(error) => {
+                    self.exclude(error, members, before.as_ref())?;
+                    continue;
+                }
+            };
+            let mut planned = Vec::new();
+            let mut is_settled = true;
+            for (class, plan) in classes.iter().zip(plans) {
+                match plan {
+                    Ok(plan) => {
+                        is_settled &= self.judge(class, &plan, members)?;
+                        planned.push(plan);
+                    }
+                    Err(error) if !self.is_strict && error.kind() == ErrorKind::Refused => {
+                        self.refuse_some(class, members, error)?;
+                        is_settled = false;
+                    }
+                    Err(error) => {
+                        self.exclude(error, members, before.as_ref())?;
+                        is_settled = false;
+                    }
+                }
+                if !is_settled {
+                    break;
+                }
+            }
+            if !is_settled {
+                continue;
+            }
+            planned.iter().try_for_each(&mut agreed)?;
+            let mut jobs = BTreeMap::new();
+            for (class, plan) in classes.iter().zip(planned) {
+                class.add_jobs(plan, &mut jobs);
+            }
+            return Ok(Staged {
+                classes,
+                jobs,
+                failed: std::mem::take(&mut self.failed),
+            });
+        }
+    }
+
+    fn plan(&self, request: &Request, expansion: &Expansion, index: &Index) -> Result<Plan> {
+        let knowledge = Knowledge::Fresh(index);
+        search::plan(self.dataset, request, expansion, self.snapshot, knowledge)
+    }
+
+    /// Writes down what was found, and refuses the requests that the guards forbid; whether there were none.
+    fn judge(&self, class: &Class, plan: &Plan, members: &mut [Member]) -> Result<bool> {
+        if self.is_resumed {
+            return Ok(true);
+        }
+        let mut rows: BTreeMap<usize, u64> = BTreeMap::new();
+        for (count, found) in class.counts.iter().zip(&plan.subjects) {
+            match *count {
+                Count::Subject(member, subject) => {
+                    let planned = members.get_mut(member).map(|member| &mut member.planned);
+                    let subject = planned.and_then(|planned| planned.subjects.get_mut(subject));
+                    if let Some(subject) = subject {
+                        subject.found = found.found;
+                    }
+                }
+                Count::Request(member) => drop(rows.insert(member, found.rows)),
+            }
+        }
+        if let [only] = class.members.as_slice() {
+            rows.insert(*only, plan.rows);
+        }
+        share_found(class, members);
+        let mut is_settled = true;
+        for place in &class.members {
+            let Some(member) = members.get_mut(*place) else {
+                continue;
+            };
+            let rows = rows.get(place).copied().unwrap_or(0);
+            let blocked = plan
+                .shards
+                .iter()
+                .find(|hit| hit.shard.obstacle.is_some() && class.rows_of(*place, hit) > 0);
+            let verdict = check(member, rows, plan.dataset_rows).and_then(|()| match blocked {
+                Some(hit) => Err(Error::LinkedShard {
+                    path: hit.path().to_owned(),
+                }),
+                None => Ok(()),
+            });
+            match verdict {
+                Ok(()) => {}
+                Err(error) if self.is_strict => return Err(error),
+                Err(error) => {
+                    member.refuse(&error);
+                    is_settled = false;
+                }
+            }
+            if class.members.len() == 1 {
+                member.planned.digest = Some(plan.digest.clone());
+            }
+        }
+        Ok(is_settled)
+    }
+
+    /// The plan of a class fails: finds the requests whose own plan does.
+    fn refuse_some(&self, class: &Class, members: &mut [Member], error: Error) -> Result<()> {
+        let mut refused = Vec::new();
+        for place in &class.members {
+            let Some(member) = members.get(*place) else {
+                continue;
+            };
+            let request = &member.entry.request;
+            let plan = |index: &Index| self.plan(request, &member.expansion, index);
+            match self.upkeep.with_index(self.snapshot, plan) {
+                Err(error) if error.kind() == ErrorKind::Refused => refused.push((*place, error)),
+                result => drop(result?),
+            }
+        }
+        if refused.is_empty() {
+            return Err(error);
+        }
+        for (place, error) in refused {
+            if let Some(member) = members.get_mut(place) {
+                member.refuse(&error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on without the shard that `error` is about, and without the requests that could have rows in it.
+    fn exclude(
+        &mut self,
+        error: Error,
+        members: &mut [Member],
+        before: Option<&Index>,
+    ) -> Result<()> {
+        let path = unreadable(&error).map(str::to_owned);
+        let Some(path) = path.filter(|_| !self.is_strict) else {
+            return Err(error);
+        };
+        let shards = &mut self.snapshot.shards;
+        let Some(at) = shards.iter().position(|file| file.path == path) else {
+            return Err(error);
+        };
+        let file = shards.remove(at);
+        let known = before.and_then(|index| {
+            let shards = index.shards().iter();
+            let mut places = (0..).zip(shards);
+            let (place, _) =
+                places.find(|(_, shard)| shard.path == path && shard.is_like(&file))?;
+            Some((index, place))
+        });
+        for member in members.iter_mut() {
+            let could = match known {
+                Some((index, shard)) => nominates(index, shard, &member.expansion.ids)?,
+                None => true,
+            };
+            if could {
+                member.refuse(&error);
+            }
+        }
+        self.failed.insert(path, error);
+        Ok(())
+    }
+}
+
+/// The guards of one request, by what was planned for it.
+fn check(member: &Member, rows: u64, dataset_rows: u64) -> Result<()> {
+    let request = &member.entry.request;
+    let subjects = &member.planned.subjects;
+    let unknown = subjects.iter().filter(|subject| !subject.found);
+    let positions: Vec<usize> = unknown.map(|subject| subject.position).collect();
+    if request.unknown == Unknown::Refuse && !positions.is_empty() {
+        return Err(Error::UnknownSubjects {
+            positions,
+            of: subjects.len(),
+        });
+    }
+    check_match(rows, dataset_rows, request.max_match)
+}
+
+/// Whether the index nominates a row group of a shard, by its place there, for one of `ids`.
+fn nominates(index: &Index, shard: usize, ids: &[SubjectId]) -> Result<bool> {
+    let forms = ids
+        .iter()
+        .flat_map(|id| Form::ALL.into_iter().filter_map(|form| id.canonical(form)));
+    let hashes: Vec<SubjectHash> = forms
+        .map(|form| SubjectHash::of(&form, index.seed()))
+        .collect();
+    match index.candidates(&hashes) {
+        Ok(candidates) => Ok(candidates.contains_key(&shard)),
+        // An index that is damaged says nothing.
+        Err(Error::State { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// The shard that can't be read, if that is what is wrong.
+pub(super) fn unreadable(error: &Error) -> Option<&str> {
+    let is_lasting = matches!(
+        error.kind(),
+        ErrorKind::Damaged | ErrorKind::Unsupported | ErrorKind::Usage
+    );
+    match error {
+        Error::Shard { path, .. }
+        | Error::MissingColumn { path, .. }
+        | Error::ColumnType { path, .. }
+        | Error::NoTimeUnit { path, .. }
+            if is_lasting =>
+        {
+            Some(path)
+        }
+        _ => None,
+    }
+}
+
+/// Whether `error` says something of the shard, so that the others can still be done.
+pub(super) fn is_of_shard(error: &Error) -> bool {
+    unreadable(error).is_some()
+        || matches!(
+            error,
+            Error::CannotBeNull { .. } | Error::CheckFailed { .. } | Error::LinkedShard { .. }
+        )
+}

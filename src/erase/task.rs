@@ -1,0 +1,441 @@
+//! The part of a pass that is one shard's: written down, so that it can be run anywhere.
+//!
+//! ```text
+//!   ShardTask ── write ──> staged file ── settle (a batch of them) ──> durable ── check ──> TaskResult
+//! ```
+//! Nothing is replaced here: that is for [`commit`](super::Compaction::commit), which alone knows the subject ids.
+//!
+//! # Invariants
+//! * A task says all that it was decided with: the version of the shard, the rows, and the configuration that
+//!   says which columns are cleared. The configuration of whoever runs it counts for nothing.
+//! * A task can be run any number of times, also at a time: each run stages a file of its own.
+//! * A span that was copied is compared with the old shard after the new one is durable.
+//!
+//! Memory: that of one rewrite, see [`RewriteOptions::memory`].
+
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+
+use super::rows;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::io::Sink;
+use crate::request::{Disclosure, RequiredColumns};
+use crate::shard::Shard;
+use crate::shard::chunk::level::ZstdLevel;
+use crate::shard::clear::Clearing;
+use crate::shard::readback::{self, Compared};
+use crate::shard::rewrite::{RewriteOptions, RewriteReport, clear, is_clear, rewrite};
+use crate::table::{ShardRef, Staging, Table};
+use crate::tracking::TrackingId;
+
+/// The version of tasks and results, and the only one that is run or taken.
+pub const FORMAT: u32 = 1;
+
+/// What is to be done with one shard. Holds no subject id.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShardTask {
+    /// The version of what is written down here.
+    pub format: u32,
+    /// The pass that it is a part of.
+    pub pass: TrackingId,
+    /// The shard, in the version that the rows were found in.
+    pub shard: ShardRef,
+    /// Hash of the footer of that version.
+    pub footer_hash: u64,
+    /// The configuration that the pass was planned with: it says what the columns are for.
+    pub config: Config,
+    /// Values to clear, in this order.
+    pub clear: Vec<ClearStep>,
+    /// Rows to remove, counted in the shard as it is before anything is cleared.
+    #[serde(with = "rows")]
+    pub remove: RoaringBitmap,
+    /// Memory that new chunks may take, in bytes.
+    pub memory: u64,
+    /// The level at which zstd pages are compressed again.
+    pub zstd_level: ZstdLevel,
+}
+
+/// Values that are cleared in some rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClearStep {
+    /// What is cleared.
+    pub cleared: Cleared,
+    /// The rows, counted in the shard as it is before all steps.
+    #[serde(with = "rows")]
+    pub rows: RoaringBitmap,
+}
+
+/// What is cleared in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cleared {
+    /// How much of it.
+    pub disclosure: Disclosure,
+    /// What becomes of columns that can't hold null.
+    pub required_columns: RequiredColumns,
+}
+
+/// A shard as it was at some moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// The length in bytes.
+    pub bytes: u64,
+    /// Hash of the footer's bytes.
+    pub footer_hash: u64,
+    /// BLAKE3 of the whole file.
+    pub hash: String,
+}
+
+/// What came of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskResult {
+    /// The version of what is written down here.
+    pub format: u32,
+    /// The pass.
+    pub pass: TrackingId,
+    /// The shard, in the version that was rewritten.
+    pub shard: ShardRef,
+    /// The new shard; `None` when there was nothing to do.
+    pub written: Option<NewShard>,
+}
+
+/// A staged shard, durable and checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewShard {
+    /// What the table calls it.
+    pub staged: String,
+    /// The old shard.
+    pub before: Content,
+    /// The new one.
+    pub after: Content,
+    /// What the rewrite did.
+    pub report: RewriteReport,
+}
+
+/// A staged shard that is not yet durable.
+pub(super) struct Written {
+    old: Shard,
+    of: ShardRef,
+    staging: Box<dyn Staging>,
+    removed: RoaringBitmap,
+    cleared: Vec<(RoaringBitmap, Clearing)>,
+    report: RewriteReport,
+}
+
+/// A staged shard that is durable.
+pub(super) struct Settled {
+    old: Shard,
+    new: Shard,
+    of: ShardRef,
+    name: String,
+    removed: RoaringBitmap,
+    cleared: Vec<(RoaringBitmap, Clearing)>,
+    report: RewriteReport,
+    compared: Compared,
+}
+
+/// Carries a task out. When this returns, the new shard is staged, durable and checked.
+///
+/// # Errors
+/// [`ShardChanged`](Error::ShardChanged) when the shard is no longer the one that the task was made for;
+/// [`State`](Error::State) when another version of efface made the task; what is wrong with the shard; failures of
+/// the table.
+pub fn run(table: &dyn Table, task: &ShardTask) -> Result<TaskResult> {
+    let written = match write(table, task)? {
+        None => None,
+        Some(written) => {
+            let mut settled = settle(table, vec![written])?;
+            settled
+                .pop()
+                .map(|settled| settled?.checked(table))
+                .transpose()?
+        }
+    };
+    Ok(TaskResult {
+        format: FORMAT,
+        pass: task.pass,
+        shard: task.shard.clone(),
+        written,
+    })
+}
+
+/// Writes the new shard; `None` when nothing is to be done.
+pub(super) fn write(table: &dyn Table, task: &ShardTask) -> Result<Option<Written>> {
+    if task.format != FORMAT {
+        return Err(Error::State {
+            path: task.shard.path.clone(),
+            reason: format!(
+                "its task has version {}, but this efface runs tasks of version {FORMAT}",
+                task.format
+            ),
+        });
+    }
+    let old = Shard::new(&task.shard.path, table.open(&task.shard)?)?;
+    if old.footer.hash != task.footer_hash {
+        return Err(task.shard.changed());
+    }
+    let mut steps = Steps {
+        table,
+        task,
+        old: &old,
+        last: None,
+        total: RewriteReport::default(),
+    };
+    let mut cleared = Vec::new();
+    for step in &task.clear {
+        let rows = &step.rows - &task.remove;
+        if rows.is_empty() {
+            continue;
+        }
+        let Cleared {
+            disclosure,
+            required_columns,
+        } = step.cleared;
+        let clearing = task.config.clearing(&old, disclosure, required_columns)?;
+        steps.add(|source, sink, options| clear(source, &rows, &clearing, sink, options))?;
+        cleared.push((rows, clearing));
+    }
+    if !task.remove.is_empty() {
+        steps.add(|source, sink, options| rewrite(source, &task.remove, sink, options))?;
+    }
+    let Some((staging, report)) = steps.end()? else {
+        return Ok(None);
+    };
+    Ok(Some(Written {
+        old,
+        of: task.shard.clone(),
+        staging,
+        removed: task.remove.clone(),
+        cleared,
+        report,
+    }))
+}
+
+/// The steps of a task: each reads what the one before it staged.
+struct Steps<'a> {
+    table: &'a dyn Table,
+    task: &'a ShardTask,
+    old: &'a Shard,
+    last: Option<Box<dyn Staging>>,
+    total: RewriteReport,
+}
+
+impl Steps<'_> {
+    fn add(
+        &mut self,
+        step: impl FnOnce(&Shard, &mut dyn Sink, &RewriteOptions) -> Result<RewriteReport>,
+    ) -> Result<()> {
+        let options = RewriteOptions {
+            memory: self.task.memory,
+            zstd_level: self.task.zstd_level,
+        };
+        let before = match self.last.take() {
+            None => None,
+            Some(mut staging) => {
+                let read = self.read_back(&mut *staging);
+                // Whatever comes of it, nobody else needs it.
+                let name = staging.name().to_owned();
+                drop(staging);
+                let read = read.and_then(|file| Shard::new(&self.task.shard.path, file));
+                self.table.discard(&[name])?;
+                Some(read?)
+            }
+        };
+        let source = before.as_ref().unwrap_or(self.old);
+        let mut staging = self.table.stage(&self.task.shard)?;
+        let report = step(source, &mut *staging, &options);
+        let report = report.and_then(|report| {
+            if before.is_some() {
+                // What lies between is gone before the next step is durable, so it is compared now.
+                let file = self.read_back(&mut *staging)?;
+                readback::compare_copied(&*source.file, &*file, &report.copied)
+                    .map_err(|error| Error::io("read back", &self.task.shard.path)(error))?
+                    .then_some(())
+                    .ok_or_else(|| readback::copied_wrong(&self.task.shard.path))?;
+            }
+            Ok(report)
+        });
+        match report {
+            Ok(mut report) => {
+                if before.is_some() {
+                    // What this step copied may be what an earlier one encoded: all of it is checked.
+                    report.new_ranges = std::iter::once(0..u64::MAX).collect();
+                    report.copied = Vec::new();
+                }
+                self.total.follow(report);
+                self.last = Some(staging);
+                Ok(())
+            }
+            Err(error) => {
+                let name = staging.name().to_owned();
+                drop(staging);
+                // The error that is told is the first one.
+                let _ignored = self.table.discard(&[name]);
+                Err(error)
+            }
+        }
+    }
+
+    fn read_back(
+        &self,
+        staging: &mut dyn Staging,
+    ) -> Result<std::sync::Arc<dyn crate::io::ReadAt>> {
+        let flushed = staging.flush();
+        flushed.map_err(Error::io("write", staging.name()))?;
+        self.table.open_staged(staging.name())
+    }
+
+    /// What was staged at last, if anything had to be done.
+    fn end(mut self) -> Result<Option<(Box<dyn Staging>, RewriteReport)>> {
+        let Some(mut staging) = self.last.take() else {
+            return Ok(None);
+        };
+        if self.total.rows_removed == 0 && self.total.pages_rewritten == 0 {
+            let name = staging.name().to_owned();
+            drop(staging);
+            self.table.discard(&[name])?;
+            return Ok(None);
+        }
+        // What waits for its sync holds no buffer.
+        let flushed = staging.flush();
+        flushed.map_err(Error::io("write", staging.name()))?;
+        Ok(Some((staging, self.total)))
+    }
+}
+
+/// Makes new shards durable together, then reads each whole, beside the old one: both are hashed, and what was
+/// copied is compared. Takes nothing of the thread pool.
+///
+/// # Errors
+/// When they can't be made durable: none of them is left then. What is wrong with one of them stands in its place.
+pub(super) fn settle(table: &dyn Table, written: Vec<Written>) -> Result<Vec<Result<Settled>>> {
+    let mut stagings = Vec::with_capacity(written.len());
+    let mut rest = Vec::with_capacity(written.len());
+    for written in written {
+        stagings.push(written.staging);
+        rest.push((
+            written.old,
+            written.of,
+            written.removed,
+            written.cleared,
+            written.report,
+        ));
+    }
+    let settled = table.settle(&mut stagings);
+    let names: Vec<String> = stagings
+        .iter()
+        .map(|staging| staging.name().to_owned())
+        .collect();
+    drop(stagings);
+    if let Err(error) = settled {
+        // The error that is told is the first one.
+        let _ignored = table.discard(&names);
+        return Err(error);
+    }
+    let measured = rest.into_iter().zip(names).map(|(rest, name)| {
+        let (old, of, removed, cleared, report) = rest;
+        let measure = || {
+            let file = table.open_staged(&name)?;
+            let new = Shard::new(&of.path, file).map_err(doubted(&of.path))?;
+            let compared = readback::compare(&*old.file, &*new.file, &report.copied)
+                .map_err(Error::io("read back", &of.path))?;
+            Ok((new, compared))
+        };
+        match measure() {
+            Ok((new, compared)) => Ok(Settled {
+                old,
+                new,
+                of,
+                name,
+                removed,
+                cleared,
+                report,
+                compared,
+            }),
+            Err(error) => {
+                let _ignored = table.discard(&[name]);
+                Err(error)
+            }
+        }
+    });
+    Ok(measured.collect())
+}
+
+impl Settled {
+    /// Checks the new shard, on the thread pool: its rows add up, what was copied is what it was, what was encoded
+    /// can be decompressed (with its CRC, where there is one), and nothing is left of what was to be cleared.
+    pub(super) fn checked(self, table: &dyn Table) -> Result<NewShard> {
+        if let Err(error) = self.check() {
+            // The error that is told is the first one.
+            let _ignored = table.discard(&[self.name]);
+            return Err(error);
+        }
+        let content = |shard: &Shard, hash| Content {
+            bytes: shard.file.len(),
+            footer_hash: shard.footer.hash,
+            hash,
+        };
+        Ok(NewShard {
+            before: content(&self.old, self.compared.old_hash),
+            after: content(&self.new, self.compared.new_hash),
+            staged: self.name,
+            report: self.report,
+        })
+    }
+
+    /// The old shard and the new one.
+    pub(super) fn shards(&self) -> (Shard, Shard) {
+        (self.old.clone(), self.new.clone())
+    }
+
+    fn check(&self) -> Result<()> {
+        let path = &self.of.path;
+        let failed = |reason: String| Error::CheckFailed {
+            path: path.clone(),
+            reason,
+        };
+        if !self.compared.is_copied_right {
+            return Err(readback::copied_wrong(path));
+        }
+        let removed = self.removed.len();
+        let (found, expected) = (
+            self.new.footer.rows(),
+            self.old.footer.rows().saturating_sub(removed),
+        );
+        if found != expected {
+            return Err(failed(format!("it has {found} rows instead of {expected}")));
+        }
+        for (rows, clearing) in &self.cleared {
+            // Where the rows are now that those before them are gone.
+            let moved = |row: u32| {
+                let before = self.removed.rank(row);
+                u32::try_from(u64::from(row).saturating_sub(before)).unwrap_or(u32::MAX)
+            };
+            if !is_clear(&self.new, &rows.iter().map(moved).collect(), clearing)? {
+                return Err(failed("values to clear are still there".to_owned()));
+            }
+        }
+        readback::check_pages(&self.new, &self.report.new_ranges).map_err(doubted(path))
+    }
+}
+
+impl Written {
+    /// The new shard is not wanted.
+    pub(super) fn discard(self, table: &dyn Table) {
+        let name = self.staging.name().to_owned();
+        drop(self.staging);
+        // Another error is told; the next run removes what is left over.
+        let _ignored = table.discard(&[name]);
+    }
+}
+
+/// What is wrong with a new shard is a failed check, but one that can't be read says nothing of what was written.
+pub(super) fn doubted(path: &str) -> impl FnOnce(Error) -> Error {
+    move |error| match error.kind() {
+        ErrorKind::Io | ErrorKind::Unavailable => error,
+        _ => Error::CheckFailed {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        },
+    }
+}

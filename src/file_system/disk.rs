@@ -1,0 +1,683 @@
+//! The local file system: the only module that calls `std::fs`, and the only `unsafe` (the mapping).
+
+#![expect(unsafe_code, reason = "mapping a file; see the reason at the block")]
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read, Seek, Write};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::UNIX_EPOCH;
+
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, copy_file_range, flock, renameat_with};
+use rustix::io::Errno;
+
+use super::{FileInfo, FileSystem, Lock, NewFile, temporary_path};
+use crate::error::{Error, Result};
+use crate::io::{Access, Mapped, Mapping, ReadAt, Sink};
+use crate::limits;
+
+/// Files below a directory of the local file system.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    root: PathBuf,
+    /// A sync of a directory failed, so names may not last.
+    is_doubtful: Arc<AtomicBool>,
+}
+
+impl Disk {
+    /// The files below `root`, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            is_doubtful: Arc::default(),
+        }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// Makes the directories that the file at `path` needs, durably.
+    fn make_parents(&self, path: &str) -> Result<()> {
+        let full = self.at(path);
+        let missing = parent(&full)
+            .ancestors()
+            .take_while(|directory| !directory.as_os_str().is_empty() && !directory.is_dir());
+        let missing: Vec<&Path> = missing.collect();
+        let make = || {
+            fs::create_dir_all(parent(&full))?;
+            let made_in = missing.iter().map(|directory| parent(directory));
+            made_in.rev().try_for_each(sync_directory)
+        };
+        make().map_err(Error::io("make the directory of", path))
+    }
+
+    /// `above` are the real directories that this one lies in, itself included.
+    fn list_into(
+        &self,
+        dir: &str,
+        enters: &dyn Fn(&str) -> bool,
+        above: &mut Vec<PathBuf>,
+        files: &mut Vec<FileInfo>,
+    ) -> Result<()> {
+        let entries = match fs::read_dir(self.at(dir)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io("list", dir)(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(Error::io("list", dir))?;
+            let path = join(dir, &entry.file_name())?;
+            let kind = entry.file_type().map_err(Error::io("look at", &path))?;
+            let full = self.at(&path);
+            let is_linked = kind.is_symlink() && full.is_dir();
+            if kind.is_dir() || is_linked {
+                if !enters(&path) {
+                    continue;
+                }
+                let real = fs::canonicalize(&full).map_err(Error::io("look at", &path))?;
+                // A link to where it lies itself leads nowhere new.
+                if above.contains(&real) {
+                    continue;
+                }
+                above.push(real);
+                let first = files.len();
+                self.list_into(&path, enters, above, files)?;
+                above.pop();
+                if is_linked {
+                    let behind = files.iter_mut().skip(first);
+                    behind.for_each(|file| file.is_link = true);
+                }
+            } else if kind.is_symlink() {
+                files.extend(self.info(&path)?);
+            } else {
+                // Found from its directory: the path is not walked again.
+                match entry.metadata() {
+                    Ok(metadata) if metadata.is_file() => {
+                        files.push(info_of(path, &metadata, false));
+                    }
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(Error::io("look at", &path)(error)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Syncs a directory and all below it, but not those behind links.
+fn sync_directories(directory: &Path) -> io::Result<()> {
+    sync_directory(directory)?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_directories(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn join(dir: &str, name: &OsStr) -> Result<String> {
+    let Some(text) = name.to_str() else {
+        return Err(Error::Io {
+            operation: "use the name",
+            path: format!("{dir}/{}", name.to_string_lossy()),
+            source: io::Error::new(io::ErrorKind::InvalidFilename, "it is not UTF-8"),
+        });
+    };
+    Ok(if dir.is_empty() {
+        text.to_owned()
+    } else {
+        format!("{dir}/{text}")
+    })
+}
+
+impl FileSystem for Disk {
+    fn root(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn list(&self, dir: &str, enters: &dyn Fn(&str) -> bool) -> Result<Vec<FileInfo>> {
+        let mut files = Vec::new();
+        let mut above: Vec<PathBuf> = fs::canonicalize(self.at(dir)).into_iter().collect();
+        self.list_into(dir, enters, &mut above, &mut files)?;
+        files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(files)
+    }
+
+    fn info(&self, path: &str) -> Result<Option<FileInfo>> {
+        let full = self.at(path);
+        let is_link = match fs::symlink_metadata(&full) {
+            Ok(metadata) => metadata.is_symlink(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("look at", path)(error)),
+        };
+        let metadata = fs::metadata(&full).map_err(Error::io("look at", path))?;
+        if !metadata.is_file() {
+            return Ok(None);
+        }
+        Ok(Some(info_of(path.to_owned(), &metadata, is_link)))
+    }
+
+    fn resolve(&self, path: &str) -> Result<Option<String>> {
+        let real = |path: &Path| match fs::canonicalize(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
+        };
+        let find = || Ok(real(&self.root)?.zip(real(&self.at(path))?));
+        let Some((root, file)) = find().map_err(Error::io("look at", path))? else {
+            return Ok(None);
+        };
+        let below = file.strip_prefix(root).ok().and_then(Path::to_str);
+        Ok(below.map(str::to_owned))
+    }
+
+    fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
+        let open = || {
+            let file = File::open(self.at(path))?;
+            io::Result::Ok(Arc::new(PositionedFile::new(file)?))
+        };
+        Ok(open().map_err(Error::io("open", path))?)
+    }
+
+    fn create(&self, beside: &str, like: Option<&str>) -> Result<NewFile> {
+        self.make_parents(beside)?;
+        let mut options = File::options();
+        // Neither a file nor a link that somebody else put there is ever opened.
+        options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        if like.is_some() {
+            options.mode(0o600);
+        }
+        let (path, file) = loop {
+            let path = temporary_path(beside, RandomState::new().hash_one(beside));
+            match options.open(self.at(&path)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                opened => {
+                    break (
+                        path,
+                        opened.map_err(Error::io("create a file beside", beside))?,
+                    );
+                }
+            }
+        };
+        if let Some(like) = like {
+            let permitted = fs::metadata(self.at(like))
+                .and_then(|metadata| file.set_permissions(metadata.permissions()));
+            if let Err(error) = permitted {
+                let _ignored = self.unlink(&path);
+                return Err(Error::io(
+                    "set the permissions of the new file beside",
+                    beside,
+                )(error));
+            }
+        }
+        let sink = Box::new(FileSink::new(file));
+        Ok(NewFile { path, sink })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is their one home")]
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        fs::rename(self.at(from), self.at(to)).map_err(Error::io("replace", to))
+    }
+
+    fn rename_new(&self, from: &str, to: &str) -> Result<bool> {
+        let renamed = renameat_with(CWD, self.at(from), CWD, self.at(to), RenameFlags::NOREPLACE);
+        match renamed {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            // Not every file system can: those who give names take turns by a lock there.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                if self.info(to)?.is_some() {
+                    return Ok(false);
+                }
+                self.rename(from, to).map(|()| true)
+            }
+            Err(error) => Err(Error::io("name", to)(error.into())),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is their one home")]
+    fn unlink(&self, path: &str) -> Result<bool> {
+        match fs::remove_file(self.at(path)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("remove", path)(error)),
+        }
+    }
+
+    fn sync_directories(&self, files: &[&str]) -> Result<()> {
+        let by_directory: BTreeMap<&str, &str> = files
+            .iter()
+            .map(|path| {
+                (
+                    path.rsplit_once('/').map_or("", |(directory, _)| directory),
+                    *path,
+                )
+            })
+            .collect();
+        for path in by_directory.into_values() {
+            sync_directory(parent(&self.at(path))).map_err(|error| {
+                self.is_doubtful.store(true, Ordering::Relaxed);
+                Error::io("sync the directory of", path)(error)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn sync_whole(&self) -> Result<bool> {
+        let sync = || {
+            let root = File::open(&self.root)?;
+            let kind = rustix::fs::fstatfs(&root)?.f_type;
+            if !SYNCED_WHOLE.contains(&kind) {
+                return Ok(false);
+            }
+            rustix::fs::syncfs(&root)?;
+            io::Result::Ok(true)
+        };
+        sync().map_err(Error::io("sync the file system of", "."))
+    }
+
+    fn clock_ns(&self) -> Result<Option<i64>> {
+        // A file that never has a name leaves nothing behind. Who can't write here can't tell what time it is.
+        let probe = File::options()
+            .write(true)
+            .custom_flags(OFlags::TMPFILE.bits().cast_signed())
+            .mode(0o600)
+            .open(&self.root);
+        let now = probe.and_then(|probe| probe.metadata());
+        Ok(now.ok().map(|metadata| changed_ns(&metadata)))
+    }
+
+    fn room(&self) -> Result<Option<u64>> {
+        let found = rustix::fs::statvfs(&self.root)
+            .map_err(|error| Error::io("ask for the room in", ".")(error.into()))?;
+        Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
+    }
+
+    fn map(&self, path: &str) -> Result<Mapped> {
+        let file = File::open(self.at(path)).map_err(Error::io("open", path))?;
+        // SAFETY: files that are mapped (index segments) are only ever replaced by a rename, never
+        // written or truncated in place by efface, and `_efface/` belongs to efface alone. A foreign
+        // process that truncates one all the same can raise SIGBUS; that is the accepted price of
+        // opening an index without reading it.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io("map", path))?;
+        Ok(Mapped::of(DiskMap(map)))
+    }
+
+    fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn Lock>> {
+        let full = self.at(path);
+        self.make_parents(path)?;
+        // Who made the directory may not have lived to see it durable.
+        let is_first = !full.exists();
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&full)
+            .map_err(Error::io("open", path))?;
+        let taken = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        if !matches!(taken, Ok(()) | Err(Errno::WOULDBLOCK)) {
+            taken.map_err(|error| Error::io("lock", path)(error.into()))?;
+        }
+        let mut left = String::new();
+        // What can't be read is only missing from the message, or was left by a holder that did not end well.
+        let is_read = file.read_to_string(&mut left).is_ok();
+        if taken.is_err() {
+            return Err(Error::Locked {
+                path: path.to_owned(),
+                // Between taking the lock and writing into it.
+                holder: match left.trim() {
+                    "" => "just begun".to_owned(),
+                    holder => holder.to_owned(),
+                },
+            });
+        }
+        if is_first || !is_read || !left.is_empty() {
+            sync_directories(parent(&full))
+                .map_err(Error::io("sync the directories beside", path))?;
+            self.is_doubtful.store(false, Ordering::Relaxed);
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(holder.as_bytes()))
+            .map_err(Error::io("write", path))?;
+        Ok(Box::new(DiskLock {
+            file,
+            is_doubtful: Arc::clone(&self.is_doubtful),
+        }))
+    }
+}
+
+struct DiskMap(memmap2::Mmap);
+
+impl AsRef<[u8]> for DiskMap {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Mapping for DiskMap {
+    fn advise(&self, access: Access) {
+        let advice = match access {
+            Access::Random => memmap2::Advice::Random,
+            Access::Sequential => memmap2::Advice::Sequential,
+        };
+        // Without it reading is only slower.
+        let _ignored = self.0.advise(advice);
+    }
+}
+
+/// A file that is read at positions.
+pub struct PositionedFile {
+    file: File,
+    len: u64,
+}
+
+impl PositionedFile {
+    /// Reads `file`, which must not change while it is read.
+    ///
+    /// # Errors
+    /// When its length can't be had.
+    pub fn new(file: File) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        Ok(Self { file, len })
+    }
+}
+
+impl ReadAt for PositionedFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn origin(&self) -> Option<&dyn Any> {
+        Some(&self.file)
+    }
+}
+
+/// File systems whose `syncfs` waits until files and names are on the disk (`f_type` of statfs(2)): ext2 to ext4, XFS
+/// and Btrfs.
+const SYNCED_WHOLE: [i64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
+
+/// A shorter copy costs less through the buffer than the system calls that a copy in the kernel takes.
+const KERNEL_COPY_BYTES_MIN: u64 = 64 << 10;
+
+/// A file that is written in order, through a buffer.
+pub struct FileSink {
+    file: File,
+    buffer: Vec<u8>,
+}
+
+impl FileSink {
+    /// Writes to `file` from where it stands on.
+    pub fn new(file: File) -> Self {
+        let buffer = Vec::new();
+        Self { file, buffer }
+    }
+
+    fn flush_buffer(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// What waits for its sync holds no buffer.
+    fn release_buffer(&mut self) -> io::Result<()> {
+        self.flush_buffer()?;
+        self.buffer = Vec::new();
+        Ok(())
+    }
+}
+
+impl Write for FileSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + bytes.len() > limits::WRITE_BYTES {
+            self.flush_buffer()?;
+        }
+        if bytes.len() >= limits::WRITE_BYTES {
+            return self.file.write(bytes);
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.release_buffer()
+    }
+}
+
+impl Sink for FileSink {
+    fn copy_from(&mut self, source: &dyn ReadAt, range: Range<u64>) -> io::Result<()> {
+        let mut offset = range.start;
+        if let Some(file) = source
+            .origin()
+            .and_then(|origin| origin.downcast_ref::<File>())
+            && range.end - range.start >= KERNEL_COPY_BYTES_MIN
+        {
+            self.flush_buffer()?;
+            while offset < range.end {
+                let left = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
+                match copy_file_range(file, Some(&mut offset), &self.file, None, left) {
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(_) => {}
+                    // Not every file system can: those bytes are read and written below.
+                    Err(_) => break,
+                }
+            }
+            self.file.seek(io::SeekFrom::End(0))?;
+        }
+        while offset < range.end {
+            if self.buffer.len() >= limits::WRITE_BYTES {
+                self.flush_buffer()?;
+            }
+            let have = self.buffer.len();
+            let len = usize::try_from(range.end - offset)
+                .unwrap_or(usize::MAX)
+                .min(limits::WRITE_BYTES - have);
+            self.buffer.resize(have + len, 0);
+            let (_, part) = self.buffer.split_at_mut(have);
+            if let Err(error) = source.read_at(offset, part) {
+                self.buffer.truncate(have);
+                return Err(error);
+            }
+            offset += len as u64;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.flush_buffer()?;
+        self.file.sync_all()
+    }
+}
+
+/// The lock goes with the file: the system releases it when the process ends, however it ends.
+struct DiskLock {
+    file: File,
+    is_doubtful: Arc<AtomicBool>,
+}
+
+impl Lock for DiskLock {}
+
+impl Drop for DiskLock {
+    fn drop(&mut self) {
+        if !self.is_doubtful.load(Ordering::Relaxed) {
+            // A file that still names its holder only costs the next one a sync of directories.
+            let _ignored = self.file.set_len(0);
+        }
+    }
+}
+
+fn info_of(path: String, metadata: &fs::Metadata, is_link: bool) -> FileInfo {
+    let modified_ns = metadata
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .and_then(|since| i64::try_from(since.as_nanos()).ok())
+        .unwrap_or(0);
+    FileInfo {
+        path,
+        size: metadata.len(),
+        modified_ns,
+        changed_ns: changed_ns(metadata),
+        is_link,
+    }
+}
+
+#[cfg(unix)]
+fn changed_ns(metadata: &fs::Metadata) -> i64 {
+    use std::os::unix::fs::MetadataExt;
+    let seconds = metadata.ctime().saturating_mul(1_000_000_000);
+    seconds.saturating_add(metadata.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn changed_ns(_metadata: &fs::Metadata) -> i64 {
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make(disk: &Disk, path: &str) {
+        let new = disk.create(path, None).unwrap();
+        disk.rename(&new.path, path).unwrap();
+    }
+
+    #[test]
+    fn a_sink_writes_and_copies_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        let mut new = disk.create("a/source", None).unwrap();
+        new.sink.write_all(b"0123456789").unwrap();
+        new.sink.sync().unwrap();
+        assert!(disk.rename_new(&new.path, "a/source").unwrap());
+        let source = disk.open("a/source").unwrap();
+        let NewFile { path, mut sink } = disk.create("target", Some("a/source")).unwrap();
+        assert!(!disk.rename_new(&path, "a/source").unwrap());
+        disk.rename(&path, "target").unwrap();
+        sink.write_all(b"<").unwrap();
+        sink.copy_from(&*source, 2..5).unwrap();
+        sink.write_all(b">").unwrap();
+        sink.copy_from(&*source, 9..10).unwrap();
+        sink.sync().unwrap();
+        drop(sink);
+        assert_eq!(&*disk.map("target").unwrap(), b"<234>9");
+        let paths: Vec<_> = disk
+            .list("", &|_| true)
+            .unwrap()
+            .into_iter()
+            .map(|f| f.path)
+            .collect();
+        assert_eq!(paths, ["a/source", "target"]);
+    }
+
+    #[test]
+    fn links_to_directories_are_followed_but_not_in_circles() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path().join("root"));
+        for path in ["a/b", "../beside/c"] {
+            make(&disk, path);
+        }
+        let link = |to: &str, at: &str| {
+            std::os::unix::fs::symlink(dir.path().join(to), dir.path().join(at)).unwrap();
+        };
+        link("beside", "root/linked");
+        link("root", "root/a/round");
+        link("root", "beside/back");
+        let listed = disk.list("", &|_| true).unwrap();
+        let listed: Vec<_> = listed
+            .iter()
+            .map(|file| (file.path.as_str(), file.is_link))
+            .collect();
+        assert_eq!(listed, [("a/b", false), ("linked/c", true)]);
+    }
+
+    #[test]
+    fn a_path_is_resolved_to_the_one_that_the_list_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path().join("root/sub/.."));
+        for path in ["a/b", "sub/c", "../beside"] {
+            make(&disk, path);
+        }
+        let absolute = dir.path().join("root/a/b");
+        for path in ["a/b", "./a/b", "sub/../a/b", absolute.to_str().unwrap()] {
+            assert_eq!(
+                disk.resolve(path).unwrap().as_deref(),
+                Some("a/b"),
+                "{path}"
+            );
+        }
+        for path in ["../beside", "nowhere", "/"] {
+            assert_eq!(disk.resolve(path).unwrap(), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_second_lock_is_refused_and_names_the_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        let first = disk.lock("_efface/lock", "pid 1").unwrap();
+        match disk.lock("_efface/lock", "pid 2").err() {
+            Some(Error::Locked { holder, .. }) => assert_eq!(holder, "pid 1"),
+            other => panic!("{other:?}"),
+        }
+        drop(first);
+        assert_eq!(disk.open("_efface/lock").unwrap().len(), 0);
+        assert!(disk.lock("_efface/lock", "pid 2").is_ok());
+    }
+
+    #[test]
+    fn a_lock_that_was_not_released_or_saw_a_sync_fail_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        let lock = disk.lock("_efface/lock", "pid 1 of long ago").unwrap();
+        assert!(disk.sync_directories(&["gone/file"]).is_err());
+        drop(lock);
+        let held = || fs::read(dir.path().join("_efface/lock")).unwrap();
+        assert_eq!(held(), b"pid 1 of long ago");
+        let lock = disk.lock("_efface/lock", "pid 2").unwrap();
+        assert_eq!(held(), b"pid 2");
+        drop(lock);
+        assert_eq!(held(), b"");
+    }
+
+    #[test]
+    fn directories_are_made_where_they_are_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path().join("a/b"));
+        for path in ["c/d/e", "c/d/f", "c/g", "h"] {
+            make(&disk, path);
+            assert!(disk.info(path).unwrap().is_some());
+        }
+        assert!(disk.create("h/i", None).is_err(), "a file is no directory");
+    }
+}

@@ -1,0 +1,223 @@
+//! What the directory table and the state need of a system of files, so small that it can be simulated in full.
+//!
+//! ```text
+//!   FileSystem ── list, info ──> FileInfo
+//!      │── open ──> ReadAt;  map ──> Mapped
+//!      │── create ──> NewFile: a sink under a name that nobody else has
+//!      │── rename, rename_new, unlink: what readers see changes at once, and lasts ...
+//!      │── sync_directories: ... once this returns
+//!      └── lock ──> Lock (held until dropped)
+//! ```
+//!
+//! Paths are relative to the root, separated by `/`, and UTF-8.
+//!
+//! * [`disk`]: the local file system
+//!
+//! # Invariants
+//! * A published file is never modified, only replaced.
+//! * A new file has one writer: nobody else ever gets the name that [`FileSystem::create`] drew.
+//!
+//! # Crash behaviour
+//! What a file holds is durable once [`Sink::sync`] returns; its name is durable once
+//! [`FileSystem::sync_directories`] of it returns. After a power cut a file that was not synced may hold anything,
+//! and of each directory the first so many changes of names that were not synced are there, in their order.
+
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::Result;
+use crate::io::{Mapped, ReadAt, Sink};
+
+pub mod disk;
+
+/// What is known of a file without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileInfo {
+    /// The file, relative to the root.
+    pub path: String,
+    /// The length in bytes.
+    pub size: u64,
+    /// Time of the last modification, in nanoseconds since 1970, or 0 where it is not known.
+    pub modified_ns: i64,
+    /// Time of the last change that no program can set back (Unix: ctime), in nanoseconds since 1970, or 0
+    /// where there is none: content that was replaced under the same size and modification time shows here.
+    pub changed_ns: i64,
+    /// Whether the path is a symbolic link, or lies behind one (size and time are those of what it points to).
+    pub is_link: bool,
+}
+
+/// A file that is being written under a name of its own.
+pub struct NewFile {
+    /// The name, relative to the root.
+    pub path: String,
+    /// Takes the bytes.
+    pub sink: Box<dyn Sink>,
+}
+
+/// A lock that is held until this is dropped.
+pub trait Lock: Send + Sync {}
+
+/// Files below one root.
+pub trait FileSystem: Send + Sync {
+    /// How messages name the root.
+    fn root(&self) -> String;
+
+    /// All files below `dir` (`""` for the root), in the order of their paths, except those in directories that
+    /// `enters` says no to.
+    ///
+    /// # Errors
+    /// When a directory can't be read, or a name is not UTF-8. A `dir` that isn't there has no files.
+    fn list(&self, dir: &str, enters: &dyn Fn(&str) -> bool) -> Result<Vec<FileInfo>>;
+
+    /// What is known of one file; `None` when there is no such file.
+    ///
+    /// # Errors
+    /// When the file system can't tell.
+    fn info(&self, path: &str) -> Result<Option<FileInfo>>;
+
+    /// The path at which [`list`](Self::list) has the file that `path` names, which may be absolute or hold
+    /// `.` and `..`; `None` when that file isn't there or isn't below the root.
+    ///
+    /// # Errors
+    /// When the file system can't tell.
+    fn resolve(&self, path: &str) -> Result<Option<String>> {
+        Ok(self.info(path)?.map(|file| file.path))
+    }
+
+    /// Opens a file for positioned reads.
+    ///
+    /// # Errors
+    /// When it isn't there or can't be opened.
+    fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>>;
+
+    /// A file that is never modified in place, as bytes.
+    ///
+    /// # Errors
+    /// When it isn't there or can't be mapped.
+    fn map(&self, path: &str) -> Result<Mapped>;
+
+    /// Makes a new file in the directory of `beside`, under a hidden name that nobody can foresee
+    /// ([`is_temporary`]). The directories that it needs are made, durably.
+    ///
+    /// `like` names a file whose permissions the new one gets.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    fn create(&self, beside: &str, like: Option<&str>) -> Result<NewFile>;
+
+    /// Puts `from` in the place of `to` in one step. A file `to` that is there is replaced.
+    ///
+    /// # Errors
+    /// When `from` isn't there, or the rename fails.
+    fn rename(&self, from: &str, to: &str) -> Result<()>;
+
+    /// Gives `from` the name `to`, in one step, unless a file has that name; says whether it did.
+    ///
+    /// # Errors
+    /// When `from` isn't there, or the rename fails.
+    fn rename_new(&self, from: &str, to: &str) -> Result<bool>;
+
+    /// Removes a file; says whether it was there.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    fn unlink(&self, path: &str) -> Result<bool>;
+
+    /// Makes the names in the directories of these files durable, each directory once.
+    ///
+    /// # Errors
+    /// When a sync fails: then names there may not last until the next [`lock`](Self::lock), or another sync.
+    fn sync_directories(&self, files: &[&str]) -> Result<()>;
+
+    /// Makes everything in the whole file system durable at once, the names too, where that is known to be so;
+    /// `false` where it isn't.
+    ///
+    /// # Errors
+    /// When the sync fails.
+    fn sync_whole(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// What time it is by the clock that gives files their times, in nanoseconds since 1970; `None` where that can't
+    /// be told.
+    ///
+    /// # Errors
+    /// When the file system fails.
+    fn clock_ns(&self) -> Result<Option<i64>>;
+
+    /// Bytes that there is room for; `None` where that isn't known.
+    ///
+    /// # Errors
+    /// When the file system can't tell.
+    fn room(&self) -> Result<Option<u64>>;
+
+    /// Takes the exclusive lock of `path` (made if need be) and writes `holder` into it until it is released.
+    ///
+    /// A lock goes with its process, so it can't be stale. If its last holder did not release it, or saw a sync of a
+    /// directory fail, then the names in the directory of the lock and in all below it are made durable first.
+    ///
+    /// # Errors
+    /// [`Locked`](crate::error::Error::Locked) when another process has it.
+    fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn Lock>>;
+}
+
+/// The ending of every temporary file. The name before it begins with a dot, so readers skip it.
+pub const TEMPORARY_SUFFIX: &str = ".efface-tmp";
+
+/// Hexadecimal digits of a temporary file's name: 16 of what it is to replace, and 16 that tell it from others.
+const TEMPORARY_DIGITS: usize = 32;
+
+/// A name for a temporary file that is to replace `target`, told from others by `number`. It is short whatever the
+/// target is called, and doesn't say how that is.
+pub fn temporary_path(target: &str, number: u64) -> String {
+    format!("{}{number:016x}{TEMPORARY_SUFFIX}", temporary_front(target))
+}
+
+/// Whether a path is that of a temporary file that is to replace `target`.
+pub fn is_temporary_of(path: &str, target: &str) -> bool {
+    is_temporary(path) && path.starts_with(&temporary_front(target))
+}
+
+/// How the temporary files begin that are to replace `target`.
+fn temporary_front(target: &str) -> String {
+    let (directory, name) = match target.rfind('/') {
+        Some(end) => target.split_at(end + 1),
+        None => ("", target),
+    };
+    format!("{directory}.{:016x}", xxh3_64(name.as_bytes()))
+}
+
+/// Whether a path is that of a temporary file that [`FileSystem::create`] made.
+pub fn is_temporary(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let digits = name
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(TEMPORARY_SUFFIX));
+    digits.is_some_and(|digits| {
+        digits.len() == TEMPORARY_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_files_stand_beside_their_target_and_are_hidden_and_known() {
+        let path = temporary_path("a/b.parquet", 255);
+        assert!(path.starts_with("a/.") && path.ends_with("00000000000000ff.efface-tmp"));
+        assert!(is_temporary(&path) && is_temporary_of(&path, "a/b.parquet"));
+        assert!(!is_temporary_of(&path, "b.parquet") && !is_temporary_of(&path, "a/c.parquet"));
+        let path = temporary_path("b.parquet", u64::MAX);
+        assert!(path.starts_with('.') && is_temporary_of(&path, "b.parquet"));
+        for other in [
+            ".b.parquet.efface-tmp",
+            "00000000000000ff00000000000000ff.efface-tmp",
+            ".00000000000000ff00000000000000fg.efface-tmp",
+            ".00000000000000ff.efface-tmp",
+        ] {
+            assert!(!is_temporary(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The half of the engine that reads: which rows of which shards belong to a request, and what is left of an id.
+//!
+//! * [`upkeep`]: the index of a dataset, kept up to date
+//! * `search`: from covered ids to a [`Plan`](crate::plan::Plan); `price`: what it costs to carry it out
+//! * [`verify`]: whether anything of a set of ids is left anywhere
+
+pub(crate) mod price;
+pub(crate) mod search;
+pub mod upkeep;
+pub mod verify;

@@ -1,0 +1,68 @@
+//! What it costs to carry a plan out, from the page indexes (or the page headers) of what it touches.
+//!
+//! A delete's is found with its plan, so that what is damaged is refused before anything is touched; an export's only
+//! for who asks.
+
+use rayon::prelude::*;
+use roaring::RoaringBitmap;
+
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::parquet_bytes::page_places::Places;
+use crate::plan::{Plan, Price, ShardPlan};
+use crate::shard::Shard;
+use crate::shard::clear::Clearing;
+
+/// The price of each shard of `plan`, in its order.
+pub(crate) fn prices(dataset: &Dataset, plan: &Plan) -> Result<Vec<Price>> {
+    let of_each: Vec<Result<Price>> = plan
+        .shards
+        .par_iter()
+        .map(|planned| match planned.price {
+            Some(price) => Ok(price),
+            None => of_export(dataset, planned),
+        })
+        .collect();
+    of_each.into_iter().collect()
+}
+
+fn of_export(dataset: &Dataset, planned: &ShardPlan) -> Result<Price> {
+    let shard = dataset.open(&planned.shard)?;
+    if shard.footer.hash != planned.footer_hash {
+        return Err(Error::ShardChanged { path: shard.path });
+    }
+    of_pages(&shard, &planned.rows, None)
+}
+
+/// The pages with some of `rows`; with `clearing` just those of the columns that lose values.
+pub(super) fn of_pages(
+    shard: &Shard,
+    rows: &RoaringBitmap,
+    clearing: Option<&Clearing>,
+) -> Result<Price> {
+    let mut price = Price::default();
+    let row = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
+    let is_hit = |first: u64, last: u64| rows.range_cardinality(row(first)..row(last)) > 0;
+    let columns = shard.footer.schema().columns();
+    for (group, base) in shard.footer.row_groups().iter().zip(shard.row_bases()) {
+        if !is_hit(base, base + group.rows) {
+            continue;
+        }
+        for (leaf, (chunk, descriptor)) in group.chunks.iter().zip(columns).enumerate() {
+            if clearing.is_some_and(|clearing| clearing.action(leaf).is_none()) {
+                continue;
+            }
+            let is_flat = descriptor.max_rep_level() == 0;
+            let places = Places::find(&shard.file, chunk, is_flat, group.rows)
+                .map_err(|error| error.in_shard(&shard.path))?;
+            for place in places.pages {
+                let of_page = place.rows.as_ref();
+                if of_page.is_none_or(|rows| is_hit(base + rows.start, base + rows.end)) {
+                    price.pages += 1;
+                    price.bytes += place.bytes.end - place.bytes.start;
+                }
+            }
+        }
+    }
+    Ok(price)
+}

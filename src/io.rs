@@ -1,0 +1,154 @@
+//! Bytes that are read at positions, and bytes that are written in order. Everything below the tables and the state
+//! speaks only these.
+//!
+//! ```text
+//!   ReadAt ── read_at, read_ranges ──> bytes      (positioned; shared between threads)
+//!   Sink <── write, copy_from(ReadAt, range)      (in order; durable once `sync` returns)
+//!   Mapped                                        (an immutable file as bytes)
+//! ```
+//!
+//! # Invariants
+//! A published file is never modified, only replaced, so a [`ReadAt`] or a [`Mapped`] keeps its content for as long
+//! as it lives, whatever happens to the name that it was opened under.
+
+use std::any::Any;
+use std::io::{self, Write};
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// Below this a local read costs as much as its system call.
+const LOCAL_REQUEST_BYTES_MIN: u64 = 512;
+
+/// A file that is read at positions.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "no caller treats an empty file differently from one that is too short"
+)]
+pub trait ReadAt: Send + Sync {
+    /// Bytes of the file.
+    fn len(&self) -> u64;
+
+    /// Fills `buffer` from `offset` on.
+    ///
+    /// # Errors
+    /// When the file ends before, or reading fails.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Reads several ranges, in their order. The default reads one by one; a remote file joins neighbours and asks
+    /// for all of them at once.
+    ///
+    /// # Errors
+    /// Those of [`read_at`](Self::read_at).
+    fn read_ranges(&self, ranges: &[Range<u64>]) -> io::Result<Vec<Bytes>> {
+        let read = |range: &Range<u64>| {
+            let len = usize::try_from(range.end.saturating_sub(range.start))
+                .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+            let mut buffer = vec![0; len];
+            self.read_at(range.start, &mut buffer)?;
+            Ok(buffer.into())
+        };
+        ranges.iter().map(read).collect()
+    }
+
+    /// Fewer bytes than this aren't worth a request of their own: 512 on a disk, some 256 KiB on an object store.
+    fn request_bytes_min(&self) -> u64 {
+        LOCAL_REQUEST_BYTES_MIN
+    }
+
+    /// What a [`Sink`] of the same table recognises the file by, to copy spans of it without moving the bytes
+    /// through this process: the open [`std::fs::File`] on a disk.
+    fn origin(&self) -> Option<&dyn Any> {
+        None
+    }
+}
+
+/// A file that is being written.
+pub trait Sink: Write + Send {
+    /// Appends `range` of `source`, inside the kernel or the store where that is possible.
+    ///
+    /// # Errors
+    /// When reading or writing fails.
+    fn copy_from(&mut self, source: &dyn ReadAt, range: Range<u64>) -> io::Result<()>;
+
+    /// Makes all that was written durable.
+    ///
+    /// # Errors
+    /// When writing out or the sync fails.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// How the bytes of a [`Mapped`] will be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Here and there: nothing beside what is asked for is worth reading.
+    Random,
+    /// In order: what follows is worth reading ahead.
+    Sequential,
+}
+
+/// Something that holds the bytes of a file.
+pub trait Mapping: AsRef<[u8]> + Send + Sync {
+    /// Takes note of how the bytes will be read from now on, which changes nothing but the speed.
+    fn advise(&self, access: Access);
+}
+
+/// An immutable file as bytes.
+pub struct Mapped(Arc<dyn Mapping>);
+
+impl Mapped {
+    /// Wraps bytes that are in memory.
+    pub fn new(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        Self::of(InMemory(bytes))
+    }
+
+    /// Wraps whatever holds the bytes.
+    pub fn of(mapping: impl Mapping + 'static) -> Self {
+        Self(Arc::new(mapping))
+    }
+
+    /// Says how the bytes will be read from now on.
+    pub fn advise(&self, access: Access) {
+        self.0.advise(access);
+    }
+}
+
+struct InMemory<B>(B);
+
+impl<B: AsRef<[u8]>> AsRef<[u8]> for InMemory<B> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+}
+
+impl<B: AsRef<[u8]> + Send + Sync> Mapping for InMemory<B> {
+    fn advise(&self, _: Access) {}
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+impl std::fmt::Debug for Mapped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Mapped({} bytes)", self.len())
+    }
+}
+
+impl ReadAt for Mapped {
+    fn len(&self) -> u64 {
+        self.deref().len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let found = self.deref().get(start..start.saturating_add(buffer.len()));
+        buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}

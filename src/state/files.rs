@@ -1,0 +1,227 @@
+//! A state in a system of files.
+//!
+//! ```text
+//!   put, publish:  temporary file ── write, sync ── rename ── sync of the directory
+//!   lease:         a lock that goes with its process
+//! ```
+
+use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{Draft, Expect, Lease, State, StateFile, Stored, Version};
+use crate::error::{Error, Result};
+use crate::file_system::{FileSystem, Lock, NewFile, TEMPORARY_SUFFIX, is_temporary};
+use crate::io::{Mapped, ReadAt, Sink};
+
+/// A state in a system of files.
+#[derive(Clone)]
+pub struct StateFiles {
+    files: Arc<dyn FileSystem>,
+}
+
+impl StateFiles {
+    /// The state below the root of `files`.
+    pub fn new(files: impl FileSystem + 'static) -> Self {
+        let files = Arc::new(files);
+        Self { files }
+    }
+
+    fn begin(&self, path: &str) -> Result<FileDraft<'_>> {
+        let new = self.files.create(path, None)?;
+        Ok(FileDraft {
+            files: &*self.files,
+            new,
+            path: path.to_owned(),
+            is_published: false,
+        })
+    }
+}
+
+impl State for StateFiles {
+    fn name(&self) -> String {
+        self.files.root()
+    }
+
+    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Stored>> {
+        if self.files.info(path)?.is_none() {
+            return Ok(None);
+        }
+        let file = match self.files.open(path) {
+            Ok(file) => file,
+            // It was removed since it was looked at.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        if file.len() > bytes_max {
+            return Err(Error::State {
+                path: path.to_owned(),
+                reason: format!(
+                    "has {} bytes, more than the limit of {bytes_max}",
+                    file.len()
+                ),
+            });
+        }
+        let mut bytes = vec![0; usize::try_from(file.len()).unwrap_or(usize::MAX)];
+        file.read_at(0, &mut bytes)
+            .map_err(Error::io("read", path))?;
+        let version = version_of(&bytes);
+        Ok(Some(Stored { bytes, version }))
+    }
+
+    fn put(&self, path: &str, bytes: &[u8], expect: Expect<'_>) -> Result<Version> {
+        let changed = || Error::StateChanged {
+            path: path.to_owned(),
+        };
+        if let Expect::Version(expected) = expect {
+            let stored = self.get(path, u64::MAX)?;
+            if stored.is_none_or(|stored| stored.version != *expected) {
+                return Err(changed());
+            }
+        }
+        let mut draft = self.begin(path)?;
+        draft
+            .write_all(bytes)
+            .and_then(|()| draft.sync())
+            .map_err(Error::io("write", path))?;
+        if !draft.name(expect == Expect::Absent)? {
+            return Err(changed());
+        }
+        Ok(version_of(bytes))
+    }
+
+    fn has(&self, path: &str) -> Result<bool> {
+        Ok(self.files.info(path)?.is_some())
+    }
+
+    fn list(&self, directory: &str) -> Result<Vec<StateFile>> {
+        let files = self.files.list(directory, &|_| true)?.into_iter();
+        Ok(files
+            .map(|file| StateFile {
+                path: file.path,
+                bytes: file.size,
+            })
+            .collect())
+    }
+
+    fn remove(&self, paths: &[String]) -> Result<()> {
+        let mut gone = Vec::new();
+        for path in paths {
+            if self.files.unlink(path)? {
+                gone.push(path.as_str());
+            }
+        }
+        self.files.sync_directories(&gone)
+    }
+
+    fn create(&self, path: &str) -> Result<Box<dyn Draft + '_>> {
+        Ok(Box::new(self.begin(path)?))
+    }
+
+    fn map(&self, path: &str) -> Result<Mapped> {
+        self.files.map(path)
+    }
+
+    fn lease(&self, path: &str, holder: &str) -> Result<Box<dyn Lease>> {
+        let lock = self.files.lock(path, holder)?;
+        Ok(Box::new(Locked { _lock: lock }))
+    }
+
+    fn clean_up(&self, directory: &str) -> Result<()> {
+        let files = self.files.list(directory, &|_| true)?.into_iter();
+        // Names of version 0.1 had the target's name in them.
+        let left = files.filter(|file| file.path.ends_with(TEMPORARY_SUFFIX) && !file.is_link);
+        let left: Vec<String> = left.map(|file| file.path).collect();
+        self.remove(&left)
+    }
+}
+
+struct Locked {
+    _lock: Box<dyn Lock>,
+}
+
+// The lock is only ever dropped.
+impl Lease for Locked {}
+
+fn version_of(bytes: &[u8]) -> Version {
+    Version(format!("{:032x}", xxh3_128(bytes)))
+}
+
+/// A temporary file that goes when this is dropped, unless it got its name.
+struct FileDraft<'a> {
+    files: &'a dyn FileSystem,
+    new: NewFile,
+    path: String,
+    is_published: bool,
+}
+
+impl FileDraft<'_> {
+    /// Gives it its name, durably; says whether it did.
+    fn name(mut self, only_if_absent: bool) -> Result<bool> {
+        if only_if_absent {
+            self.is_published = self.files.rename_new(&self.new.path, &self.path)?;
+        } else {
+            self.files.rename(&self.new.path, &self.path)?;
+            self.is_published = true;
+        }
+        if self.is_published {
+            self.files.sync_directories(&[&self.path])?;
+        }
+        Ok(self.is_published)
+    }
+}
+
+impl Write for FileDraft<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.new.sink.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.new.sink.flush()
+    }
+}
+
+impl Sink for FileDraft<'_> {
+    fn copy_from(&mut self, source: &dyn ReadAt, range: Range<u64>) -> io::Result<()> {
+        self.new.sink.copy_from(source, range)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.new.sink.sync()
+    }
+}
+
+impl Draft for FileDraft<'_> {
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn read_back(&mut self) -> Result<Arc<dyn ReadAt>> {
+        let flushed = self.new.sink.flush();
+        flushed.map_err(Error::io("write", &self.path))?;
+        self.files.open(&self.new.path)
+    }
+
+    fn publish(mut self: Box<Self>) -> Result<()> {
+        let synced = self.new.sink.sync();
+        synced.map_err(Error::io("write", &self.path))?;
+        (*self).name(false).map(drop)
+    }
+}
+
+impl Drop for FileDraft<'_> {
+    fn drop(&mut self) {
+        if !self.is_published {
+            debug_assert!(is_temporary(&self.new.path));
+            // The error that is told is the first one. What stays is removed by `clean_up`.
+            let _ignored = self
+                .files
+                .unlink(&self.new.path)
+                .and_then(|_| self.files.sync_directories(&[&self.new.path]));
+        }
+    }
+}

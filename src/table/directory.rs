@@ -1,0 +1,442 @@
+//! A table that is a directory of Parquet files: what has a name of a shard is live, and a rename is the commit.
+//!
+//! ```text
+//!   commit:  summaries unlinked, synced ─> per shard: still as it was? ─> rename over ─> each directory synced once
+//! ```
+//!
+//! # Invariants
+//! What a rename puts in place was made durable before, and the last look at the old shard stands directly before
+//! its rename, however many shards a commit has.
+//!
+//! # Assumptions
+//! A rename is atomic; a file's bytes are durable after fsync(2) of it, and names after fsync(2) of their directory,
+//! or both after syncfs(2) on the file systems that [`disk`](crate::file_system::disk) names.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::{
+    CommitUnit, Committed, Obstacle, Replacement, ShardRef, ShardVersion, Snapshot, Staging, Table,
+};
+use crate::error::{Error, Result};
+use crate::file_system::{FileInfo, FileSystem, TEMPORARY_SUFFIX, is_temporary, is_temporary_of};
+use crate::io::{ReadAt, Sink};
+use crate::state;
+
+/// Endings of shards.
+const ENDINGS: [&str; 3] = [".parquet", ".parq", ".pq"];
+
+/// What belongs to table formats that keep their own list of files and statistics of them.
+const CATALOGS: [&str; 3] = ["_delta_log", ".hoodie", "metadata"];
+
+/// Files that are synced at a time: a disk takes many at once, and a thread that waits costs next to nothing.
+const SYNCS_AT_A_TIME: usize = 32;
+
+/// How the files of a batch are made durable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Syncing {
+    /// Each by a sync of its own, many at a time. Needs no word of the file system.
+    #[default]
+    SideBySide,
+    /// All by one sync of the whole file system, where that is known to be enough. It also waits for what other
+    /// programs wrote there.
+    Whole,
+}
+
+/// A directory of Parquet files.
+#[derive(Clone)]
+pub struct Directory {
+    files: Arc<dyn FileSystem>,
+    /// The one file that the table is made of, if it is no directory.
+    only: Option<String>,
+    syncing: Syncing,
+}
+
+impl Directory {
+    /// All shards below the root of `files`.
+    pub fn new(files: impl FileSystem + 'static) -> Self {
+        Self {
+            files: Arc::new(files),
+            only: None,
+            syncing: Syncing::default(),
+        }
+    }
+
+    /// The table, with another way to make batches durable.
+    #[must_use]
+    pub fn with_syncing(self, syncing: Syncing) -> Self {
+        Self { syncing, ..self }
+    }
+
+    /// Puts what was staged in the place of a shard; says whether the shard was still as it was.
+    fn replace(&self, replacement: &Replacement) -> Result<bool> {
+        let Replacement { old, new } = replacement;
+        if !self.is_as_before(old)? {
+            return Ok(false);
+        }
+        match new {
+            Some(staged) => self.files.rename(staged, &old.path)?,
+            None => drop(self.files.unlink(&old.path)?),
+        }
+        Ok(true)
+    }
+
+    /// Whether the shard is still as it was, as far as can be told without reading it.
+    fn is_as_before(&self, shard: &ShardRef) -> Result<bool> {
+        let now = self.find(&shard.path)?;
+        Ok(now.is_some_and(|now| now.obstacle.is_none() && shard.is_same(&now)))
+    }
+
+    fn unlink_all(&self, paths: &[String]) -> Result<()> {
+        let mut gone = Vec::new();
+        for path in paths {
+            if self.files.unlink(path)? {
+                gone.push(path.as_str());
+            }
+        }
+        self.files.sync_directories(&gone)
+    }
+}
+
+impl Table for Directory {
+    fn name(&self) -> String {
+        self.files.root()
+    }
+
+    fn snapshot(&self) -> Result<Snapshot> {
+        let mut snapshot = Snapshot::default();
+        if let Some(path) = &self.only {
+            snapshot.shards.extend(self.find(path)?);
+            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            let beside = self.files.list(directory, &|_| false)?.into_iter();
+            let left = beside.filter(|file| !file.is_link && is_left_over_of(&file.path, path));
+            snapshot.leftovers = left.map(|file| file.path).collect();
+            return Ok(snapshot);
+        }
+        for file in self
+            .files
+            .list("", &|directory| directory != state::DIRECTORY)?
+        {
+            let name = file.path.rsplit('/').next().unwrap_or_default();
+            if is_left_over(&file.path) {
+                // Behind a link it may be another dataset's, whose lease we don't have.
+                if !file.is_link {
+                    snapshot.leftovers.push(file.path);
+                }
+            } else if let Some(catalog) = catalog(&file.path) {
+                snapshot.managed_by.get_or_insert(catalog);
+            } else if matches!(name, "_metadata" | "_common_metadata") {
+                snapshot.summaries.push(file.path);
+            } else if is_shard(&file.path) {
+                let shard = shard_of(file);
+                snapshot.shards.push(shard);
+            }
+        }
+        Ok(snapshot)
+    }
+
+    fn find(&self, path: &str) -> Result<Option<ShardRef>> {
+        let found = self.files.info(path)?;
+        Ok(found.map(shard_of))
+    }
+
+    fn open(&self, shard: &ShardRef) -> Result<Arc<dyn ReadAt>> {
+        let file = match self.files.open(&shard.path) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(shard.changed());
+            }
+            opened => opened?,
+        };
+        // Who needs more than the length compares the hash of the footer, which is read anyhow.
+        if file.len() != shard.bytes {
+            return Err(shard.changed());
+        }
+        Ok(file)
+    }
+
+    fn clock_ns(&self) -> Result<Option<i64>> {
+        self.files.clock_ns()
+    }
+
+    fn stage(&self, of: &ShardRef) -> Result<Box<dyn Staging>> {
+        let new = self.files.create(&of.path, Some(&of.path))?;
+        Ok(Box::new(StagedFile {
+            name: new.path,
+            sink: new.sink,
+        }))
+    }
+
+    fn settle(&self, staged: &mut [Box<dyn Staging>]) -> Result<()> {
+        if self.syncing == Syncing::Whole && staged.len() > 1 {
+            for staged in &mut *staged {
+                let flushed = staged.flush();
+                flushed.map_err(Error::io("write", staged.name()))?;
+            }
+            if self.files.sync_whole()? {
+                return Ok(());
+            }
+        }
+        sync_side_by_side(staged)
+    }
+
+    fn open_staged(&self, name: &str) -> Result<Arc<dyn ReadAt>> {
+        if !is_temporary(name) {
+            return Err(Error::State {
+                path: name.to_owned(),
+                reason: "is no name of a staged file".to_owned(),
+            });
+        }
+        self.files.open(name)
+    }
+
+    fn discard(&self, names: &[String]) -> Result<()> {
+        let is_ours = |name: &&String| match &self.only {
+            Some(path) => is_left_over_of(name, path),
+            None => is_left_over(name),
+        };
+        let staged = names.iter().filter(is_ours);
+        self.unlink_all(&staged.cloned().collect::<Vec<_>>())
+    }
+
+    fn commit(&self, base: &Snapshot, replacements: &[Replacement]) -> Result<Committed> {
+        if let Some(path) = &base.managed_by {
+            return Err(Error::ManagedTable { path: path.clone() });
+        }
+        self.unlink_all(&base.summaries)?;
+        let mut committed = Committed::default();
+        let mut renamed = Vec::with_capacity(replacements.len());
+        let mut done = Ok(());
+        for (position, replacement) in replacements.iter().enumerate() {
+            match self.replace(replacement) {
+                Ok(true) => renamed.push(replacement.old.path.as_str()),
+                Ok(false) => committed.changed.push(position),
+                Err(error) => {
+                    done = Err(error);
+                    break;
+                }
+            }
+        }
+        // Also of those before the one that failed.
+        self.files.sync_directories(&renamed).and(done)?;
+        Ok(committed)
+    }
+
+    fn commit_unit(&self) -> CommitUnit {
+        CommitUnit::EachShard
+    }
+
+    fn recover(&self, base: &Snapshot, announced: &[String]) -> Result<()> {
+        let live = base.shards.iter().filter(|shard| shard.obstacle.is_none());
+        let mut paths: Vec<&str> = live.map(|shard| shard.path.as_str()).collect();
+        paths.extend(announced.iter().map(String::as_str));
+        self.unlink_all(&base.leftovers)?;
+        self.files.sync_directories(&paths)
+    }
+
+    fn room(&self) -> Result<Option<u64>> {
+        self.files.room()
+    }
+
+    fn neighbour(&self, path: &str) -> Result<Arc<dyn Table>> {
+        Ok(Arc::new(Self {
+            only: Some(path.to_owned()),
+            ..self.clone()
+        }))
+    }
+
+    fn resolve(&self, path: &str) -> Result<Option<String>> {
+        self.files.resolve(path)
+    }
+}
+
+/// Syncs files, several at a time, and gives the first error by their order.
+fn sync_side_by_side(staged: &mut [Box<dyn Staging>]) -> Result<()> {
+    let sync = |staged: &mut Box<dyn Staging>| {
+        let synced = staged.sync();
+        synced.map_err(Error::io("sync", staged.name()))
+    };
+    if let [only] = staged {
+        return sync(only);
+    }
+    let threads = staged.len().min(SYNCS_AT_A_TIME);
+    let next = AtomicUsize::new(0);
+    let errors: Mutex<BTreeMap<usize, Error>> = Mutex::default();
+    let slots: Vec<Mutex<&mut Box<dyn Staging>>> = staged.iter_mut().map(Mutex::new).collect();
+    let work = || {
+        while let Some((place, slot)) = {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            slots.get(place).map(|slot| (place, slot))
+        } {
+            let mut staged = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = sync(*staged) {
+                let mut errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
+                errors.insert(place, error);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // Where no more threads can be had the others do their part.
+            let _ignored = std::thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let errors = errors.into_inner().unwrap_or_else(PoisonError::into_inner);
+    errors.into_values().next().map_or(Ok(()), Err)
+}
+
+fn shard_of(file: FileInfo) -> ShardRef {
+    ShardRef {
+        path: file.path,
+        bytes: file.size,
+        version: ShardVersion::Times {
+            modified_ns: file.modified_ns,
+            changed_ns: file.changed_ns,
+        },
+        obstacle: file.is_link.then_some(Obstacle::Link),
+    }
+}
+
+struct StagedFile {
+    name: String,
+    sink: Box<dyn Sink>,
+}
+
+impl Staging for StagedFile {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Write for StagedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.sink.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+impl Sink for StagedFile {
+    fn copy_from(&mut self, source: &dyn ReadAt, range: Range<u64>) -> io::Result<()> {
+        self.sink.copy_from(source, range)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sink.sync()
+    }
+}
+
+/// Whether a file at this path counts as a shard.
+pub fn is_shard(path: &str) -> bool {
+    // Readers skip what begins so, except partitions of a column with such a name.
+    let is_hidden =
+        |part: &str| part.starts_with('.') || (part.starts_with('_') && !part.contains('='));
+    ends_as_shard(path) && !path.split('/').any(is_hidden)
+}
+
+fn ends_as_shard(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    ENDINGS.iter().any(|ending| lower.ends_with(ending))
+}
+
+/// Whether a run of a pass staged this file. Exports that are being written into the directory have other names.
+fn is_left_over(path: &str) -> bool {
+    if path.split('/').next() == Some(state::DIRECTORY) {
+        return false;
+    }
+    is_temporary(path) || is_left_over_of_0_1(path)
+}
+
+/// Whether a run staged this file to replace `target`.
+fn is_left_over_of(path: &str, target: &str) -> bool {
+    let (front, name) = match target.rfind('/') {
+        Some(end) => target.split_at(end + 1),
+        None => ("", target),
+    };
+    is_temporary_of(path, target) || path == format!("{front}.{name}{TEMPORARY_SUFFIX}")
+}
+
+/// Version 0.1 staged `.NAME.efface-tmp`, and `.NAME.ATTEMPT.STEP.efface-tmp`.
+fn is_left_over_of_0_1(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let Some(name) = name
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(TEMPORARY_SUFFIX))
+    else {
+        return false;
+    };
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let numbered = name.rsplit_once('.').and_then(|(front, step)| {
+        let (name, attempt) = front.rsplit_once('.')?;
+        (digits(step) && digits(attempt)).then_some(name)
+    });
+    ends_as_shard(numbered.unwrap_or(name))
+}
+
+fn catalog(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let at = parts.iter().position(|part| CATALOGS.contains(part))?;
+    let (dirs, rest) = parts.split_at(at + 1);
+    let is_iceberg = dirs.last() == Some(&"metadata");
+    if is_iceberg
+        && !rest
+            .last()
+            .is_some_and(|name| name.ends_with(".metadata.json"))
+    {
+        return None;
+    }
+    (!rest.is_empty()).then(|| dirs.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_files_and_those_of_catalogs_are_no_shards() {
+        for path in ["a.parquet", "d=1/b.PARQUET", "_d=1/c.pq"] {
+            assert!(is_shard(path), "{path}");
+        }
+        for path in [
+            "_a.parquet",
+            ".a.parquet",
+            "_efface/a.parquet",
+            "x/.y/a.parquet",
+            "a.csv",
+        ] {
+            assert!(!is_shard(path), "{path}");
+        }
+        assert_eq!(catalog("_delta_log/0.json").as_deref(), Some("_delta_log"));
+        assert_eq!(
+            catalog("t/metadata/v1.metadata.json").as_deref(),
+            Some("t/metadata")
+        );
+        assert_eq!(catalog("metadata/part.parquet"), None);
+        assert_eq!(catalog("metadata"), None);
+    }
+
+    #[test]
+    fn what_runs_left_behind_is_told_from_exports_and_the_state() {
+        for path in [
+            "d/.00000000000000ff00000000000000ff.efface-tmp",
+            ".a.parquet.efface-tmp",
+            "x/.a.parquet.1.0.efface-tmp",
+        ] {
+            assert!(is_left_over(path), "{path}");
+        }
+        for path in [
+            ".a.parquet.8Qx1fT.efface-tmp",
+            ".out.csv.efface-tmp",
+            "_efface/queue/.00000000000000ff00000000000000ff.efface-tmp",
+            "a.parquet",
+        ] {
+            assert!(!is_left_over(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Which shards of a dataset are live, and the one way to change that.
+//!
+//! ```text
+//!   snapshot ──> ShardRef .. ── open ──> ReadAt of that version
+//!                   │
+//!                 stage ──> Staging (a sink that nobody else has) ── settle ──> durable
+//!                                                                      │
+//!                                      commit(swaps): old ones out, new ones in, or Changed
+//! ```
+//!
+//! * [`directory`]: a directory of files, where the name of a file is its place
+//!
+//! # Invariants
+//! * A staged file belongs to one run: no two calls of [`Table::stage`] ever give the same one, so a run that comes
+//!   back from the dead writes where nobody reads.
+//! * A commit swaps a shard only if it still has the version that the swap names.
+//! * What was staged is invisible to readers until it is committed.
+//!
+//! # Crash behaviour
+//! What a commit swapped is durable when it returns. If a process dies before that, each shard (or, by
+//! [`CommitUnit::WholeTable`], all of them) is the old one or the new one; [`Table::recover`] makes what is there
+//! durable, and removes what was staged and never committed.
+//! [`crate::testing::table`] checks all of this for any implementation.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::io::{ReadAt, Sink};
+
+pub mod directory;
+
+/// Tells one content of a shard from every other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardVersion {
+    /// By the times of a file. Two changes within a tick of the clock have the same.
+    Times {
+        /// The last modification, in nanoseconds since 1970.
+        modified_ns: i64,
+        /// The last change that no program can set back, in nanoseconds since 1970; 0 where there is none.
+        changed_ns: i64,
+    },
+    /// By a tag that every content has of its own: an entity tag, a version, a name that is never used again.
+    Tag(String),
+}
+
+/// A live shard, in one version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardRef {
+    /// The shard, relative to the table.
+    pub path: String,
+    /// The length in bytes.
+    pub bytes: u64,
+    /// The version.
+    pub version: ShardVersion,
+    /// Why the table can't replace it, if it can't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<Obstacle>,
+}
+
+/// Why a table can't replace a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Obstacle {
+    /// It is a symbolic link, or lies behind one: the rows would stay in the file that the link points to.
+    Link,
+}
+
+/// What a table holds at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The live shards, in the order of their paths.
+    pub shards: Vec<ShardRef>,
+    /// The version of the table, if it has one as a whole.
+    pub version: Option<String>,
+    /// The catalog of another table format that says which of the shards are live, so that a commit here would
+    /// break it.
+    pub managed_by: Option<String>,
+    /// Files that describe all shards together (`_metadata`). A commit removes them, because it makes them wrong.
+    pub summaries: Vec<String>,
+    /// Files that a run staged and did not live to commit.
+    pub leftovers: Vec<String>,
+}
+
+/// One change of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replacement {
+    /// The shard that goes.
+    pub old: ShardRef,
+    /// The staged file that takes its place; `None` if nothing does.
+    pub new: Option<String>,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// The positions of the replacements that were not done, because another process had changed or removed their
+    /// shards. By [`CommitUnit::WholeTable`] nothing was done if there are any.
+    pub changed: Vec<usize>,
+}
+
+/// How much a commit changes in one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitUnit {
+    /// Each shard for itself: a commit of some of them is as good as one of all.
+    EachShard,
+    /// The whole table: what belongs together must be in one commit.
+    WholeTable,
+}
+
+/// A new shard that is being written, and that no reader sees.
+pub trait Staging: Sink {
+    /// What the table calls it, also in other processes.
+    fn name(&self) -> &str;
+}
+
+/// Which shards are live, and the one way to change that.
+pub trait Table: Send + Sync {
+    /// How messages name the table.
+    fn name(&self) -> String;
+
+    /// What is live now.
+    ///
+    /// # Errors
+    /// When the table can't be read.
+    fn snapshot(&self) -> Result<Snapshot>;
+
+    /// One shard as it is now; `None` if it isn't live.
+    ///
+    /// # Errors
+    /// When the table can't be read.
+    fn find(&self, path: &str) -> Result<Option<ShardRef>>;
+
+    /// Opens a shard in the version of `shard`.
+    ///
+    /// # Errors
+    /// [`Error::ShardChanged`] when that version can't be had any more; what keeps it from being opened.
+    fn open(&self, shard: &ShardRef) -> Result<Arc<dyn ReadAt>>;
+
+    /// What time it is by the clock of [`ShardVersion::Times`]; `None` where that isn't known, or no version is made
+    /// of times.
+    ///
+    /// # Errors
+    /// When the clock can't be read.
+    fn clock_ns(&self) -> Result<Option<i64>>;
+
+    /// Begins a file that is to take the place of `of`, with its permissions. Nobody else ever gets it.
+    ///
+    /// # Errors
+    /// When it can't be begun.
+    fn stage(&self, of: &ShardRef) -> Result<Box<dyn Staging>>;
+
+    /// Makes staged files durable, those of a batch together. They stay open for reading by their names.
+    ///
+    /// # Errors
+    /// When one of them can't be made durable.
+    fn settle(&self, staged: &mut [Box<dyn Staging>]) -> Result<()>;
+
+    /// Opens a staged file by its name.
+    ///
+    /// # Errors
+    /// When it isn't there (any more) or can't be opened.
+    fn open_staged(&self, name: &str) -> Result<Arc<dyn ReadAt>>;
+
+    /// Removes staged files that are not wanted. One that isn't there is no error.
+    ///
+    /// # Errors
+    /// When one can't be removed.
+    fn discard(&self, names: &[String]) -> Result<()>;
+
+    /// Carries out `replacements` of shards of `base`, and removes its [`summaries`](Snapshot::summaries) before.
+    ///
+    /// # Errors
+    /// [`Error::ManagedTable`], or what went wrong. Some of the replacements may have been done then.
+    fn commit(&self, base: &Snapshot, replacements: &[Replacement]) -> Result<Committed>;
+
+    /// How much a commit changes in one step.
+    fn commit_unit(&self) -> CommitUnit;
+
+    /// Makes durable what a process that died had committed or was about to (`announced`), and removes what was
+    /// staged and not committed. The caller has the lease of all work that changes the dataset.
+    ///
+    /// # Errors
+    /// When something can't be made durable or removed.
+    fn recover(&self, base: &Snapshot, announced: &[String]) -> Result<()>;
+
+    /// Bytes that there is room for; `None` where that has no bound, or none that is known.
+    ///
+    /// # Errors
+    /// When the table can't tell.
+    fn room(&self) -> Result<Option<u64>>;
+
+    /// The table of one file or directory that lies at `path` as seen from this one.
+    ///
+    /// # Errors
+    /// When there can't be one.
+    fn neighbour(&self, path: &str) -> Result<Arc<dyn Table>>;
+
+    /// The path at which a snapshot has the file that `path` names; `None` if it is none of the table's.
+    ///
+    /// # Errors
+    /// When the table can't tell.
+    fn resolve(&self, path: &str) -> Result<Option<String>>;
+}
+
+impl ShardVersion {
+    /// The version as two numbers, which are the same if and (as far as a hash can tell) only if the versions are.
+    pub fn stamp(&self) -> (i64, i64) {
+        match self {
+            Self::Times {
+                modified_ns,
+                changed_ns,
+            } => (*modified_ns, *changed_ns),
+            Self::Tag(tag) => {
+                let bytes = xxhash_rust::xxh3::xxh3_128(tag.as_bytes()).to_le_bytes();
+                let half = |at: usize| {
+                    let half = bytes.get(at..at + 8).and_then(|half| half.try_into().ok());
+                    i64::from_le_bytes(half.unwrap_or_default())
+                };
+                (half(0), half(8))
+            }
+        }
+    }
+}
+
+impl ShardRef {
+    /// Whether `now` is the same shard in the same version.
+    pub fn is_same(&self, now: &Self) -> bool {
+        self.path == now.path && self.bytes == now.bytes && self.version == now.version
+    }
+
+    /// The error that the shard is no longer this version.
+    pub fn changed(&self) -> Error {
+        Error::ShardChanged {
+            path: self.path.clone(),
+        }
+    }
+}

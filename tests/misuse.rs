@@ -1,0 +1,266 @@
+//! The most natural calls of the library are the right ones, and what a caller can get wrong is an error.
+
+use std::fs;
+use std::path::Path;
+
+use efface::engine::{Configuration, Engine, EngineOptions};
+use efface::erase::CompactOptions;
+use efface::erase::task::TaskResult;
+use efface::index::Index;
+use efface::queue::RequestState;
+use efface::request::{Request, Subjects};
+use efface::state::files::StateFiles;
+use efface::tracking::TrackingId;
+use efface::{Config, Disk, Error, ErrorKind};
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+/// The first alias of the samples, and the id that it stands for.
+const ALIAS: &str = "anon-306bjrwl";
+const PERSON: &str = "u224xoglc";
+
+fn now() -> Timestamp {
+    "2026-01-31T12:00:00Z".parse().unwrap()
+}
+
+/// A copy of the samples whose stored configuration names the alias table.
+fn samples() -> TempDir {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("data-samples");
+    let dir = tempfile::tempdir().unwrap();
+    let events = dir.path().join("events");
+    fs::create_dir(&events).unwrap();
+    for entry in fs::read_dir(from.join("events")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), events.join(entry.file_name())).unwrap();
+    }
+    fs::copy(from.join("aliases.csv"), dir.path().join("aliases.csv")).unwrap();
+    config().store(&state(&dir)).unwrap();
+    dir
+}
+
+fn config() -> Config {
+    Config {
+        aliases: Some("../aliases.csv".to_owned()),
+        ..Config::default()
+    }
+}
+
+fn events(dir: &TempDir) -> std::path::PathBuf {
+    dir.path().join("events")
+}
+
+fn state(dir: &TempDir) -> StateFiles {
+    StateFiles::new(Disk::new(events(dir)))
+}
+
+fn export_of(id: &str) -> Request {
+    Request::export(Subjects::new([id]).unwrap(), now())
+}
+
+/// The samples with a delete of the alias that waits.
+fn submitted() -> (TempDir, Engine, TrackingId) {
+    let dir = samples();
+    let engine = Engine::open_dir(events(&dir)).unwrap();
+    let id = TrackingId::new(now(), [1; 10]);
+    let request = Request {
+        max_match: 1.0,
+        ..Request::delete(Subjects::new([ALIAS]).unwrap(), now())
+    };
+    engine.submit(id, &request, now(), None).unwrap();
+    (dir, engine, id)
+}
+
+fn rows_left(engine: &Engine) -> u64 {
+    engine.plan(&export_of(PERSON)).unwrap().rows
+}
+
+#[test]
+fn a_dataset_is_opened_with_what_is_stored_for_it() {
+    let dir = samples();
+    let stored = Engine::open_dir(events(&dir)).unwrap();
+    assert_eq!(stored.plan(&export_of(ALIAS)).unwrap().rows, 257);
+    let options = EngineOptions::overriding(Config::default());
+    let without = Engine::open_dir_with(events(&dir), options).unwrap();
+    assert_eq!(without.plan(&export_of(ALIAS)).unwrap().rows, 129);
+}
+
+#[test]
+fn another_configuration_than_the_stored_one_is_refused_unless_it_is_said_to_override_it() {
+    let dir = samples();
+    let with = |configuration| {
+        let options = EngineOptions {
+            configuration,
+            ..EngineOptions::default()
+        };
+        Engine::open_dir_with(events(&dir), options)
+    };
+    let error = with(Configuration::Given(Config::default())).err().unwrap();
+    assert!(matches!(error, Error::OtherConfig { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    with(Configuration::Given(config())).unwrap();
+    with(Configuration::Overriding(Config::default())).unwrap();
+}
+
+#[test]
+fn no_two_new_indexes_have_the_same_seed() {
+    let seed = || {
+        let dir = samples();
+        let engine = Engine::open_dir(events(&dir)).unwrap();
+        engine.refresh().unwrap();
+        let index = Index::open(&state(&dir), "").unwrap().unwrap();
+        index.seed()
+    };
+    let (one, other) = (seed(), seed());
+    assert!(one != other && one != 0 && other != 0);
+}
+
+#[test]
+fn a_pass_is_not_finished_while_a_task_is_outstanding() {
+    let (_dir, engine, id) = submitted();
+    let options = CompactOptions::at(now());
+    let mut pass = engine.begin(&options).unwrap().unwrap();
+    let shards: Vec<String> = pass
+        .tasks()
+        .into_iter()
+        .map(|task| task.shard.path)
+        .collect();
+    assert!(!shards.is_empty());
+    match pass.finish().unwrap_err() {
+        Error::Outstanding { shards: named } => assert_eq!(named, shards),
+        other => panic!("{other}"),
+    }
+    assert_eq!(
+        engine.status(id, now()).unwrap().state,
+        RequestState::Started
+    );
+    // Nothing was ended: the tasks can still be run.
+    let results: Vec<TaskResult> = pass
+        .tasks()
+        .iter()
+        .map(|task| engine.run_task(task).unwrap())
+        .collect();
+    assert!(pass.commit(results).unwrap().is_empty());
+    let done = pass.finish().unwrap();
+    assert_eq!(done.rows_removed, 257);
+    drop(pass);
+    assert_eq!(
+        engine.status(id, now()).unwrap().state,
+        RequestState::Success
+    );
+    assert_eq!(rows_left(&engine), 0);
+}
+
+#[test]
+fn what_is_carried_on_is_carried_on_with_the_configuration_that_it_was_planned_with() {
+    let (dir, engine, id) = submitted();
+    drop(engine.begin(&CompactOptions::at(now())).unwrap().unwrap());
+    // Whoever comes next knows no alias table.
+    Config::default().store(&state(&dir)).unwrap();
+    let other = Engine::open_dir(events(&dir)).unwrap();
+    let done = other.compact(&CompactOptions::at(now())).unwrap();
+    assert_eq!(done.rows_removed, 257);
+    assert_eq!(done.alias_rows_removed, 2);
+    assert_eq!(
+        other.status(id, now()).unwrap().state,
+        RequestState::Success
+    );
+    assert_eq!(rows_left(&other), 0);
+}
+
+/// A worker that says there was nothing to do, one that tells of fewer rows, and one that rewrote another shard.
+#[test]
+fn no_figure_of_a_worker_is_believed_that_can_be_checked() {
+    type Lie = fn(&mut Vec<TaskResult>);
+    let lies: [(&str, Lie); 5] = [
+        ("nothing to do", |results| results[0].written = None),
+        ("fewer rows", |results| {
+            results[0].written.as_mut().unwrap().report.rows_removed -= 1;
+        }),
+        ("another file", |results| {
+            let other = results[1].written.as_ref().unwrap().staged.clone();
+            results[0].written.as_mut().unwrap().staged = other;
+        }),
+        ("another length", |results| {
+            results[0].written.as_mut().unwrap().after.bytes += 1;
+        }),
+        ("another shard", |results| {
+            results[0].written.as_mut().unwrap().before.footer_hash ^= 1;
+        }),
+    ];
+    for (what, lie) in lies {
+        let (_dir, engine, id) = submitted();
+        let mut pass = engine.begin(&CompactOptions::at(now())).unwrap().unwrap();
+        let tasks = pass.tasks();
+        let run = tasks.iter().map(|task| engine.run_task(task).unwrap());
+        let mut results: Vec<TaskResult> = run.collect();
+        lie(&mut results);
+        // A run whose file went with the lie is done again.
+        for task in pass.commit(results).unwrap() {
+            let result = engine.run_task(&task).unwrap();
+            assert!(pass.commit(vec![result]).unwrap().is_empty(), "{what}");
+        }
+        let done = pass.finish().unwrap();
+        assert!(!done.shards_failed.is_empty(), "{what}");
+        drop(pass);
+        let status = engine.status(id, now()).unwrap();
+        assert_eq!(status.state, RequestState::Failure, "{what}");
+        let left = engine.plan(&export_of(ALIAS)).unwrap().rows;
+        assert!(left > 0, "{what}: the old shard is in place");
+    }
+}
+
+#[test]
+fn a_result_of_another_pass_or_version_is_refused() {
+    let (_dir, engine, _) = submitted();
+    let mut pass = engine.begin(&CompactOptions::at(now())).unwrap().unwrap();
+    let task = pass.tasks().remove(0);
+    let result = engine.run_task(&task).unwrap();
+    let of_another = TaskResult {
+        pass: TrackingId::new(now(), [9; 10]),
+        ..result.clone()
+    };
+    let newer = TaskResult {
+        format: result.format + 1,
+        ..result.clone()
+    };
+    for result in [of_another, newer] {
+        let error = pass.commit(vec![result]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+    }
+    let mut newer = task;
+    newer.format += 1;
+    assert_eq!(
+        engine.run_task(&newer).unwrap_err().kind(),
+        ErrorKind::Damaged
+    );
+    pass.commit(vec![result]).unwrap();
+}
+
+/// Retries, speculative copies and workers that come back from the dead.
+#[test]
+fn two_runs_of_a_task_and_one_that_comes_too_late_leave_the_right_shard() {
+    let (dir, engine, _) = submitted();
+    let mut pass = engine.begin(&CompactOptions::at(now())).unwrap().unwrap();
+    let tasks = pass.tasks();
+    let run = |task| engine.run_task(task).unwrap();
+    let (first, second, late) = (run(&tasks[0]), run(&tasks[0]), run(&tasks[0]));
+    let staged = |result: &TaskResult| result.written.as_ref().unwrap().staged.clone();
+    assert!(staged(&first) != staged(&second) && staged(&second) != staged(&late));
+    pass.commit(vec![first, second]).unwrap();
+    let rest: Vec<TaskResult> = tasks[1..].iter().map(run).collect();
+    pass.commit(rest.clone()).unwrap();
+    // All of them were committed before.
+    pass.commit(vec![late]).unwrap();
+    pass.commit(rest).unwrap();
+    assert_eq!(pass.finish().unwrap().rows_removed, 257);
+    drop(pass);
+    // The shard is another one now, so a zombie finds nothing to do.
+    let error = engine.run_task(&tasks[0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(rows_left(&engine), 0);
+    for entry in fs::read_dir(events(&dir)).unwrap() {
+        let name = entry.unwrap().file_name();
+        let name = name.to_string_lossy();
+        assert!(!name.ends_with(".efface-tmp"), "{name} is left");
+    }
+}
