@@ -1,4 +1,4 @@
-//! The requests of a pass, put together by what they do to their rows, and how rows are counted for each.
+//! The requests of a pass, grouped by what they do to their rows, and how rows are counted for each.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -42,11 +42,11 @@ pub(super) struct Class {
     /// Stands for all of them.
     pub(super) request: Request,
     pub(super) expansion: Expansion,
-    /// What each cover of the expansion stands for.
+    /// The meaning of each cover of the expansion.
     pub(super) counts: Vec<Count>,
 }
 
-/// What rows are counted for.
+/// A subject or a request that rows are counted for.
 #[derive(Clone, Copy)]
 pub(super) enum Count {
     /// A subject, by the places of its request and of itself there.
@@ -55,7 +55,7 @@ pub(super) enum Count {
     Request(usize),
 }
 
-/// What is to be done with one shard, and how it is counted.
+/// The work on one shard, and how its rows are counted.
 #[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) shard: ShardRef,
@@ -88,7 +88,7 @@ impl Job {
         self.remove.is_empty() && self.clear.values().all(RoaringBitmap::is_empty)
     }
 
-    /// All rows that something is done to.
+    /// All rows that are removed or cleared.
     pub(super) fn rows(&self) -> RoaringBitmap {
         let mut rows = self.remove.clone();
         self.clear.values().for_each(|cleared| rows |= cleared);
@@ -97,7 +97,7 @@ impl Job {
 }
 
 impl Member {
-    /// A request of which nothing is known yet.
+    /// A request that was not planned yet.
     pub(super) fn new(entry: Entry) -> Self {
         let subjects = entry.request.subjects.iter();
         let subjects = subjects.map(|(position, _)| PlannedSubject {
@@ -121,7 +121,7 @@ impl Member {
         }
     }
 
-    /// What is done to its rows.
+    /// The action on its rows.
     pub(super) fn action(&self) -> Action {
         let request = &self.entry.request;
         if request.clears() {

@@ -1,9 +1,9 @@
-//! What came of tasks, once that was checked.
+//! The outcomes of tasks, after their results were checked.
 
 use crate::pass::Swap;
 use crate::table::Replacement;
 
-/// What came of a task, once that was checked.
+/// The outcome of a task, after its result was checked.
 pub(super) enum Outcome {
     /// There was nothing to do.
     Nothing,

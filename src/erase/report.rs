@@ -1,54 +1,54 @@
-//! What a compaction did.
+//! The figures of a compaction.
 
 use serde::Serialize;
 
 use crate::queue::Status;
 use crate::tracking::TrackingId;
 
-/// What a compaction did.
+/// The figures of a compaction.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct CompactReport {
     /// The pass; `None` when there was nothing to do.
     pub tracking_id: Option<TrackingId>,
     /// Rows that are gone.
     pub rows_removed: u64,
-    /// Of those, the ones that went since their ids are suppressed.
+    /// Those of them that went because their ids are suppressed.
     pub rows_suppressed: u64,
     /// Values that were cleared, or that lost JSON members.
     pub values_cleared: u64,
     /// Shards that were replaced.
     pub shards_rewritten: u64,
-    /// Shards that were removed since they had no rows left.
+    /// Shards that were removed because they had no rows left.
     pub shards_removed: u64,
-    /// Row groups that were made anew.
+    /// Row groups that were rebuilt.
     pub row_groups_rewritten: u64,
     /// Row groups that lost all their rows.
     pub row_groups_dropped: u64,
-    /// Pages of the chunks that were made anew.
+    /// Pages of the chunks that were rebuilt.
     pub pages_rewritten: u64,
     /// Bytes that were copied as they were.
     pub bytes_copied: u64,
-    /// Bytes that were encoded anew.
+    /// Bytes that were encoded again.
     pub bytes_encoded: u64,
     /// Rows of the alias table that are gone.
     pub alias_rows_removed: u64,
     /// Summaries of footers (`_metadata`) that would have been stale and were removed.
     pub summaries_removed: Vec<String>,
-    /// Keys of footer key-values that were left out since they held record keys.
+    /// Keys of footer key-values that were left out because they held record keys.
     pub dropped_key_values: Vec<String>,
     /// Partitions whose directories still say something of rows of which every column was cleared.
     pub partitions_left: Vec<String>,
     /// How each request ended.
     #[serde(skip)]
     pub requests: Vec<Status>,
-    /// Shards that could not be read or rewritten, with the reason; the requests that it concerns failed.
+    /// Shards that could not be read or rewritten, with the reason. The requests that have rows there failed.
     pub shards_failed: Vec<(String, String)>,
-    /// Files of requests that wait and can't be read, with what to do; the others were carried out.
+    /// Files of waiting requests that can't be read, with what to do. The other requests were carried out.
     pub requests_damaged: Vec<String>,
 }
 
 impl CompactReport {
-    /// Adds what a later pass did.
+    /// Adds the figures of a later pass.
     pub(super) fn add(&mut self, later: Self) {
         self.tracking_id = later.tracking_id.or(self.tracking_id);
         self.rows_removed += later.rows_removed;

@@ -17,10 +17,10 @@ use crate::suppression::{Checked, Suppression};
 use crate::table::Snapshot;
 use crate::tracking::TrackingId;
 
-/// A pass that was started: its tasks are to be run and committed, wherever that is done, and then it is finished.
+/// A pass that was started. Run and commit its tasks, here or elsewhere, then finish it.
 ///
-/// It holds the lease of the dataset until it is finished. Dropped before, it is carried on by the next delete or
-/// compaction.
+/// It holds the lease of the dataset until it is finished. If it is dropped before, the next delete or compaction
+/// carries the pass on.
 pub struct Compaction {
     pub(super) site: Site,
     pub(super) options: CompactOptions,
@@ -28,16 +28,16 @@ pub struct Compaction {
     pub(super) snapshot: Snapshot,
     pub(super) members: Vec<Member>,
     pub(super) classes: Vec<Class>,
-    /// What is to be done, by path.
+    /// The jobs, by path.
     pub(super) jobs: BTreeMap<String, Job>,
     /// The shards whose tasks were neither committed nor failed.
     pub(super) outstanding: BTreeSet<String>,
-    /// Checked results that wait for those that are committed together with them.
+    /// Checked results that wait for the others of their commit.
     pub(super) ready: Vec<Ready>,
-    /// What was done, also by earlier runs of the pass.
+    /// The swaps that were done, also by earlier runs of the pass.
     pub(super) swaps: Vec<Swap>,
     pub(super) log: ProgressLog,
-    /// How often a shard was tried that other processes replaced.
+    /// Attempts for each shard that another process replaced.
     pub(super) attempts: BTreeMap<String, u32>,
     pub(super) alias_rows: u64,
     /// Shards that could not be read or rewritten.
@@ -46,11 +46,11 @@ pub struct Compaction {
     /// Shards in which no suppressed row is left.
     pub(super) checked: Checked,
     pub(super) summaries_removed: Vec<String>,
-    /// Given up when the pass has ended.
+    /// `None` once the pass has ended.
     pub(super) lease: Option<Box<dyn Lease>>,
 }
 
-/// What a pass starts with.
+/// The parts that a started pass is made of.
 pub(super) struct Start {
     pub(super) site: Site,
     pub(super) options: CompactOptions,
@@ -93,13 +93,12 @@ impl Compaction {
         }
     }
 
-    /// How the pass is known.
+    /// The id of the pass.
     pub fn id(&self) -> TrackingId {
         self.pass.id
     }
 
-    /// What is to be done, shard by shard, in the order of their paths: the tasks that were neither committed nor
-    /// failed.
+    /// The tasks that were neither committed nor failed, one for each shard, in the order of their paths.
     pub fn tasks(&self) -> Vec<ShardTask> {
         let outstanding = self.outstanding.iter();
         outstanding
@@ -128,10 +127,10 @@ impl Compaction {
         }
     }
 
-    /// Gives a task up that could not be carried out: the requests that have rows in the shard fail.
+    /// Gives up a task that could not be carried out: the requests that have rows in the shard fail.
     ///
     /// # Errors
-    /// The same error, if it says nothing of the shard but of the table or the machine, say: the pass is to be
+    /// The same error, if it concerns not the shard but the table or the machine, for example: the pass can be
     /// carried on later.
     pub fn fail(&mut self, path: &str, error: Error) -> Result<()> {
         if !is_of_shard(&error) {
@@ -150,17 +149,17 @@ impl Compaction {
         Ok(())
     }
 
-    /// Ends the pass, once every task was committed or has failed.
+    /// Ends the pass, after every task was committed or has failed.
     ///
     /// # Errors
-    /// [`Outstanding`](Error::Outstanding) while tasks are outstanding: nothing is ended then, and they can still be
+    /// [`Outstanding`](Error::Outstanding) while tasks are outstanding: nothing was changed then, and they can still be
     /// committed. Failures of the table and the state, and [`ShardChanged`](Error::ShardChanged) when another process
     /// changes the alias table: the pass can be carried on later.
     pub fn finish(&mut self) -> Result<CompactReport> {
         self.end().map(|(report, _)| report)
     }
 
-    /// Whether the dataset is still this pass's to change.
+    /// Checks that this pass may still change the dataset.
     pub(super) fn confirm(&self) -> Result<()> {
         match &self.lease {
             Some(lease) => lease.confirm(),
@@ -171,7 +170,7 @@ impl Compaction {
         }
     }
 
-    /// Runs all tasks here and ends the pass; gives also what was wrong with shards.
+    /// Runs all tasks here and ends the pass; returns the errors of shards, too.
     pub(crate) fn run_to_end(mut self) -> Result<(CompactReport, BTreeMap<String, Error>)> {
         self.run_all()?;
         self.end()

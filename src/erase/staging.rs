@@ -1,4 +1,4 @@
-//! Finding out what a pass has to do: which requests can be carried out, and which rows of which shards are theirs.
+//! Planning a pass: which requests can be carried out, and which rows of which shards are theirs.
 //!
 //! ```text
 //!   requests ── identity graph ──> classes (all that do the same to their rows are one) ── plan::search ──> jobs
@@ -7,9 +7,9 @@
 //! ```
 //!
 //! # Invariants
-//! A request is refused whole, and before anything is touched. A shard that can't be read refuses the requests
-//! that have rows in it, or could have: all but those of which the index, made while the shard was as it is
-//! now, nominates no row group of it.
+//! A request is refused whole, and before anything is touched. If a shard can't be read, the requests that have or
+//! could have rows in it are refused: all except those for which the index, built while the shard was as it is now,
+//! nominates no row group of it.
 
 use std::collections::BTreeMap;
 
@@ -26,11 +26,11 @@ use crate::request::{Request, Unknown};
 use crate::subject::{Form, SubjectHash, SubjectId};
 use crate::table::Snapshot;
 
-/// Finds out what a pass has to do.
+/// Plans a pass.
 pub(super) struct Staging<'a> {
     pub(super) dataset: &'a Dataset,
     pub(super) upkeep: Upkeep<'a>,
-    /// The first thing that is wrong is an error: the pass is that of one request.
+    /// The first fault is an error: the pass has one request.
     pub(super) is_strict: bool,
     /// The pass was started before: its requests were checked then.
     pub(super) is_resumed: bool,
@@ -39,22 +39,22 @@ pub(super) struct Staging<'a> {
     pub(super) failed: BTreeMap<String, Error>,
 }
 
-/// What a pass has to do.
+/// The plan of a pass.
 pub(super) struct Staged {
     /// The requests that are carried out.
     pub(super) classes: Vec<Class>,
-    /// What is to be done, by path.
+    /// The jobs, by path.
     pub(super) jobs: BTreeMap<String, Job>,
     /// Shards that can't be read, with the reason.
     pub(super) failed: BTreeMap<String, Error>,
 }
 
 impl Staging<'_> {
-    /// Plans `members`: says of each what was found, or why it is refused, and gives the classes and jobs of the
-    /// others.
+    /// Plans `members`: writes into each what was found, or why it is refused, and returns the classes and jobs of
+    /// the others.
     ///
     /// # Errors
-    /// What is wrong with all of it; if it is strict, with any of it.
+    /// A fault that concerns the whole pass; if it is strict, any fault.
     pub(super) fn stage(
         &mut self,
         members: &mut [Member],
@@ -75,7 +75,7 @@ impl Staging<'_> {
             }
         }
         drop(graph);
-        // As it was before a refresh forgets the shards that can't be read.
+        // Opened now, because a refresh forgets the shards that can't be read.
         let state = &*self.dataset.state;
         let before = Index::open(state, &self.dataset.config.index_key()).unwrap_or(None);
         loop {
@@ -86,7 +86,7 @@ impl Staging<'_> {
             let plans = self.upkeep.with_index(self.snapshot, |index| {
                 let plan = |class: &Class| {
                     match self.plan(&class.request, &class.expansion, index) {
-                        // Then the index is mended and all is planned again; other errors are of one class.
+                        // Then the index is rebuilt and everything is planned again. Other errors concern one class.
                         Err(error) if is_damage(&error) => Err(error),
                         plan => Ok(plan),
                     }
@@ -145,7 +145,7 @@ impl Staging<'_> {
         search::plan(self.dataset, request, expansion, self.snapshot, knowledge)
     }
 
-    /// Writes down what was found, and refuses the requests that the guards forbid; whether there were none.
+    /// Writes down what was found, and refuses the requests that the guards forbid. True if there were none.
     fn judge(&self, class: &Class, plan: &Plan, members: &mut [Member]) -> Result<bool> {
         if self.is_resumed {
             return Ok(true);
@@ -198,7 +198,7 @@ impl Staging<'_> {
         Ok(is_settled)
     }
 
-    /// The plan of a class fails: finds the requests whose own plan does.
+    /// After the plan of a class failed: refuses the requests whose own plans fail.
     fn refuse_some(&self, class: &Class, members: &mut [Member], error: Error) -> Result<()> {
         let mut refused = Vec::new();
         for place in &class.members {
@@ -223,7 +223,7 @@ impl Staging<'_> {
         Ok(())
     }
 
-    /// Goes on without the shard that `error` is about, and without the requests that could have rows in it.
+    /// Continues without the shard that `error` concerns, and without the requests that could have rows in it.
     fn exclude(
         &mut self,
         error: Error,
@@ -260,7 +260,7 @@ impl Staging<'_> {
     }
 }
 
-/// The guards of one request, by what was planned for it.
+/// Checks the guards of one request against its plan.
 fn check(member: &Member, rows: u64, dataset_rows: u64) -> Result<()> {
     let request = &member.entry.request;
     let subjects = &member.planned.subjects;
@@ -291,7 +291,7 @@ fn nominates(index: &Index, shard: usize, ids: &[SubjectId]) -> Result<bool> {
     }
 }
 
-/// The shard that can't be read, if that is what is wrong.
+/// The shard that can't be read, if `error` says so.
 pub(super) fn unreadable(error: &Error) -> Option<&str> {
     let is_lasting = matches!(
         error.kind(),
@@ -310,7 +310,7 @@ pub(super) fn unreadable(error: &Error) -> Option<&str> {
     }
 }
 
-/// Whether `error` says something of the shard, so that the others can still be done.
+/// Whether `error` concerns one shard, so that the others can still be done.
 pub(super) fn is_of_shard(error: &Error) -> bool {
     unreadable(error).is_some()
         || matches!(

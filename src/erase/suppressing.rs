@@ -1,5 +1,5 @@
-//! Rows of suppressed ids: those that came in since the last pass are removed along with
-//! what is asked; ids of requests that ask for it are put on the list.
+//! Rows of suppressed ids: those that came in after the last pass are removed together with the requested rows. Ids of
+//! requests that ask for it are put on the list.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ use crate::suppression::rows::suppressed_rows;
 use crate::suppression::{Checked, Suppression};
 use crate::table::ShardRef;
 
-/// Adds the suppressed rows of every shard that was not looked through yet to what is to be done. `max_match` is the
-/// part of the dataset's rows that may go so.
+/// Adds the suppressed rows of every shard that was not scanned yet to its job. `max_match` is the part of the
+/// dataset's rows that may go in this way.
 pub(super) fn add_suppressed(
     site: &Site,
     (list, checked): (&Suppression, &mut Checked),
@@ -66,7 +66,7 @@ pub(super) fn add_suppressed(
     }
 }
 
-/// Adds the suppressed rows of `shard` to its job; it counts as looked through then.
+/// Adds the suppressed rows of `shard` to its job; the shard then counts as scanned.
 pub(super) fn suppress_in(
     site: &Site,
     (list, checked): (&Suppression, &mut Checked),
@@ -106,7 +106,7 @@ impl Compaction {
         list.store(state)
     }
 
-    /// Writes down which shards were looked through.
+    /// Writes down which shards were scanned.
     pub(super) fn store_checked(&mut self) -> Result<()> {
         if self.suppression.is_empty() {
             return Ok(());

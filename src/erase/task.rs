@@ -1,14 +1,14 @@
-//! The part of a pass that is one shard's: written down, so that it can be run anywhere.
+//! One shard's part of a pass, written down so that it can run anywhere.
 //!
 //! ```text
 //!   ShardTask ── write ──> staged file ── settle (a batch of them) ──> durable ── check ──> TaskResult
 //! ```
-//! Nothing is replaced here: that is for [`commit`](super::Compaction::commit), which alone knows the subject ids.
+//! Nothing is replaced here: [`commit`](super::Compaction::commit) does that, and it alone knows the subject ids.
 //!
 //! # Invariants
-//! * A task says all that it was decided with: the version of the shard, the rows, and the configuration that
-//!   says which columns are cleared. The configuration of whoever runs it counts for nothing.
-//! * A task can be run any number of times, also at a time: each run stages a file of its own.
+//! * A task holds everything that it was decided with: the version of the shard, the rows, and the configuration that
+//!   says which columns are cleared. The configuration of whoever runs it does not count.
+//! * A task can run any number of times, also at the same time: each run stages a file of its own.
 //! * A span that was copied is compared with the old shard after the new one is durable.
 //!
 //! Memory: that of one rewrite, see [`RewriteOptions::memory`].
@@ -29,19 +29,19 @@ use crate::shard::rewrite::{RewriteOptions, RewriteReport, clear, is_clear, rewr
 use crate::table::{ShardRef, Staging, Table};
 use crate::tracking::TrackingId;
 
-/// The version of tasks and results, and the only one that is run or taken.
+/// The version of tasks and results, and the only one that is run or accepted.
 pub const FORMAT: u32 = 1;
 
-/// What is to be done with one shard. Holds no subject id.
+/// The work on one shard. Holds no subject id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ShardTask {
-    /// The version of what is written down here.
+    /// The version of this format, [`FORMAT`].
     pub format: u32,
-    /// The pass that it is a part of.
+    /// The pass that the task belongs to.
     pub pass: TrackingId,
     /// The shard, in the version that the rows were found in.
     pub shard: ShardRef,
-    /// Hash of the footer of that version.
+    /// The hash of that version's footer.
     pub footer_hash: u64,
     /// The configuration that the pass was planned with: it says what the columns are for.
     pub config: Config,
@@ -59,19 +59,19 @@ pub struct ShardTask {
 /// Values that are cleared in some rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClearStep {
-    /// What is cleared.
+    /// What to clear in them.
     pub cleared: Cleared,
     /// The rows, counted in the shard as it is before all steps.
     #[serde(with = "rows")]
     pub rows: RoaringBitmap,
 }
 
-/// What is cleared in a row.
+/// Says which values of a row are cleared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cleared {
-    /// How much of it.
+    /// Which columns are cleared.
     pub disclosure: Disclosure,
-    /// What becomes of columns that can't hold null.
+    /// Refuses columns that can't hold null, or says what is written there.
     pub required_columns: RequiredColumns,
 }
 
@@ -80,16 +80,16 @@ pub struct Cleared {
 pub struct Content {
     /// The length in bytes.
     pub bytes: u64,
-    /// Hash of the footer's bytes.
+    /// The hash of the footer's bytes.
     pub footer_hash: u64,
-    /// BLAKE3 of the whole file.
+    /// The BLAKE3 hash of the whole file.
     pub hash: String,
 }
 
-/// What came of a task.
+/// The result of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskResult {
-    /// The version of what is written down here.
+    /// The version of this format, [`FORMAT`].
     pub format: u32,
     /// The pass.
     pub pass: TrackingId,
@@ -102,13 +102,13 @@ pub struct TaskResult {
 /// A staged shard, durable and checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewShard {
-    /// What the table calls it.
+    /// Its name in the table.
     pub staged: String,
     /// The old shard.
     pub before: Content,
     /// The new one.
     pub after: Content,
-    /// What the rewrite did.
+    /// The figures of the rewrite.
     pub report: RewriteReport,
 }
 
@@ -138,8 +138,7 @@ pub(super) struct Settled {
 ///
 /// # Errors
 /// [`ShardChanged`](Error::ShardChanged) when the shard is no longer the one that the task was made for;
-/// [`State`](Error::State) when another version of efface made the task; what is wrong with the shard; failures of
-/// the table.
+/// [`State`](Error::State) when another version of efface made the task; faults of the shard; failures of the table.
 pub fn run(table: &dyn Table, task: &ShardTask) -> Result<TaskResult> {
     let written = match write(table, task)? {
         None => None,
@@ -159,7 +158,7 @@ pub fn run(table: &dyn Table, task: &ShardTask) -> Result<TaskResult> {
     })
 }
 
-/// Writes the new shard; `None` when nothing is to be done.
+/// Writes the new shard; `None` when there is nothing to do.
 pub(super) fn write(table: &dyn Table, task: &ShardTask) -> Result<Option<Written>> {
     if task.format != FORMAT {
         return Err(Error::State {
@@ -233,7 +232,7 @@ impl Steps<'_> {
             None => None,
             Some(mut staging) => {
                 let read = self.read_back(&mut *staging);
-                // Whatever comes of it, nobody else needs it.
+                // Only this step reads it, so it can go as soon as it is open.
                 let name = staging.name().to_owned();
                 drop(staging);
                 let read = read.and_then(|file| Shard::new(&self.task.shard.path, file));
@@ -246,7 +245,7 @@ impl Steps<'_> {
         let report = step(source, &mut *staging, &options);
         let report = report.and_then(|report| {
             if before.is_some() {
-                // What lies between is gone before the next step is durable, so it is compared now.
+                // The file in between is gone before the next step is durable, so it is compared now.
                 let file = self.read_back(&mut *staging)?;
                 readback::compare_copied(&*source.file, &*file, &report.copied)
                     .map_err(|error| Error::io("read back", &self.task.shard.path)(error))?
@@ -258,7 +257,7 @@ impl Steps<'_> {
         match report {
             Ok(mut report) => {
                 if before.is_some() {
-                    // What this step copied may be what an earlier one encoded: all of it is checked.
+                    // This step may have copied what an earlier one encoded, so everything is checked.
                     report.new_ranges = std::iter::once(0..u64::MAX).collect();
                     report.copied = Vec::new();
                 }
@@ -269,7 +268,7 @@ impl Steps<'_> {
             Err(error) => {
                 let name = staging.name().to_owned();
                 drop(staging);
-                // The error that is told is the first one.
+                // The first error is the one to report.
                 let _ignored = self.table.discard(&[name]);
                 Err(error)
             }
@@ -285,7 +284,7 @@ impl Steps<'_> {
         self.table.open_staged(staging.name())
     }
 
-    /// What was staged at last, if anything had to be done.
+    /// The file that the last step staged, if anything had to be done.
     fn end(mut self) -> Result<Option<(Box<dyn Staging>, RewriteReport)>> {
         let Some(mut staging) = self.last.take() else {
             return Ok(None);
@@ -296,18 +295,18 @@ impl Steps<'_> {
             self.table.discard(&[name])?;
             return Ok(None);
         }
-        // What waits for its sync holds no buffer.
+        // A file that waits for its sync needs no buffer.
         let flushed = staging.flush();
         flushed.map_err(Error::io("write", staging.name()))?;
         Ok(Some((staging, self.total)))
     }
 }
 
-/// Makes new shards durable together, then reads each whole, beside the old one: both are hashed, and what was
-/// copied is compared. Takes nothing of the thread pool.
+/// Makes new shards durable together, then reads each whole, beside the old one: both are hashed, and copied spans are
+/// compared. Does not use the thread pool.
 ///
 /// # Errors
-/// When they can't be made durable: none of them is left then. What is wrong with one of them stands in its place.
+/// When they can't be made durable: none of them is left then. The error of a single one stands in its place.
 pub(super) fn settle(table: &dyn Table, written: Vec<Written>) -> Result<Vec<Result<Settled>>> {
     let mut stagings = Vec::with_capacity(written.len());
     let mut rest = Vec::with_capacity(written.len());
@@ -328,7 +327,7 @@ pub(super) fn settle(table: &dyn Table, written: Vec<Written>) -> Result<Vec<Res
         .collect();
     drop(stagings);
     if let Err(error) = settled {
-        // The error that is told is the first one.
+        // The first error is the one to report.
         let _ignored = table.discard(&names);
         return Err(error);
     }
@@ -362,11 +361,11 @@ pub(super) fn settle(table: &dyn Table, written: Vec<Written>) -> Result<Vec<Res
 }
 
 impl Settled {
-    /// Checks the new shard, on the thread pool: its rows add up, what was copied is what it was, what was encoded
-    /// can be decompressed (with its CRC, where there is one), and nothing is left of what was to be cleared.
+    /// Checks the new shard, on the thread pool: its rows add up, copied spans are unchanged, new pages can be
+    /// decompressed (with their CRCs, where there are some), and no value is left that was to be cleared.
     pub(super) fn checked(self, table: &dyn Table) -> Result<NewShard> {
         if let Err(error) = self.check() {
-            // The error that is told is the first one.
+            // The first error is the one to report.
             let _ignored = table.discard(&[self.name]);
             return Err(error);
         }
@@ -406,7 +405,7 @@ impl Settled {
             return Err(failed(format!("it has {found} rows instead of {expected}")));
         }
         for (rows, clearing) in &self.cleared {
-            // Where the rows are now that those before them are gone.
+            // The place of a row after the removed rows before it are gone.
             let moved = |row: u32| {
                 let before = self.removed.rank(row);
                 u32::try_from(u64::from(row).saturating_sub(before)).unwrap_or(u32::MAX)
@@ -420,16 +419,16 @@ impl Settled {
 }
 
 impl Written {
-    /// The new shard is not wanted.
+    /// Gives up the new shard.
     pub(super) fn discard(self, table: &dyn Table) {
         let name = self.staging.name().to_owned();
         drop(self.staging);
-        // Another error is told; the next run removes what is left over.
+        // Another error is reported; the next run removes what is left.
         let _ignored = table.discard(&[name]);
     }
 }
 
-/// What is wrong with a new shard is a failed check, but one that can't be read says nothing of what was written.
+/// A fault of a new shard is a failed check. A new shard that can't be read may still be right: that error stays.
 pub(super) fn doubted(path: &str) -> impl FnOnce(Error) -> Error {
     move |error| match error.kind() {
         ErrorKind::Io | ErrorKind::Unavailable => error,
