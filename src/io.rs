@@ -1,5 +1,5 @@
 //! Bytes that are read at positions, and bytes that are written in order. Everything below the tables and the state
-//! speaks only these.
+//! uses only these.
 //!
 //! ```text
 //!   ReadAt ── read_at, read_ranges ──> bytes      (positioned; shared between threads)
@@ -9,7 +9,7 @@
 //!
 //! # Invariants
 //! A published file is never modified, only replaced, so a [`ReadAt`] or a [`Mapped`] keeps its content for as long
-//! as it lives, whatever happens to the name that it was opened under.
+//! as it lives, whatever happens to the path that it was opened by.
 
 use std::any::Any;
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// Below this a local read costs as much as its system call.
+/// A local read of fewer bytes costs as much as its system call.
 const LOCAL_REQUEST_BYTES_MIN: u64 = 512;
 
 /// A file that is read at positions.
@@ -27,13 +27,13 @@ const LOCAL_REQUEST_BYTES_MIN: u64 = 512;
     reason = "no caller treats an empty file differently from one that is too short"
 )]
 pub trait ReadAt: Send + Sync {
-    /// Bytes of the file.
+    /// The length of the file in bytes.
     fn len(&self) -> u64;
 
     /// Fills `buffer` from `offset` on.
     ///
     /// # Errors
-    /// When the file ends before, or reading fails.
+    /// When the file ends too early, or reading fails.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
     /// Reads several ranges, in their order. The default reads one by one; a remote file joins neighbours and asks
@@ -57,8 +57,8 @@ pub trait ReadAt: Send + Sync {
         LOCAL_REQUEST_BYTES_MIN
     }
 
-    /// What a [`Sink`] of the same table recognises the file by, to copy spans of it without moving the bytes
-    /// through this process: the open [`std::fs::File`] on a disk.
+    /// A value by which a [`Sink`] of the same table recognises the file, to copy spans of it without moving the
+    /// bytes through this process: on a disk, the open [`std::fs::File`].
     fn origin(&self) -> Option<&dyn Any> {
         None
     }
@@ -66,31 +66,31 @@ pub trait ReadAt: Send + Sync {
 
 /// A file that is being written.
 pub trait Sink: Write + Send {
-    /// Appends `range` of `source`, inside the kernel or the store where that is possible.
+    /// Appends `range` of `source`, inside the kernel or the store if that is possible.
     ///
     /// # Errors
     /// When reading or writing fails.
     fn copy_from(&mut self, source: &dyn ReadAt, range: Range<u64>) -> io::Result<()>;
 
-    /// Makes all that was written durable.
+    /// Makes everything that was written durable.
     ///
     /// # Errors
-    /// When writing out or the sync fails.
+    /// When writing or the sync fails.
     fn sync(&mut self) -> io::Result<()>;
 }
 
 /// How the bytes of a [`Mapped`] will be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Here and there: nothing beside what is asked for is worth reading.
+    /// At scattered places: reading ahead is of no use.
     Random,
-    /// In order: what follows is worth reading ahead.
+    /// In order: reading ahead helps.
     Sequential,
 }
 
-/// Something that holds the bytes of a file.
+/// A holder of the bytes of a file.
 pub trait Mapping: AsRef<[u8]> + Send + Sync {
-    /// Takes note of how the bytes will be read from now on, which changes nothing but the speed.
+    /// Takes note of how the bytes will be read from now on. This changes only the speed.
     fn advise(&self, access: Access);
 }
 
@@ -103,7 +103,7 @@ impl Mapped {
         Self::of(InMemory(bytes))
     }
 
-    /// Wraps whatever holds the bytes.
+    /// Wraps any holder of the bytes.
     pub fn of(mapping: impl Mapping + 'static) -> Self {
         Self(Arc::new(mapping))
     }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! # Invariants
-//! A document is only ever replaced as a whole. No error repeats what a document holds: it may be subject ids.
+//! A document is only ever replaced as a whole. No error repeats the content of a document: it may be subject ids.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,7 +36,7 @@ pub fn load<T: DeserializeOwned>(state: &dyn State, path: &str, limit: u64) -> R
     }
 }
 
-/// Puts a document in the place of `path`, in one durable step.
+/// Puts a document at `path`, in one durable step.
 ///
 /// # Errors
 /// When writing or replacing fails; the old one is then still in place.
@@ -49,7 +49,7 @@ pub fn store(
     state.put(path, &sealed(path, document)?, expect).map(drop)
 }
 
-/// Parses one line of JSON without telling in an error what it holds.
+/// Parses one line of JSON. Errors do not repeat its content.
 pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> std::result::Result<T, String> {
     serde_json::from_slice(text).map_err(|error| {
         format!(
@@ -69,7 +69,7 @@ fn sealed(path: &str, document: &impl Serialize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What stands before the last line, if that is its checksum.
+/// The bytes before the last line, if that line is their checksum.
 fn unseal(bytes: &[u8]) -> std::result::Result<&[u8], String> {
     let (body, line) = bytes
         .len()

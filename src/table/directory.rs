@@ -1,12 +1,12 @@
-//! A table that is a directory of Parquet files: what has a name of a shard is live, and a rename is the commit.
+//! A table that is a directory of Parquet files: every file with a shard's name is live, and a rename is the commit.
 //!
 //! ```text
 //!   commit:  summaries unlinked, synced ─> per shard: still as it was? ─> rename over ─> each directory synced once
 //! ```
 //!
 //! # Invariants
-//! What a rename puts in place was made durable before, and the last look at the old shard stands directly before
-//! its rename, however many shards a commit has.
+//! A file is durable before a rename puts it in place. The last look at the old shard stands directly before its
+//! rename, however many shards a commit has.
 //!
 //! # Assumptions
 //! A rename is atomic; a file's bytes are durable after fsync(2) of it, and names after fsync(2) of their directory,
@@ -27,23 +27,23 @@ use crate::file_system::{FileInfo, FileSystem, TEMPORARY_SUFFIX, is_temporary, i
 use crate::io::{ReadAt, Sink};
 use crate::state;
 
-/// Endings of shards.
+/// Extensions of shards.
 const ENDINGS: [&str; 3] = [".parquet", ".parq", ".pq"];
 
-/// What belongs to table formats that keep their own list of files and statistics of them.
+/// Directories of table formats that keep their own list of files, and statistics of them.
 const CATALOGS: [&str; 3] = ["_delta_log", ".hoodie", "metadata"];
 
-/// Files that are synced at a time: a disk takes many at once, and a thread that waits costs next to nothing.
+/// Files that are synced at the same time: a disk takes many at once, and a thread that waits costs next to nothing.
 const SYNCS_AT_A_TIME: usize = 32;
 
 /// How the files of a batch are made durable.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Syncing {
-    /// Each by a sync of its own, many at a time. Needs no word of the file system.
+    /// Each by a sync of its own, many at the same time. Assumes nothing of the file system.
     #[default]
     SideBySide,
-    /// All by one sync of the whole file system, where that is known to be enough. It also waits for what other
-    /// programs wrote there.
+    /// All by one sync of the whole file system, where that is known to be enough. It also waits for the data of
+    /// other programs there.
     Whole,
 }
 
@@ -51,7 +51,7 @@ pub enum Syncing {
 #[derive(Clone)]
 pub struct Directory {
     files: Arc<dyn FileSystem>,
-    /// The one file that the table is made of, if it is no directory.
+    /// The only file of the table, if the table is no directory.
     only: Option<String>,
     syncing: Syncing,
 }
@@ -72,7 +72,7 @@ impl Directory {
         Self { syncing, ..self }
     }
 
-    /// Puts what was staged in the place of a shard; says whether the shard was still as it was.
+    /// Puts a staged file in the place of a shard. Returns whether the shard was still the same.
     fn replace(&self, replacement: &Replacement) -> Result<bool> {
         let Replacement { old, new } = replacement;
         if !self.is_as_before(old)? {
@@ -85,7 +85,7 @@ impl Directory {
         Ok(true)
     }
 
-    /// Whether the shard is still as it was, as far as can be told without reading it.
+    /// Whether the shard is still the same, as far as can be seen without reading it.
     fn is_as_before(&self, shard: &ShardRef) -> Result<bool> {
         let now = self.find(&shard.path)?;
         Ok(now.is_some_and(|now| now.obstacle.is_none() && shard.is_same(&now)))
@@ -123,7 +123,7 @@ impl Table for Directory {
         {
             let name = file.path.rsplit('/').next().unwrap_or_default();
             if is_left_over(&file.path) {
-                // Behind a link it may be another dataset's, whose lease we don't have.
+                // Behind a link it may belong to another dataset, whose lease we don't hold.
                 if !file.is_link {
                     snapshot.leftovers.push(file.path);
                 }
@@ -151,7 +151,7 @@ impl Table for Directory {
             }
             opened => opened?,
         };
-        // Who needs more than the length compares the hash of the footer, which is read anyhow.
+        // Callers that need more than the length compare the hash of the footer, which they read in any case.
         if file.len() != shard.bytes {
             return Err(shard.changed());
         }
@@ -220,7 +220,7 @@ impl Table for Directory {
                 }
             }
         }
-        // Also of those before the one that failed.
+        // Also the directories of those before the one that failed.
         self.files.sync_directories(&renamed).and(done)?;
         Ok(committed)
     }
@@ -253,7 +253,7 @@ impl Table for Directory {
     }
 }
 
-/// Syncs files, several at a time, and gives the first error by their order.
+/// Syncs files, several at the same time, and returns the first error in their order.
 fn sync_side_by_side(staged: &mut [Box<dyn Staging>]) -> Result<()> {
     let sync = |staged: &mut Box<dyn Staging>| {
         let synced = staged.sync();
@@ -280,7 +280,7 @@ fn sync_side_by_side(staged: &mut [Box<dyn Staging>]) -> Result<()> {
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            // Where no more threads can be had the others do their part.
+            // If no more threads can be started, the others do their part.
             let _ignored = std::thread::Builder::new().spawn_scoped(scope, work);
         }
         work();
@@ -334,7 +334,7 @@ impl Sink for StagedFile {
 
 /// Whether a file at this path counts as a shard.
 pub fn is_shard(path: &str) -> bool {
-    // Readers skip what begins so, except partitions of a column with such a name.
+    // Readers skip names that begin in this way, except partitions of a column with such a name.
     let is_hidden =
         |part: &str| part.starts_with('.') || (part.starts_with('_') && !part.contains('='));
     ends_as_shard(path) && !path.split('/').any(is_hidden)

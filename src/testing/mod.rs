@@ -1,7 +1,7 @@
-//! For tests of what implements a [`Table`](crate::table::Table) or a [`State`](crate::state::State), and of what
-//! a crash, a full disk or another process does.
+//! For tests of implementations of [`Table`](crate::table::Table) and [`State`](crate::state::State), and of crashes,
+//! full disks and other processes.
 //!
-//! * [`mod@table`], [`mod@state`]: what every implementation must do, as checks that name the rule that is broken
+//! * [`mod@table`], [`mod@state`]: the rules for every implementation, as checks that name the rule that is broken
 //! * [`sim`]: a file system in memory; fails, loses power and runs out of space when a test says so
 
 use std::fmt;
@@ -29,7 +29,7 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// That something holds.
+/// Checks that something holds.
 fn rule(holds: bool, rule: &'static str, found: impl FnOnce() -> String) -> Result<(), Violation> {
     if holds {
         return Ok(());
@@ -38,7 +38,7 @@ fn rule(holds: bool, rule: &'static str, found: impl FnOnce() -> String) -> Resu
     Err(Violation { rule, found })
 }
 
-/// What something gives that must succeed.
+/// The value of something that must succeed.
 fn works<T>(done: Result<T, Error>, rule: &'static str) -> Result<T, Violation> {
     done.map_err(|error| Violation {
         rule,

@@ -1,5 +1,4 @@
-//! A file system in memory that fails when it is told to, for tests of what a crash, a full disk or another
-//! process does.
+//! A file system in memory that fails when a test says so: for tests of crashes, full disks and other processes.
 //!
 //! ```text
 //!   Sim ── each operation ──> faults (counted; fails? power cut? a hook to run?) ──> files
@@ -36,8 +35,8 @@
 //! * `handles`: files that are open, and locks
 //!
 //! # Invariants
-//! What one thread does is the same for the same seed, with the same times of files. Of several threads only
-//! the order of operations may differ.
+//! With the same seed, one thread always does the same, with the same times of files. With several threads, only the
+//! order of operations may differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -186,7 +185,7 @@ impl Sim {
         self.faults().fail_at(operation);
     }
 
-    /// Runs `hook` just before an operation, counted from now and from 0: what another process does meanwhile.
+    /// Runs `hook` directly before an operation, counted from now and from 0: it stands for another process.
     pub fn run_at(&self, operation: u64, hook: impl FnOnce(&Self) + Send + 'static) {
         self.faults().run_at(operation, Box::new(hook));
     }
@@ -206,7 +205,7 @@ impl Sim {
         self.files().limit_bytes = limit;
     }
 
-    /// What time it is, in nanoseconds since 1970: each operation takes a millisecond.
+    /// The current time, in nanoseconds since 1970: each operation takes a millisecond.
     pub fn clock_ns(&self) -> i64 {
         self.files().now_ns
     }

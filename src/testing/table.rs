@@ -1,6 +1,6 @@
-//! What every [`Table`] must do.
+//! The rules that every [`Table`] must keep.
 //!
-//! A table decides how its files are called, so new shards are told by what they hold.
+//! A table decides how its files are called, so the checks recognise new shards by their content.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,8 +13,8 @@ use crate::table::{CommitUnit, Replacement, ShardRef, Snapshot, Staging, Table};
 /// Shards that a table must have to be checked.
 pub const SHARDS_MIN: usize = 4;
 
-/// Checks a table of at least [`SHARDS_MIN`] shards of one schema, each with other bytes, that nobody else changes.
-/// It loses some of them, and holds copies of others afterwards.
+/// Checks a table of at least [`SHARDS_MIN`] shards of one schema, each with different bytes, that nobody else changes.
+/// Afterwards it has lost some of them, and holds copies of others.
 ///
 /// # Errors
 /// The first rule that it breaks.

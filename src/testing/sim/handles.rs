@@ -86,7 +86,7 @@ impl SimSink {
             if was_on {
                 let (half, _) = bytes.split_at(bytes.len() / 2);
                 self.buffer.extend_from_slice(half);
-                // The error that is told is the simulated one.
+                // The simulated error is the one to report.
                 let _ignored = self.append_buffer();
             }
             return Err(error);
