@@ -3,7 +3,7 @@
 //! ```text
 //!   ingest   batches ──> a shard, and its index segment, while it is written
 //!   access   ids ──> segments ──> row groups ──> exact rows ──> Arrow, by any reader
-//!   erase    ids ──> segments ──> row groups ──> exact rows ──> a new shard without them, looked through for
+//!   erase    ids ──> segments ──> row groups ──> exact rows ──> a new shard without them, searched for
 //!            what is left ──> the catalog names it in the place of the old one ──> the old one goes
 //! ```
 //! Shards have names that are never used again, as on an object store, and the catalog changes in one step:
@@ -212,7 +212,7 @@ impl Service {
     }
 }
 
-/// Events of people who come by in turn, `ROW_GROUP_ROWS` a batch; each batch has just three of them.
+/// Events of people who come by in turn, `ROW_GROUP_ROWS` a batch; each batch has only three of them.
 fn events(day: i64, batches: usize) -> Outcome<Vec<RecordBatch>> {
     let people = ["ada", "bob", "cyd", "dan", "eve"].into_iter().cycle();
     let batch = |number: usize| {

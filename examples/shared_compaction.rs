@@ -75,7 +75,7 @@ fn main() -> Outcome<()> {
     while !tasks.is_empty() {
         println!("{} shards to rewrite", tasks.len());
         let results = distribute(copy.path(), &tasks)?;
-        // A shard that another process replaced meanwhile is a task once more.
+        // A shard that another process replaced in the meantime is a task again.
         tasks = pass.commit(results)?;
     }
     let done = pass.finish()?;

@@ -17,7 +17,7 @@ use crate::table::{ShardRef, Snapshot, Table};
 /// A set of event shards with one configuration.
 #[derive(Clone)]
 pub struct Dataset {
-    /// Which shards there are.
+    /// The shards.
     pub table: Arc<dyn Table>,
     /// Where efface's own files lie.
     pub state: Arc<dyn State>,
@@ -28,8 +28,8 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Takes the lease of all work that changes the dataset; `holder` is what others are told. A place without
-    /// shards is left as it is, without a file of efface's.
+    /// Takes the lease of all work that changes the dataset; `holder` names the caller in the messages that others
+    /// get. A place without shards is left as it is, without a file of efface's.
     ///
     /// # Errors
     /// [`Locked`](Error::Locked), or what keeps the lease from being taken; when there are no shards.
@@ -81,7 +81,7 @@ impl Dataset {
     /// Those of [`open`](Self::open).
     pub fn open_all(&self, snapshot: &Snapshot) -> Result<Vec<Shard>> {
         let shards = snapshot.shards.par_iter();
-        // All of them, so that the error is that of the first shard whoever is faster.
+        // All of them are opened, so that the error is that of the first shard, whichever thread is faster.
         let opened: Vec<Result<Shard>> = shards.map(|shard| self.open(shard)).collect();
         opened.into_iter().collect()
     }
@@ -127,7 +127,7 @@ impl Dataset {
 pub(crate) struct AliasFile {
     /// The table that is made of it alone.
     pub(crate) files: Arc<dyn Table>,
-    /// What that holds: the file.
+    /// The snapshot of that table: the file alone.
     pub(crate) snapshot: Snapshot,
     /// The file.
     pub(crate) shard: ShardRef,

@@ -44,7 +44,7 @@
 //! let batches = engine.export(&plan)?.collect::<Result<Vec<_>, _>>()?;
 //! assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
 //!
-//! // Delete just what the plan says.
+//! // Delete exactly what the plan says.
 //! let request = Request::delete(ada.clone(), asked);
 //! let digest = engine.plan(&request)?.digest;
 //! let done = engine.delete(&request, Some(&digest), &DeleteOptions::default())?;

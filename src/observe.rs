@@ -1,6 +1,6 @@
-//! Progress of long work, told to whoever wants to show it.
+//! Progress of long work, for whoever wants to show it.
 
-/// Is told how far a long piece of work is. All methods do nothing unless they are overridden.
+/// Learns how far a long piece of work is. All methods do nothing unless they are overridden.
 pub trait Observer: Send + Sync {
     /// A stage with `total` steps begins; the one before has ended.
     fn begin(&self, stage: &'static str, total: u64) {

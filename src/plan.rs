@@ -1,4 +1,4 @@
-//! What a request touches. Pure: same shards, same request, same plan, same digest.
+//! The rows that a request touches. Pure: same shards, same request, same plan, same digest.
 //!
 //! [`find`](crate::find) makes plans.
 
@@ -26,7 +26,7 @@ pub struct Plan {
     pub digest: String,
     /// Rows that match.
     pub rows: u64,
-    /// Row groups with such rows.
+    /// Row groups with matching rows.
     pub row_groups: u64,
     /// Rows of the whole dataset.
     pub dataset_rows: u64,
@@ -43,7 +43,7 @@ pub struct Plan {
     wanted: Option<Arc<Wanted>>,
 }
 
-/// What a request touches in one shard.
+/// The rows that a request touches in one shard.
 #[derive(Debug, Clone)]
 pub struct ShardPlan {
     /// The shard.
@@ -52,7 +52,7 @@ pub struct ShardPlan {
     pub footer_hash: u64,
     /// Matching rows, counted in the shard.
     pub rows: RoaringBitmap,
-    /// Row groups with such rows.
+    /// Row groups with matching rows.
     pub row_groups: u64,
     /// Rows of the shard.
     pub total_rows: u64,
@@ -67,7 +67,7 @@ pub struct ShardPlan {
 /// Data pages that an export reads or a delete encodes, on top of the dictionaries that they use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Price {
-    /// How many there are. Those whose rows can't be told without decompressing them all count.
+    /// Their number. A page whose rows can't be counted without decompressing it always counts.
     pub pages: u64,
     /// Their bytes.
     pub bytes: u64,

@@ -1,4 +1,4 @@
-//! Files that fuzzing found to be mishandled, made anew: each is refused, or rewritten into what the naive filter
+//! Files that fuzzing found to be mishandled, built again: each is refused, or rewritten into what the naive filter
 //! leaves.
 
 mod oracle;

@@ -254,7 +254,7 @@ impl<W: Work> State<W> {
         progress: Progress<W>,
         result: Option<(Result<W::Part>, usize)>,
     ) {
-        // What was cleared meanwhile is no longer there.
+        // The slot may have been cleared in the meantime.
         let Some(slot) = number
             .checked_sub(self.taken)
             .and_then(|place| self.slots.get_mut(place))

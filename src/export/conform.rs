@@ -156,7 +156,7 @@ fn texts(array: &ArrayRef, from: &Field) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(texts.finish()))
 }
 
-/// Instants, times and durations in a finer unit; a zone is just how instants are shown.
+/// Instants, times and durations in a finer unit; a zone only says how instants are shown.
 fn rescale(
     array: &ArrayRef,
     unit: TimeUnit,

@@ -4,7 +4,7 @@
 //!   selected rows ── gather, leaf by leaf ──> pages of just these rows ── the `parquet` crate's Arrow reader ──> batches
 //! ```
 //!
-//! Memory: of each leaf one page and the dictionary; one batch.
+//! Memory: one page and the dictionary of each leaf; one batch.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -273,7 +273,7 @@ impl PageReader for Watched {
     }
 }
 
-/// A file that can't be read any more once that is in vain.
+/// Fails every read after the export was cancelled.
 struct Cancellable {
     file: Arc<dyn ReadAt>,
     cancelled: Arc<AtomicBool>,

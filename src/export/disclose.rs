@@ -1,11 +1,11 @@
-//! What of a shard an export shows: everything, or only whose, when, and how it was collected.
+//! The part of a shard that an export shows: everything, or only whose, when, and how it was collected.
 //!
 //! ```text
 //!   Clearing (what a delete of sources would take out) ──> per column: Edit ──> leaves to read, schema, batches
 //! ```
 //!
-//! An export of sources shows just what a delete of sources takes out, and whose and when each row is: what is a
-//! source is decided in one place, [`Clearing`]. A JSON object that holds no source is null here, a map that holds
+//! An export of sources shows exactly the values that a delete of sources removes, and whose and when each row is.
+//! [`Clearing`] alone decides what is a source. A JSON object that holds no source is null here, a map that holds
 //! none is empty.
 
 use std::collections::BTreeSet;

@@ -25,7 +25,7 @@ use crate::shard::select::Wanted;
 /// An export as it was asked for.
 #[derive(Debug)]
 pub enum Disclosed {
-    /// Rows: all of them, or of each just whose, when, and how it was collected.
+    /// Rows: whole ones, or only whose each one is, when, and how it was collected.
     Rows(Export),
     /// Which columns of the rows hold a value, for each subject.
     Categories(Categories),
@@ -75,7 +75,7 @@ impl RecordBatchReader for Disclosed {
 /// An export batch by batch, with the subjects of each row.
 pub struct BySubject {
     disclosed: Disclosed,
-    /// Of rows; headers say themselves whose they are.
+    /// The owners of rows; headers name theirs themselves.
     owners: Option<Owners>,
     /// The position of each subject in the request.
     positions: Vec<usize>,

@@ -67,10 +67,10 @@ impl Edit {
         Arc::new(self.field(item))
     }
 
-    /// What is shown of `array`, which holds just the leaves that are read, as `field`.
+    /// The part of `array` that is shown, as `field`. `array` holds only the leaves that are read.
     ///
     /// # Errors
-    /// When it has a type whose sources can't be told apart, or isn't the text that it should be.
+    /// When its type does not let sources be separated, or it isn't the text that it should be.
     pub(super) fn apply(&self, array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
         match (self, array.data_type(), field.data_type()) {
             (Self::Fields(edits), DataType::Struct(_), DataType::Struct(fields)) => {

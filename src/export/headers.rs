@@ -29,7 +29,7 @@ use crate::shard::json::{each_member, json_leaves};
 use crate::shard::sources::Sources;
 use crate::shard::time::{TimeKind, UnitName};
 
-/// Different keys that are told apart, over all columns. Later ones are counted together, as the key `*`.
+/// Different keys that are counted separately, over all columns. Later ones are counted together, as the key `*`.
 pub const KEYS_MAX: usize = 20_000;
 
 /// What a column is for.
@@ -385,7 +385,7 @@ impl Column {
 }
 
 impl Counts {
-    /// Of each column.
+    /// The counts of each column.
     pub(super) fn columns(&self) -> &[u64] {
         &self.columns
     }

@@ -121,7 +121,7 @@ static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
 
 /// Floats; those that JSON has no number for are text, as in JSON of Protocol Buffers.
 struct Floats<'a> {
-    /// Of `Float64`.
+    /// An array of `Float64`.
     values: ArrayRef,
     finite: NullableEncoder<'a>,
 }

@@ -125,7 +125,7 @@ impl Default for ExportOptions {
     }
 }
 
-/// The selected rows, batch by batch. Decodes in the rayon pool of whoever asks for them, ahead of the asking.
+/// The selected rows, batch by batch. Batches are decoded ahead of time, on the caller's rayon pool.
 ///
 /// An error that the iterator yields is an [`ArrowError::ExternalError`] around an [`Error`]; it ends the iteration.
 /// Dropping this ends the work, as a [`Canceller`] does.

@@ -165,7 +165,7 @@ impl Gathered {
         let batches: Vec<&RecordBatch> = self.batches.iter().collect();
         let rows = self.rows.get(subject).map_or(&[][..], Vec::as_slice);
         rows.chunks(BATCH_RECORDS).map(move |rows| {
-            // Only the batches that these rows are in: for few rows of many the rest is just in the way.
+            // Only the batches that hold these rows: for few rows out of many, the rest only costs time.
             let mut used: Vec<u32> = rows.iter().map(|(batch, _)| *batch).collect();
             used.dedup();
             let of = |number: &u32| batches.get(*number as usize).copied();

@@ -1,6 +1,6 @@
-//! Dates, times, instants and durations as text, which tells every value exactly.
+//! Dates, times, instants and durations as text that is exact for every value.
 //!
-//! What the calendar ends before is a number and its unit: `2147483647 days since 1970-01-01`.
+//! A value beyond the end of the calendar is a number and its unit: `2147483647 days since 1970-01-01`.
 
 use std::io::Write;
 
@@ -16,7 +16,7 @@ const DAY_SECONDS: i64 = 86_400;
 
 /// The values of an array of one of these types.
 pub(super) struct Temporal {
-    /// Of `Int64`.
+    /// An array of `Int64`.
     values: ArrayRef,
     kind: Kind,
 }

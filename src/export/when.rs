@@ -18,7 +18,7 @@ use crate::shard::time::UnitName;
 #[derive(Debug, Clone)]
 pub(super) struct When {
     path: String,
-    /// Of a column of integers.
+    /// The unit, if the column has integers.
     unit: UnitName,
 }
 

@@ -1,7 +1,7 @@
-//! What it costs to carry a plan out, from the page indexes (or the page headers) of what it touches.
+//! The cost of carrying a plan out, from the page indexes (or the page headers) of the row groups that it touches.
 //!
-//! A delete's is found with its plan, so that what is damaged is refused before anything is touched; an export's only
-//! for who asks.
+//! The price of a delete is found with its plan, so that damage is refused before anything is touched; that of an
+//! export only when the caller asks.
 
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
@@ -34,7 +34,7 @@ fn of_export(dataset: &Dataset, planned: &ShardPlan) -> Result<Price> {
     of_pages(&shard, &planned.rows, None)
 }
 
-/// The pages with some of `rows`; with `clearing` just those of the columns that lose values.
+/// The pages with some of `rows`; with `clearing`, only those of the columns that lose values.
 pub(super) fn of_pages(
     shard: &Shard,
     rows: &RoaringBitmap,

@@ -49,11 +49,11 @@ struct Candidate {
     rows: u64,
 }
 
-/// What was found in one shard.
+/// The rows that were found in one shard.
 struct Found {
     selected: SelectedShard,
     unknown: Vec<Unknown>,
-    /// Candidate row groups that were not looked into, since all of their rows are too old.
+    /// Candidate row groups that were not scanned, because all of their rows are too old.
     old: Vec<u32>,
 }
 
@@ -141,7 +141,7 @@ pub(crate) fn plan(
                 old,
             })
         })
-        // All of them, so that the error is that of the first shard whoever is faster.
+        // All of them are searched, so that the error is that of the first shard, whichever thread is faster.
         .collect::<Vec<Result<_>>>()
         .into_iter()
         .collect::<Result<_>>()?;
@@ -238,7 +238,7 @@ fn split_by_age(
 }
 
 /// A subject of which nothing was found may still have rows in row groups that are too old: then it is known, with
-/// no row. Just for such subjects these are looked into.
+/// no row. These row groups are scanned only for such subjects.
 fn look_for_older_rows(
     dataset: &Dataset,
     expansion: &Expansion,
@@ -272,7 +272,7 @@ fn look_for_older_rows(
     older.into_iter().collect()
 }
 
-/// The rows of one shard, looking just into the row groups `groups`.
+/// The rows of one shard, from the row groups `groups` only.
 pub(crate) fn in_shard(
     dataset: &Dataset,
     shard: &Shard,
@@ -346,8 +346,8 @@ pub(crate) fn touched_row_groups(shard: &Shard, selection: &Selection) -> Vec<us
 }
 
 impl Candidate {
-    /// The row groups to look into. If another process replaced the shard since they were nominated, they say nothing
-    /// of the new one, and all of its row groups are looked into.
+    /// The row groups to scan. If another process replaced the shard after they were nominated, they say nothing about
+    /// the new one, and all of its row groups are scanned.
     fn groups_of(self, shard: &Shard) -> Vec<u32> {
         if shard.footer.hash == self.footer_hash {
             self.row_groups
@@ -368,7 +368,7 @@ impl<'a> Nominations<'a> {
         };
         let (index, row_groups, is_fresh) = match knowledge {
             Knowledge::Fresh(index) => (Some(index), nominated(index)?, true),
-            // An index that can't be mended now nominates nothing: all shards are looked through.
+            // An index that can't be rebuilt now nominates nothing: all shards are scanned.
             Knowledge::AsFound(index) => match index.map(nominated) {
                 Some(Ok(row_groups)) => (index, row_groups, false),
                 Some(Err(Error::State { .. })) | None => (None, BTreeMap::new(), false),

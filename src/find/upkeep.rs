@@ -1,8 +1,8 @@
-//! The index of a dataset: kept up to date, and how it stands to the shards.
+//! The index of a dataset: kept up to date, and compared with the shards.
 //!
 //! # Invariants
-//! Of an index that is damaged the segments that are whole stay, and the shards of the others are scanned; one of
-//! other subject columns is made anew. It is said to be so only once that has succeeded: until then the old one stays.
+//! If an index is damaged, its whole segments stay, and the shards of the others are scanned. An index of other subject
+//! columns is rebuilt. The report says `rebuilt` only after the rebuild succeeded; until then the old index stays.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ use crate::table::{ShardRef, Snapshot};
 /// The part of the memory that building an index takes: one in so many.
 const MEMORY_PART: u64 = 4;
 
-/// What a refresh of the index found and did.
+/// The findings and figures of a refresh of the index.
 #[derive(Debug, Clone, Serialize)]
 pub struct IndexReport {
     /// Rows of the dataset.
@@ -81,7 +81,7 @@ impl Done {
     }
 }
 
-/// How the index stands to the shards.
+/// Whether the index is fresh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IndexState {
@@ -93,19 +93,19 @@ pub enum IndexState {
     Stale {
         /// Shards that it doesn't know.
         added: usize,
-        /// Shards that it knows otherwise.
+        /// Shards that have changed.
         changed: usize,
-        /// Shards that it knows and that are gone.
+        /// Shards that it knows, but that are gone.
         removed: usize,
     },
-    /// The next run will make it anew, for this reason.
+    /// The next run will rebuild it, for this reason.
     Damaged(String),
 }
 
 /// Keeps the index of a dataset. The caller holds the dataset's lock.
 pub(crate) struct Upkeep<'a> {
     pub(crate) dataset: &'a Dataset,
-    /// The seed of an index that is made anew.
+    /// The seed of an index that is rebuilt.
     pub(crate) seed_if_new: u64,
     /// Memory of the work that the index is for, in bytes; building the index takes a part of it.
     pub(crate) memory: u64,
@@ -121,8 +121,8 @@ impl Upkeep<'_> {
         Ok((index, report))
     }
 
-    /// Brings the index up to date with `files` after a delete that replaced the shards `rewritten`: just the row
-    /// groups that it touched are read. Nothing of an id that is gone is left in the index then.
+    /// Brings the index up to date after a delete that replaced the shards `rewritten`: only the row groups that it
+    /// touched are read. Afterwards nothing of an erased id is left in the index.
     pub(crate) fn after_rewrite(
         &self,
         snapshot: &Snapshot,
@@ -131,7 +131,7 @@ impl Upkeep<'_> {
         self.bring_up_to_date(snapshot, rewritten).map(drop)
     }
 
-    /// Does `work` with an index that is up to date; once more, if that shows that the index is damaged.
+    /// Does `work` with an index that is up to date, and a second time if the first shows that the index is damaged.
     pub(crate) fn with_index<T>(
         &self,
         snapshot: &Snapshot,
@@ -147,7 +147,7 @@ impl Upkeep<'_> {
         }
     }
 
-    /// Brings the index up to date with `files` and compares it with them in full; it is made anew if it differs.
+    /// Brings the index up to date and compares it with the shards in full; it is rebuilt if it differs.
     pub(crate) fn verify(&self, snapshot: &Snapshot) -> Result<(IndexReport, Comparison)> {
         let (index, done) = self.bring_up_to_date(snapshot, &[])?;
         let observer = &self.dataset.observer;
@@ -194,7 +194,7 @@ impl Upkeep<'_> {
         }
     }
 
-    /// Keeps what is whole of the index and makes the rest anew.
+    /// Keeps the whole parts of the index and rebuilds the rest.
     fn mend(
         &self,
         snapshot: &Snapshot,
@@ -261,7 +261,7 @@ impl ShardSource for Upkeep<'_> {
         self.dataset.table.clock_ns()
     }
 
-    /// Every footer that is new is read before anything is written, so a column that can't have its role shows here.
+    /// Every new footer is read before anything is written, so a column that can't have its role is found here.
     fn footer(&self, file: &ShardRef) -> Result<ShardFooter> {
         let shard = self.dataset.open(file)?;
         self.dataset.config.check_roles(&shard, self.needs_time)?;
@@ -325,7 +325,7 @@ impl IndexState {
     }
 }
 
-/// Whether an error is about a file of the index, which can be made anew.
+/// Whether an error concerns a file of the index, which can be rebuilt.
 pub(crate) fn is_damage(error: &Error) -> bool {
     matches!(error, Error::State { path, .. } if path.starts_with(DIRECTORY))
 }

@@ -25,14 +25,14 @@ use crate::shard::roles::SubjectColumn;
 use crate::state;
 use crate::subject::{Form, SubjectHash, SubjectId};
 
-/// What was found of what was looked for.
+/// The result of a search for traces.
 #[derive(Debug, Clone, Serialize)]
 pub struct Verification {
     /// Whether nothing was found.
     pub clean: bool,
-    /// What was found, by path, row group, column and place.
+    /// The traces, by path, row group, column and place.
     pub findings: Vec<Finding>,
-    /// Shards that were looked into.
+    /// Shards that were searched.
     pub shards: u64,
 }
 

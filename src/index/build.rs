@@ -8,7 +8,7 @@
 //!
 //! Nothing is compared, sorted or merged on the way: what belongs together meets again when its partition is
 //! grouped (`index/grouping.rs`), on all cores, in memory that the processor's caches hold. And nothing
-//! that one scan writes is in the cache of another one's core, but for a count at every few hundred hashes.
+//! that one scan writes is in the cache of another one's core, except a count at every few hundred hashes.
 //!
 //! Memory: the budget (three quarters for the pools, one for grouping), 256 KiB for each scan under way, and the row
 //! groups of one hash.
@@ -48,7 +48,7 @@ pub struct PostingSorter<'a> {
     pooled_words: AtomicUsize,
     pooled_words_max: usize,
     spill: Mutex<Option<SpillWriter<'a>>>,
-    /// Of scans that are over, for the next ones.
+    /// Buffers of finished scans, for the next ones.
     idle: Mutex<Vec<Gathered>>,
 }
 
@@ -139,7 +139,7 @@ pub struct PostingBuffer<'s, 'a> {
 /// What a buffer holds.
 #[derive(Default)]
 struct Gathered {
-    /// Of the hashes that are not in the pool yet.
+    /// The row group of the hashes that are not in the pool yet.
     row_group: u32,
     part_hashes: usize,
     piece_words: usize,
@@ -147,7 +147,7 @@ struct Gathered {
     hashes: Vec<u64>,
     /// How many of them there are.
     counts: Vec<u8>,
-    /// The last hash for each value of the low bits: most repeats are of an id that was seen just before.
+    /// The last hash for each value of the low bits: most repeats are of an id that was seen shortly before.
     recent: Vec<u64>,
     pool: Vec<Partition>,
     /// Pairs that were handed over.

@@ -127,8 +127,8 @@ impl<'a> SegmentBuilder<'a> {
         pushed.and_then(|()| buffer.finish())
     }
 
-    /// Adds the ids of a shard, whose row groups have the numbers from `first_row_group` on; of chunks that are
-    /// dictionary-encoded throughout just the dictionaries are read.
+    /// Adds the ids of a shard, whose row groups have the numbers from `first_row_group` on. If a chunk is
+    /// dictionary-encoded throughout, only its dictionary is read.
     ///
     /// # Errors
     /// When the shard is damaged, or a temporary file can't be written.
@@ -153,8 +153,8 @@ impl<'a> SegmentBuilder<'a> {
         })
     }
 
-    /// Merges what was added with `others` (of each just the row groups that are given, or all) into the segment,
-    /// and makes it durable. `number` tells it from the caller's other segments.
+    /// Merges the added ids with `others` (from each only the row groups that are given, or all) into the segment, and
+    /// makes it durable. `number` distinguishes it from the caller's other segments.
     ///
     /// # Errors
     /// When one of `others` is damaged, a row group is not below 2^31, or reading or writing fails.

@@ -199,7 +199,7 @@ impl<'a> Changes<'a> {
         });
     }
 
-    /// Keeps the postings of a shard's row groups, but for those at the positions `again`.
+    /// Keeps the postings of a shard's row groups, except those at the positions `again`.
     fn keep_part(&mut self, segment: u32, numbers: &RowGroupNumbers, again: &RoaringBitmap) {
         let stay = (0_u32..)
             .zip(numbers.alive())

@@ -1,4 +1,4 @@
-//! Whether an index holds just what the shards do.
+//! Whether an index holds exactly what the shards do.
 //!
 //! ```text
 //!   all shards scanned again ─> sorted hashes and row groups ──┐
@@ -25,9 +25,9 @@ use crate::table::ShardRef;
 pub struct Comparison {
     /// Pairs of a hash and a row group that both have.
     pub postings: u64,
-    /// Pairs that just the shards have: rows that a look-up would miss.
+    /// Pairs that only the shards have: rows that a look-up would miss.
     pub missing: u64,
-    /// Pairs that just the index has: traces of ids that are gone.
+    /// Pairs that only the index has: traces of ids that are gone.
     pub surplus: u64,
 }
 

@@ -96,12 +96,12 @@ impl Check {
         Self(seed.wrapping_add(u64::from(number) << 32))
     }
 
-    /// Of the payload of a block, counted from the start of the file.
+    /// The check of a block's payload; blocks are counted from the start of the file.
     pub fn block(self, payload: &[u8], block: u64) -> u64 {
         xxh3_64_with_seed(payload, self.0 ^ block)
     }
 
-    /// Of the bitmap of a record, at this offset of the heap.
+    /// The check of a record's bitmap, at this offset of the heap.
     pub fn record(self, bitmap: &[u8], offset: u64) -> u32 {
         let hash = xxh3_64_with_seed(bitmap, !self.0 ^ offset);
         u32::try_from(hash >> 32).unwrap_or(u32::MAX)

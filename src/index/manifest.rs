@@ -45,10 +45,10 @@ const CHECK_BYTES: usize = 8;
 const SEGMENT_BYTES: usize = 20;
 const SHARD_BYTES_MIN: usize = 64;
 
-/// What the index is made of.
+/// The parts of the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// Of the hashes.
+    /// The seed of the hashes.
     pub seed: u64,
     /// The caller's key of what was indexed (its subject columns); another one means a rebuild.
     pub configuration: String,

@@ -19,11 +19,11 @@ use crate::error::Result;
 use crate::state::State;
 use crate::subject::SubjectHash;
 
-/// Something that gives hashes in ascending order, each with its row groups.
+/// A source of hashes in ascending order, each with its row groups.
 pub enum Source<'a> {
-    /// What was scanned just now.
+    /// The result of a scan.
     Scanned(SortedPostings<'a>),
-    /// What a segment holds, of the row groups that are still alive if these are given.
+    /// The content of a segment; only of the live row groups, if these are given.
     Segment(SegmentGroups<'a>, Option<Alive>),
 }
 
@@ -109,8 +109,8 @@ pub fn merge(sources: Vec<Source<'_>>, writer: &mut SegmentWriter<'_>) -> Result
     Ok(())
 }
 
-/// Writes the segment `path`, of this seed and number, of what was scanned and of other segments (of each just the
-/// row groups that are given, or all).
+/// Writes the segment `path`, with this seed and number, from scans and from other segments (from each only the row
+/// groups that are given, or all).
 ///
 /// # Errors
 /// Those of [`merge`].

@@ -12,7 +12,7 @@
 //! * [`build`], [`sorted`]: gathering postings in bounded memory, and giving them by hash; [`merge`]: with segments; [`builder`]: the segment of one shard
 //! * [`changes`]: how the shards differ from the manifest; [`refresh`]: bringing the index up to date with them;
 //!   [`source`]: how it reads shards
-//! * [`compare`]: whether it holds just what they do
+//! * [`compare`]: whether it holds exactly what they do
 //!
 //! Everything lies below [`DIRECTORY`] of the dataset's state. Segments can be made, merged and read
 //! without the rest ([`builder`], [`segment::Segment`]), by services that keep their own catalog.
@@ -66,7 +66,7 @@ pub const DIRECTORY: &str = "_efface/index";
 /// Up to so many, the subjects of several segments are counted one by one.
 pub const SUBJECTS_COUNTED_MAX: u64 = 1 << 20;
 
-/// How often opening begins again because a refresh swapped the manifest meanwhile.
+/// Attempts to open the index while refreshes keep swapping the manifest.
 const OPEN_ATTEMPTS: usize = 16;
 
 /// An index, open for look-ups. A refresh by another process does not disturb it.
@@ -114,7 +114,7 @@ impl Index {
             if opened.is_ok() {
                 return opened.map(Some);
             }
-            // A refresh may have removed segments since the manifest was read.
+            // A refresh may have removed segments after the manifest was read.
             let again = Manifest::load(state)?;
             if again == bytes {
                 return opened.map(Some);

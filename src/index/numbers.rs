@@ -11,7 +11,7 @@
 
 use super::format::ROW_GROUPS_MAX;
 
-/// Numbers that follow each other, but for dead ones.
+/// Consecutive numbers, except dead ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowGroupNumbers {
     first: u32,

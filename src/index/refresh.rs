@@ -16,8 +16,8 @@
 //! rewritten a logarithmic number of times while a dataset grows.
 //!
 //! **After a delete** ([`RefreshOptions::rewritten`]) row groups keep their numbers. The postings of those that
-//! were touched are replaced by what a scan of just those finds, so what is left of an id is told from what is
-//! there and not from what was taken away: a row that goes may be the last one of an id in another subject
+//! were touched are replaced by the result of a scan of only those. So the index follows from what is left of an
+//! id, not from what was removed: a row that goes may be the last one of an id in another subject
 //! column, and another id may have the same hash. The cost is that of the row groups touched and of the segments
 //! that hold their shards. Where few row groups of a segment were not touched
 //! ([`TOUCHED_FOR_EACH_LEFT`](super::changes::TOUCHED_FOR_EACH_LEFT)), those are scanned too and the segment is
@@ -59,8 +59,8 @@ pub struct RefreshOptions<'a> {
     pub seed_if_new: u64,
     /// Bytes of memory for sorting; see [`limits::INDEX_MEMORY_BYTES`](crate::limits::INDEX_MEMORY_BYTES).
     pub memory: usize,
-    /// Shards that a delete replaced since the index was brought up to date. One that is not what it says here
-    /// is scanned as one that changed.
+    /// Shards that a delete replaced after the index was brought up to date. One that does not match is scanned as a
+    /// changed one.
     pub rewritten: &'a [RewrittenShard],
 }
 

@@ -1,4 +1,4 @@
-//! What was gathered, by ascending hashes.
+//! The gathered postings, by ascending hashes.
 //!
 //! Some partitions at a time are grouped in parallel and then given, hash by hash. One that is too large for that is
 //! taken in equal parts, each in a pass over all of it.
@@ -19,7 +19,7 @@ const PART_BITS_MAX: u32 = 12;
 
 /// The postings of a [`PostingSorter`](super::build::PostingSorter), each once.
 pub struct SortedPostings<'a> {
-    /// Of each partition what stayed in memory.
+    /// The part of each partition that stayed in memory.
     pool: Vec<Partition>,
     spilled: Option<Spilled<'a>>,
     directory: String,
@@ -37,7 +37,7 @@ pub struct SortedPostings<'a> {
 }
 
 impl<'a> SortedPostings<'a> {
-    /// Of what stayed in memory of each partition and what was spilled: `pairs`, which are grouped in so much memory.
+    /// Takes the in-memory partitions and the spill file (`pairs` pairs in all), and groups them within `memory` bytes.
     pub(super) fn new(
         pool: Vec<Partition>,
         spilled: Option<Spilled<'a>>,
@@ -75,7 +75,7 @@ impl<'a> SortedPostings<'a> {
         }
     }
 
-    /// A bound of the number of pairs: exact, but for repeats.
+    /// A bound of the number of pairs: exact, except for repeats.
     pub fn pairs_at_most(&self) -> u64 {
         self.pairs
     }
@@ -132,7 +132,7 @@ impl<'a> SortedPostings<'a> {
         self.slots.truncate(units.len());
         self.grouped += units.len();
         self.slot = 0;
-        // Read one after the other, since a disk gives more to one reader; and what fails is the same each time.
+        // Read one after the other, because a disk serves one reader faster, and because the same one fails each time.
         for ((number, part), slot) in units.iter().zip(&mut self.slots) {
             slot.clear();
             if let Some(spilled) = &self.spilled {

@@ -39,7 +39,7 @@ pub struct SegmentWriter<'a> {
     directory: Vec<u32>,
     bits_max: u32,
     heap: Heap<'a>,
-    /// Of the record that was appended last.
+    /// The bitmap of the record that was appended last.
     bitmap: Vec<u8>,
 }
 

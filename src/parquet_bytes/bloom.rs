@@ -1,4 +1,4 @@
-//! Split-block bloom filters: reading where one is, and making one of the same size anew.
+//! Split-block bloom filters: finding one, and rebuilding it in the same size.
 //!
 //! ```text
 //!   BloomFilterHeader { 1: numBytes, 2: algorithm, 3: hash, 4: compression }, bitset

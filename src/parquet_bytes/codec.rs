@@ -96,7 +96,7 @@ impl Codecs {
         if self.zstd_level != level {
             self.zstd_level = level;
             let context = self.to_zstd.take();
-            // A context that can't change its level is made anew when it is needed.
+            // A context that can't change its level is created again when it is needed.
             self.to_zstd = context.and_then(|mut context| {
                 context.set_compression_level(level).ok()?;
                 Some(context)
@@ -107,7 +107,7 @@ impl Codecs {
     /// Appends `len` decompressed bytes to `out`; `offset` of the page is for messages.
     ///
     /// # Errors
-    /// When the bytes can't be decompressed to just that many.
+    /// When the bytes can't be decompressed to exactly that many.
     pub fn decompress(
         &mut self,
         codec: Codec,
@@ -135,8 +135,8 @@ impl Codecs {
         }
     }
 
-    /// Appends the first `wanted` decompressed bytes to `out`; says whether it did, since not every codec can stop
-    /// before the end. What comes behind them is not looked at.
+    /// Appends the first `wanted` decompressed bytes to `out`. Returns whether it did, because not every codec can stop
+    /// before the end. The bytes after them are not checked.
     ///
     /// # Errors
     /// When the bytes can't be decompressed, or to fewer.

@@ -11,8 +11,8 @@
 //!   `made`: the page that is made; `scratch`: reading
 //!
 //! # Invariants
-//! No page without such a row is read, where there is an offset index; without one, just its header. A page's rows are
-//! counted and compared with what told where they are: a wrong index is an error, never another row's value.
+//! If there is an offset index, no page without a wanted row is read; without one, only its header. A page's rows are
+//! counted and compared with the index that located them: a wrong index is an error, never another row's value.
 //!
 //! Memory: one page and the dictionary, and the pages made, which end after [`ROWS`] rows or [`BYTES`] bytes (or one row).
 

@@ -50,7 +50,7 @@ impl Levels {
         self.definition.get(entry).copied().unwrap_or_else(max)
     }
 
-    /// Decodes just the repetition levels of a page of version 2.
+    /// Decodes only the repetition levels of a page of version 2.
     ///
     /// # Errors
     /// When they are damaged or larger than their maximum.
@@ -141,7 +141,7 @@ impl Levels {
     }
 }
 
-/// Reads the levels of `count` entries, but for definition levels that all are the largest.
+/// Reads the levels of `count` entries, except definition levels that are all the largest one.
 fn read_runs(
     mut decoder: RleDecoder<'_>,
     count: u32,

@@ -71,7 +71,7 @@ pub enum PageKind {
         values: u32,
         /// Nulls among them.
         nulls: u32,
-        /// Rows.
+        /// The number of rows.
         rows: u32,
         /// How the values are encoded.
         encoding: Encoding,

@@ -1,11 +1,11 @@
-//! `Statistics` and `SizeStatistics` after some values went or became others: what may stay, stays; what may
-//! stem from those that went is made anew from the values that are left, or goes.
+//! `Statistics` and `SizeStatistics` after some values were removed or changed. A field that can't stem from a removed
+//! value stays. The others are rebuilt from the values that are left, or removed.
 
 use super::footer::statistics as field;
 use super::order::{Bound, Extremes, ValueOrder, cut_max, cut_min};
 use super::thrift::{List, Struct, Value};
 
-/// Bounds of strings that are made anew are cut to this length, as most writers do, unless they were longer.
+/// Rebuilt bounds of strings are cut to this length, as most writers do, unless the old ones were longer.
 pub const BOUND_BYTES_MAX: usize = 64;
 
 /// The bounds of a `Statistics`, and what is known of where they stem from.

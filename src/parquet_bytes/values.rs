@@ -144,7 +144,7 @@ impl PageValues {
         Ok(place)
     }
 
-    /// Adds an index behind the others and returns its place; just to a page of indices.
+    /// Adds an index after the others and returns its place. The page must be one of indices.
     pub fn push_index(&mut self, index: u32) -> usize {
         let place = self.count;
         if let Layout::Indices { indices, .. } = &mut self.layout {
@@ -254,7 +254,7 @@ impl PageValues {
                         let last = spans
                             .get(range.end.wrapping_sub(1))
                             .map_or(0, |span| span.1);
-                        // Values stand one behind the other, each behind its length.
+                        // Values follow each other, each after its length.
                         let bytes = self.bytes.get(first.wrapping_sub(4)..last as usize);
                         out.extend_from_slice(bytes.unwrap_or_default());
                     }

@@ -1,4 +1,4 @@
-//! What the file of a waiting request holds.
+//! The file of a waiting request.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -16,13 +16,13 @@ const FORMAT: u32 = 1;
 /// A delete request that waits. `Debug` prints no id.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// How it is known.
+    /// Its tracking id.
     pub tracking_id: TrackingId,
     /// When it was handed over.
     pub submitted_at: Timestamp,
     /// Its deadline.
     pub due: Timestamp,
-    /// What is asked.
+    /// The request itself.
     pub request: Request,
 }
 
@@ -38,7 +38,7 @@ struct Stored {
     asked: Asked,
 }
 
-/// What makes two requests the same.
+/// The fields by which two requests are the same.
 #[derive(Serialize, Deserialize)]
 struct Asked {
     regulation: Regulation,
@@ -49,17 +49,17 @@ struct Asked {
     max_match: f64,
     required_columns: RequiredColumns,
     suppress: Option<Suppress>,
-    /// Each with its position.
+    /// The ids, each with its position.
     subjects: Vec<(usize, String)>,
 }
 
 impl Entry {
-    /// Stands for what is asked, whenever it is asked and in whatever order the ids come.
+    /// A hash of the question: the same whenever it is asked, and in whatever order the ids come.
     pub(crate) fn fingerprint(&self, key: &SubjectKey) -> KeyedHash {
         let mut asked = Asked::of(&self.request);
         asked.subjects.sort_by(|left, right| left.1.cmp(&right.1));
         asked.subjects.iter_mut().for_each(|subject| subject.0 = 0);
-        // What was made of plain values can be made into JSON.
+        // Plain values can always be written as JSON.
         let json = serde_json::to_vec(&asked).unwrap_or_default();
         key.hash(Form::Text, &json)
     }

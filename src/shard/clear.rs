@@ -155,7 +155,7 @@ struct Place {
     inside: Inside,
     /// Somewhere inside of a list or a map.
     is_nested: bool,
-    /// All of it goes, since something around it does.
+    /// All of it goes, because something around it does.
     is_gone: bool,
     /// The levels at which the highest node around it that holds nothing that stays is null.
     null: Option<(u32, u32)>,

@@ -243,8 +243,8 @@ pub fn without_members(text: &[u8], is_gone: impl Fn(&str) -> bool) -> Option<Ve
     Some(left)
 }
 
-/// What [`without_members`] takes out of `text`: the object with just the members whose key `is_kept`, or all of the
-/// text where it begins as an object and can't be taken apart. `None` if there are none, or it is no JSON object.
+/// The part of `text` that [`without_members`] removes: the object with only the members whose key `is_kept`, or all
+/// of the text if it begins as an object and can't be parsed. `None` if there are none, or it is no JSON object.
 pub fn only_members(text: &[u8], is_kept: impl Fn(&str) -> bool) -> Option<Cow<'_, [u8]>> {
     // All members are kept, or some go, or none is an object's.
     without_members(text, &is_kept)?;

@@ -9,7 +9,7 @@ pub struct Lineage {
     pub old_footer_hash: u64,
     /// The hash of the new shard's footer.
     pub footer_hash: u64,
-    /// Row groups that were made anew, by their ascending numbers in the old shard.
+    /// Row groups that were rebuilt, by their ascending numbers in the old shard.
     pub touched: Vec<u32>,
     /// Row groups that were left out, likewise.
     pub dropped: Vec<u32>,

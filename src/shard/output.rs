@@ -41,12 +41,12 @@ pub(super) struct Output<'a> {
     fates: &'a [Fate],
     /// Row groups of the source that are done.
     groups_done: usize,
-    /// The row group that is being made anew.
+    /// The row group that is being rebuilt.
     current: Option<Group>,
     row_groups: Vec<Struct>,
-    /// Of every chunk of `row_groups`, in order.
+    /// The page indexes of every chunk of `row_groups`, in order.
     indexes: Vec<Indexes>,
-    /// Row groups that were made anew, and those that were left out.
+    /// Row groups that were rebuilt, and those that were left out.
     touched: Vec<u32>,
     dropped: Vec<u32>,
     report: RewriteReport,
@@ -57,7 +57,7 @@ struct Group {
     tree: Struct,
     chunks: Vec<Struct>,
     written: usize,
-    /// Pages that were made anew.
+    /// Pages that were rebuilt.
     pages: u64,
     /// By column: whether it has such pages.
     changed: Vec<bool>,
@@ -159,7 +159,7 @@ impl<'a> Output<'a> {
         Ok((tree.clone(), chunks))
     }
 
-    /// Writes a chunk that was made anew, and the row groups that stand before it.
+    /// Writes a chunk that was rebuilt, and the row groups before it.
     pub(super) fn chunk(&mut self, task: &ChunkTask<'_>, new: NewChunk) -> Result<()> {
         self.up_to(task.group)?;
         let mut group = match self.current.take() {
@@ -257,7 +257,7 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Writes the bloom filters of a row group that was made anew.
+    /// Writes the bloom filters of a row group that was rebuilt.
     fn end(&mut self, position: usize, group: Group) -> Result<()> {
         let Group {
             mut tree,
@@ -300,7 +300,7 @@ impl<'a> Output<'a> {
         set_file_offset(&mut tree, &chunks);
         self.push(tree, chunks);
         self.report.rows_removed += dropped;
-        // One whose dictionaries were looked through for nothing is as it was.
+        // If its dictionaries were scanned and nothing was found, it is unchanged.
         if dropped + pages > 0 {
             self.report.row_groups_rewritten += 1;
             self.touched.extend(u32::try_from(position));

@@ -3,7 +3,7 @@
 //! ```text
 //!   pages:       every value and every dictionary entry, also those that no row refers to
 //!   statistics:  of chunks, in page headers, in the column index
-//!   bloom filter, if it claims to hold a value: made anew from the chunk's values, and compared
+//!   bloom filter, if it claims to hold a value: rebuilt from the chunk's values, and compared
 //!   key-values of the footer, and bytes that belong to no structure: searched for the text of the ids
 //! ```
 //! Values are compared whole; text is searched for as a part of what is there. Nothing that is found is shown:

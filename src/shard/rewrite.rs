@@ -1,9 +1,9 @@
-//! A shard without some of its rows, or of the values in them.
+//! A shard without some of its rows, or without some of the values in them.
 //!
 //! ```text
 //!   row group without such a row:  its chunks' bytes are copied (inside the kernel where it can)
-//!   row group with some:           its chunks are made anew page by page (shard::chunk), in parallel; where
-//!                                  values are cleared, just those of their columns
+//!   row group with some:           its chunks are rebuilt page by page (shard::chunk), in parallel; where
+//!                                  values are cleared, only those of their columns
 //!   row group with nothing else:   left out (a row group of 0 rows breaks other readers)
 //!   page index, footer:            emitted from the old trees with the offsets moved (shard::output)
 //! ```
@@ -11,8 +11,8 @@
 //!
 //! # Invariants
 //! * Gaps between chunks are not copied, so nothing is kept that no footer field points to.
-//! * What the footer holds and this does not know is kept, but for what holds record keys
-//!   ([`RECORD_KEYS`]), which is left out and reported.
+//! * Unknown footer fields are kept, except those that hold record keys ([`RECORD_KEYS`]): these are left out and
+//!   reported.
 //! * The same shard without the same rows gives the same bytes, however many threads there are.
 //!
 //! Memory: the new pages of as many chunks as fit the budget, but of one chunk at least, and the page index
@@ -199,7 +199,7 @@ fn remake(
 /// writing soon.
 const BYTES_PER_THREAD: u64 = 16 << 20;
 
-/// Makes chunks anew.
+/// Rebuilds chunks.
 struct Maker<'a> {
     shard: &'a Shard,
     clearing: Option<&'a Clearing>,

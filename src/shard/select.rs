@@ -181,7 +181,7 @@ impl std::fmt::Debug for Wanted {
     }
 }
 
-/// Selects the rows of `shard` that belong to `wanted`, looking just into the row groups `groups`; with
+/// Selects the rows of `shard` that belong to `wanted`, reading only the row groups `groups`; with
 /// `window`, only those at or after that instant.
 ///
 /// # Errors

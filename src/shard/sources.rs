@@ -45,7 +45,7 @@ const PREFIXES: [&str; 3] = ["", "$", "mp_"];
 ///
 /// A usual name counts as that of a column, of a field of a column that is a struct, and of a key of a map or of
 /// a JSON object; deeper inside it is taken for something else (`items.brand` does not say how an event was
-/// collected). A configured name is the dotted path of a column, or of a key (`properties.os`), or just a key
+/// collected). A configured name is the dotted path of a column, or of a key (`properties.os`), or only a key
 /// (`os`), in whatever map or JSON column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {

@@ -66,7 +66,7 @@ struct Stored {
     entries: Vec<Suppressed>,
 }
 
-/// The shards that were looked through.
+/// The shards that were scanned.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Checked {
     /// Stands for the list.
@@ -99,7 +99,8 @@ impl Suppression {
         Ok(list)
     }
 
-    /// Writes the list, in one durable step. The caller holds the queue's lock since before it loaded it.
+    /// Writes the list, in one durable step. The caller took the queue's lock before it loaded the list, and still
+    /// holds it.
     ///
     /// # Errors
     /// When it can't be written.
@@ -201,7 +202,7 @@ impl Suppression {
 }
 
 impl Checked {
-    /// What was checked against `list`; nothing, if that was another one.
+    /// The shards that were checked against `list`; none if they were checked against another one.
     pub(crate) fn load(state: &dyn State, list: &Suppression) -> Result<Self> {
         let nothing = Self {
             list: list.fingerprint(),
@@ -209,7 +210,7 @@ impl Checked {
         };
         match document::load::<Self>(state, CHECKED_PATH, BYTES_MAX) {
             Ok(Some(checked)) if checked.list == nothing.list => Ok(checked),
-            // One that is damaged says nothing: everything is looked through again.
+            // A damaged one says nothing: everything is scanned again.
             Ok(_) | Err(Error::State { .. }) => Ok(nothing),
             Err(error) => Err(error),
         }

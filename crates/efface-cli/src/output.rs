@@ -230,7 +230,7 @@ fn stream<T>(
     result
 }
 
-/// Remembers a broken pipe, since the layers between turn it into errors of their own.
+/// Remembers a broken pipe, because the layers in between turn it into errors of their own.
 struct Watched<W> {
     inner: W,
     reader_gone: bool,

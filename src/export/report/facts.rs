@@ -26,10 +26,10 @@ const EVENT_NAMES: [&str; 5] = [
     "event_type",
 ];
 
-/// Different events that are told apart; further ones are counted together.
+/// Different events that are counted separately; further ones are counted together.
 const EVENTS_MAX: usize = 500;
 
-/// Different values of a source that are told apart; further ones are left out.
+/// Different values of a source that are listed; further ones are left out.
 const VALUES_MAX: usize = 200;
 
 /// Characters of a value that are kept.
@@ -44,11 +44,11 @@ pub(in crate::export) struct Facts {
     /// The first and the last time.
     pub(in crate::export) time: Option<[Timestamp; 2]>,
     pub(super) counts: Counts,
-    /// Of each event, the rows of each month.
+    /// The rows of each event in each month.
     pub(super) events: BTreeMap<String, BTreeMap<Month, u64>>,
     /// Rows without a time.
     pub(super) undated: u64,
-    /// Of each source (a column or a key), how often it has which value.
+    /// The values of each source (a column or a key), with how often each occurs.
     pub(super) sources: BTreeMap<String, BTreeMap<String, u64>>,
 }
 

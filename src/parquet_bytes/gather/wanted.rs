@@ -19,7 +19,7 @@ pub(super) enum Values {
     All(PageValues),
 }
 
-/// Entries of a page that are wanted and stand one behind the other.
+/// Wanted entries of a page that follow each other.
 pub(super) struct Piece {
     pub(super) entries: Range<usize>,
     pub(super) values: Range<usize>,

@@ -1,4 +1,4 @@
-//! What goes from a chunk, and what that leaves of the entries of a page.
+//! The values that leave a chunk, and the entries of a page that stay.
 //!
 //! ```text
 //!   Rows       the rows go, with all their entries
@@ -9,7 +9,7 @@
 //! ```
 //!
 //! # Invariants
-//! What was done once finds nothing to do: a page in which it has no effect is told to be unchanged.
+//! An erasure that was done once finds nothing to do: a page in which it has no effect is reported as unchanged.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -132,7 +132,7 @@ impl Change {
     }
 }
 
-/// The entries and values of a page: what stays, what goes, what is new. Values are told by their places.
+/// The entries and values of a page that stay, go, or are new. Values are named by their places.
 #[derive(Debug, Default)]
 pub(super) struct Split {
     /// Values of the page as it will be, in order, those that were added among them.

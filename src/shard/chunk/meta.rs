@@ -76,7 +76,7 @@ impl Edit {
             Some(offset) => Some(BloomHeader::read(file, offset)?),
             None => None,
         };
-        // A filter with an unknown hash can't be made anew; without one, readers read the pages.
+        // A filter with an unknown hash can't be rebuilt; without one, readers read the pages.
         let bloom = header
             .filter(BloomHeader::is_known)
             .map(|header| BloomEdit {
@@ -207,7 +207,7 @@ impl Edit {
         self.put(page, header.kind, Piece::Copied(page.range()));
     }
 
-    /// Puts a page next that was made anew from one of the source.
+    /// Adds a page that was rebuilt from one of the source.
     pub(super) fn add(&mut self, page: &PageAt, new: NewPage) {
         self.uncompressed += new.uncompressed;
         self.pages_rewritten += 1;
@@ -245,7 +245,7 @@ impl Edit {
         }
     }
 
-    /// Whether every one of `pages` was copied, but for those that hold neither data nor a dictionary.
+    /// Whether all of `pages` were copied, except those that hold neither data nor a dictionary.
     pub(super) fn is_copy(&self, pages: &[PageAt]) -> bool {
         let is_other = |page: &&PageAt| page.header.kind == PageKind::Other;
         let others = pages.iter().filter(is_other).count();

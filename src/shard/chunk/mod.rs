@@ -7,10 +7,10 @@
 //!   page with nothing else:    left out
 //!   dictionary:                entries that only those rows referred to are taken out (dictionary); the
 //!                              pages that refer to an entry that moved get new indices
-//!   statistics, page index,    what may stem from those rows is made anew from what is left, the rest
-//!   bloom filter, sizes:       stays as it was (meta)
+//!   statistics, page index,    rebuilt from what is left where they may stem from those rows, otherwise
+//!   bloom filter, sizes:       unchanged (meta)
 //! ```
-//! No value that stays is materialised, but for `DELTA_BYTE_ARRAY`, where each stands on the one before.
+//! No value that stays is materialised, except in `DELTA_BYTE_ARRAY`, where each depends on the one before.
 //! There is no Arrow in between: INT96, decimals in any physical type, list names and the like come through
 //! as they were.
 //!
@@ -145,7 +145,7 @@ pub struct NewChunk {
     pub bloom: Bloom,
     /// Bytes of the pages without compression, headers included.
     pub uncompressed: u64,
-    /// Pages that were made anew.
+    /// Pages that were rebuilt.
     pub pages_rewritten: u64,
     /// Pages that were copied.
     pub pages_copied: u64,
@@ -210,7 +210,7 @@ fn copied(source: &Source<'_>) -> Result<NewChunk> {
     })
 }
 
-/// Makes the chunk anew without what goes (not all of its rows); with `scrub`, also without the dictionary
+/// Rebuilds the chunk without what goes (not all of its rows); with `scrub`, also without the dictionary
 /// entries that nothing referred to before.
 ///
 /// # Errors

@@ -36,7 +36,7 @@ pub struct Tools {
     /// The level of new zstd pages.
     pub(super) zstd_level: ZstdLevel,
     raw: Vec<u8>,
-    /// Of pages that are done.
+    /// Buffers of finished pages, for the next ones.
     bodies: Vec<Vec<u8>>,
     indices: Vec<Vec<u32>>,
     levels: Levels,
@@ -304,7 +304,7 @@ impl OpenPage {
     }
 }
 
-/// A page that was made anew.
+/// A page that was rebuilt.
 #[derive(Debug)]
 pub(super) struct NewPage {
     /// Header and body.

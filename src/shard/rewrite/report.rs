@@ -24,40 +24,40 @@ pub struct Copied {
     pub bytes: u64,
 }
 
-/// What a rewrite did.
+/// The figures of a rewrite.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RewriteReport {
     /// Rows that are gone.
     pub rows_removed: u64,
     /// Values that were cleared, or that lost JSON members.
     pub values_cleared: u64,
-    /// Row groups that were made anew.
+    /// Row groups that were rebuilt.
     pub row_groups_rewritten: u64,
     /// Row groups that lost all their rows and were left out.
     pub row_groups_dropped: u64,
     /// Which row groups these were.
     #[serde(default)]
     pub lineage: Option<Lineage>,
-    /// Dictionary and data pages that were made anew.
+    /// Dictionary and data pages that were rebuilt.
     pub pages_rewritten: u64,
     /// Pages of row groups that lost rows that were copied as they were.
     pub pages_copied: u64,
     /// Bytes that were copied as they were.
     pub bytes_copied: u64,
-    /// Bytes that were encoded anew: pages, bloom filters, page index, footer.
+    /// Bytes that were encoded again: pages, bloom filters, page index, footer.
     pub bytes_encoded: u64,
-    /// Where the new shard's bytes are that were not copied, ascending; ranges lie apart.
+    /// The ranges of the new shard that were not copied, ascending and apart from each other.
     #[serde(skip)]
     pub new_ranges: Vec<Range<u64>>,
-    /// What was copied, in the order of the new shard.
+    /// The spans that were copied, in the order of the new shard.
     #[serde(skip)]
     pub copied: Vec<Copied>,
-    /// Keys of footer key-values that were left out since they held record keys.
+    /// Keys of footer key-values that were left out because they held record keys.
     pub dropped_key_values: Vec<String>,
 }
 
 impl RewriteReport {
-    /// Adds what the next rewrite did, which read what this one wrote.
+    /// Adds the figures of the next rewrite, which read the output of this one.
     pub fn follow(&mut self, mut next: Self) {
         self.lineage = match (self.lineage.take(), next.lineage.take()) {
             (Some(earlier), Some(later)) => Some(earlier.then(&later)),

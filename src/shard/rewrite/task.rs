@@ -1,4 +1,4 @@
-//! One chunk that is made anew, and what goes from it.
+//! One chunk that is rebuilt, and the values that leave it.
 
 use crate::error::FormatError;
 use crate::shard::Shard;
@@ -7,7 +7,7 @@ use crate::shard::chunk::erasure::{Erasure, What};
 use crate::shard::chunk::{Source, Tools};
 use crate::shard::clear::{Action, Clearing};
 
-/// One chunk that is made anew.
+/// One chunk that is rebuilt.
 pub(in crate::shard) struct ChunkTask<'a> {
     /// Its row group.
     pub(in crate::shard) group: usize,

@@ -56,7 +56,7 @@ impl Report {
         output::print(&self.render(json))
     }
 
-    /// Prints to standard error, since standard output has the rows.
+    /// Prints to standard error, because standard output has the rows.
     ///
     /// # Errors
     /// When that fails.
