@@ -3,25 +3,33 @@
 #![expect(unsafe_code, reason = "mapping a file; see the reason at the block")]
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek, Write};
+use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, copy_file_range, flock, renameat_with};
+use rustix::fs::{
+    CWD, FileType, FlockOperation, OFlags, RawDir, RenameFlags, copy_file_range, flock,
+    renameat_with,
+};
 use rustix::io::Errno;
 
 use super::{FileInfo, FileSystem, Lock, NewFile, temporary_path};
 use crate::error::{Error, Result};
 use crate::io::{Access, Mapped, Mapping, ReadAt, Sink};
 use crate::limits;
+
+/// Bytes of names that are asked for at a time.
+const LISTING_BYTES: usize = 64 << 10;
 
 /// Files below a directory of the local file system.
 #[derive(Debug, Clone)]
@@ -162,6 +170,43 @@ impl FileSystem for Disk {
         self.list_into(dir, enters, &mut above, &mut files)?;
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(files)
+    }
+
+    fn names(&self, dir: &str, after: &str, limit: usize) -> Result<Vec<String>> {
+        let failed = |error: Errno| Error::io("list", dir)(error.into());
+        let directory = match File::open(self.at(dir)) {
+            Ok(directory) => directory,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io("list", dir)(error)),
+        };
+        let mut buffer = vec![MaybeUninit::uninit(); LISTING_BYTES];
+        let mut entries = RawDir::new(&directory, &mut buffer);
+        // The last of those that are kept is at the top.
+        let mut first: BinaryHeap<String> = BinaryHeap::new();
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            let is_full = first.len() >= limit;
+            if name <= after.as_bytes()
+                || (is_full && first.peek().is_none_or(|last| name >= last.as_bytes()))
+            {
+                continue;
+            }
+            let path = join(dir, OsStr::from_bytes(name))?;
+            let is_file = match entry.file_type() {
+                FileType::RegularFile => true,
+                FileType::Directory => false,
+                // A link, or a file system that doesn't tell.
+                _ => self.info(&path)?.is_some(),
+            };
+            if is_file {
+                first.extend(path.rsplit('/').next().map(str::to_owned));
+            }
+            if first.len() > limit {
+                first.pop();
+            }
+        }
+        Ok(first.into_sorted_vec())
     }
 
     fn info(&self, path: &str) -> Result<Option<FileInfo>> {
@@ -319,7 +364,7 @@ impl FileSystem for Disk {
 
     fn map(&self, path: &str) -> Result<Mapped> {
         let file = File::open(self.at(path)).map_err(Error::io("open", path))?;
-        // SAFETY: files that are mapped (index segments) are only ever replaced by a rename, never
+        // SAFETY: files that are mapped (index segments, receipts) are only ever replaced by a rename, never
         // written or truncated in place by efface, and `_efface/` belongs to efface alone. A foreign
         // process that truncates one all the same can raise SIGBUS; that is the accepted price of
         // opening an index without reading it.
