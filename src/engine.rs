@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::erase::delete::{self, DeleteOptions, DeleteReport};
 use crate::erase::task::{self, ShardTask, TaskResult};
-use crate::erase::{self, CompactOptions, CompactReport, Compaction, Site};
+use crate::erase::{self, CompactOptions, CompactReport, Compaction, Purpose, Site};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{BySubject, Disclosed};
 use crate::file_system::FileSystem;
@@ -49,6 +49,8 @@ use crate::suppression::Suppression;
 use crate::table::directory::Directory;
 use crate::table::{ShardRef, Snapshot, Table};
 use crate::tracking::TrackingId;
+
+mod elsewhere;
 
 pub use crate::find::upkeep::{IndexReport, IndexState};
 
@@ -434,9 +436,9 @@ impl Engine {
     /// As [`compact`](Self::compact), before anything is touched.
     pub fn begin(&self, options: &CompactOptions) -> Result<Option<Compaction>> {
         let site = self.site(self.key()?);
-        match Compaction::unfinished(site.clone(), options)? {
+        match Compaction::unfinished(site.clone(), options, Purpose::RunHere)? {
             Some(unfinished) => Ok(Some(unfinished)),
-            None => Compaction::of_pending(site, options.clone()),
+            None => Compaction::of_pending(site, options.clone(), Purpose::RunHere),
         }
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! _efface/pass/pass.json                 which requests, and (once it is started) what was planned for each
 //! _efface/pass/<pass id>-000001.json     steps that are about to be made: written before each batch of swaps
+//! _efface/pass/tasks/, results/          tasks that are run elsewhere, and what came of them
 //! ```
 //!
 //! # Invariants
@@ -59,6 +60,9 @@ pub struct Pass {
     /// The configuration that it was planned with. Version 0.1 wrote none.
     #[serde(default)]
     pub config: Option<Config>,
+    /// Whether its tasks lie in the state, to be run elsewhere: it is open then, though nobody holds the lease.
+    #[serde(default)]
+    pub elsewhere: bool,
 }
 
 /// What was planned for one request.
@@ -130,6 +134,7 @@ impl Pass {
             requests,
             planned: Vec::new(),
             config: Some(config),
+            elsewhere: false,
         }
     }
 

@@ -326,6 +326,28 @@ impl<'a> Receipts<'a> {
         Ok(false)
     }
 
+    /// The receipts of this pass, in their order: they are written all at once. Later files are looked through first.
+    ///
+    /// # Errors
+    /// When a file can't be read, or a line of the pass is damaged.
+    pub fn of_pass(&self, pass: TrackingId) -> Result<Vec<Receipt>> {
+        let text = format!("\"pass\":\"{pass}\"");
+        let finder = memmem::Finder::new(text.as_bytes());
+        for path in self.files()?.into_values().rev() {
+            let bytes = state::read(self.state, &path, FILE_BYTES_MAX)?;
+            let lines = bytes.split(|byte| *byte == b'\n');
+            let of_pass: Result<Vec<Receipt>> = lines
+                .filter(|line| finder.find(line).is_some())
+                .map(|line| parse(&path, line).map(|(receipt, _)| receipt))
+                .collect();
+            let of_pass = of_pass?;
+            if !of_pass.is_empty() {
+                return Ok(of_pass);
+            }
+        }
+        Ok(Vec::new())
+    }
+
     fn file_after(&self, receipts: u64) -> Result<Option<String>> {
         let path = file_path(receipts + 1);
         Ok(self.state.has(&path)?.then_some(path))

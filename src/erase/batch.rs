@@ -181,21 +181,22 @@ fn batches<'a>(jobs: impl Iterator<Item = &'a Job>, memory: u64) -> Vec<Vec<Stri
     batches
 }
 
-/// Whether there is room for the new shards that lie beside the old ones at a time.
-pub(super) fn check_room(
-    table: &dyn Table,
-    jobs: &BTreeMap<String, Job>,
-    memory: u64,
-) -> Result<()> {
+/// Whether there is room for the new shards that lie beside the old ones at a time: those of two batches if `memory`
+/// says how long these are, else all.
+pub(super) fn check_room(table: &dyn Table, jobs: &[&Job], memory: Option<u64>) -> Result<()> {
     let Some(available) = table.room()? else {
         return Ok(());
     };
-    let bytes_of = |path: &String| jobs.get(path).map_or(0, |job| job.shard.bytes);
-    let needed = match table.commit_unit() {
-        CommitUnit::WholeTable => jobs.keys().map(bytes_of).sum(),
+    let needed = match (table.commit_unit(), memory) {
+        (CommitUnit::WholeTable, _) | (_, None) => jobs.iter().map(|job| job.shard.bytes).sum(),
         // One batch is written while the one before it is committed.
-        CommitUnit::EachShard => {
-            let batches = batches(jobs.values(), memory);
+        (CommitUnit::EachShard, Some(memory)) => {
+            let bytes_of: BTreeMap<&str, u64> = jobs
+                .iter()
+                .map(|job| (job.shard.path.as_str(), job.shard.bytes))
+                .collect();
+            let bytes_of = |path: &String| bytes_of.get(path.as_str()).copied().unwrap_or(0);
+            let batches = batches(jobs.iter().copied(), memory);
             let bytes: Vec<u64> = batches
                 .iter()
                 .map(|batch| batch.iter().map(bytes_of).sum())

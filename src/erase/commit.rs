@@ -6,6 +6,7 @@
 //! * A result counts once. A second one, one of another version of the shard, and one that lost its file change
 //!   nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -40,13 +41,15 @@ impl Compaction {
     /// [`State`](Error::State) when a result is of another pass or of another version of efface. Failures of the
     /// table. What is wrong with a shard itself fails the requests that have rows in it.
     pub fn commit(&mut self, results: Vec<TaskResult>) -> Result<Vec<ShardTask>> {
-        let mut outcomes = Vec::with_capacity(results.len());
+        let mut wanted = Vec::with_capacity(results.len());
         for result in results {
-            let path = result.shard.path.clone();
-            if let Some(result) = self.wanted(result)? {
-                outcomes.push((path, self.check_result(result)));
-            }
+            wanted.extend(self.wanted(result)?);
         }
+        let this = &*self;
+        let outcomes: Vec<(String, Result<Outcome>)> = wanted
+            .into_par_iter()
+            .map(|result| (result.shard.path.clone(), this.check_result(result)))
+            .collect();
         self.take(outcomes)
     }
 
@@ -231,7 +234,8 @@ impl Compaction {
         outcomes: Vec<(String, Result<Outcome>)>,
     ) -> Result<Vec<ShardTask>> {
         let done = self.take_each(outcomes);
-        if done.is_err() {
+        // What other machines wrote is named by their results, and is taken in by the next commit.
+        if done.is_err() && !self.pass.elsewhere {
             // Room is given back. The error that is told is the first one.
             let staged = self.ready.drain(..).map(|ready| ready.staged);
             let staged: Vec<String> = staged.collect();
@@ -242,28 +246,43 @@ impl Compaction {
 
     fn take_each(&mut self, outcomes: Vec<(String, Result<Outcome>)>) -> Result<Vec<ShardTask>> {
         let mut again = Vec::new();
-        let mut failed = Ok(());
+        let mut errors: BTreeMap<String, Error> = BTreeMap::new();
+        let (mut unused, mut lost) = (Vec::new(), Vec::new());
+        let mut ready = self.ready_paths();
         for (path, outcome) in outcomes {
             match outcome {
                 Ok(Outcome::Nothing) => drop(self.outstanding.remove(&path)),
-                Ok(Outcome::Lost) => again.extend(self.jobs.get(&path).map(|job| self.task(job))),
-                Ok(Outcome::Swap(ready)) => {
+                Ok(Outcome::Lost) => lost.push(path),
+                Ok(Outcome::Swap(new)) => {
                     // Of two results at a time the first one counts.
-                    if self.ready.iter().any(|ready| ready.swap.path == path) {
-                        self.site.dataset.table.discard(&[ready.staged])?;
+                    if self.outstanding.contains(&path) && ready.insert(path) {
+                        self.ready.push(*new);
                     } else {
-                        self.ready.push(*ready);
+                        unused.push(new.staged);
                     }
                 }
-                // The others are known all the same, so that none of their files is forgotten.
-                Err(error) if failed.is_ok() => match self.retry(&path, error) {
+                Err(error) => drop(errors.entry(path).or_insert(error)),
+            }
+        }
+        unused.retain(|staged| self.ready.iter().all(|ready| ready.staged != *staged));
+        self.site.dataset.table.discard(&unused)?;
+        let mut failed = Ok(());
+        for (path, error) in errors {
+            // Another result of the same task may have been good. After a failure the rest is known all the same, so
+            // that no file is forgotten.
+            if failed.is_ok() && self.outstanding.contains(&path) && !ready.contains(&path) {
+                match self.retry(&path, error) {
                     Ok(task) => again.extend(task),
                     Err(error) => failed = Err(error),
-                },
-                Err(_) => {}
+                }
             }
         }
         failed?;
+        for path in lost {
+            if self.outstanding.contains(&path) && !ready.contains(&path) {
+                again.extend(self.jobs.get(&path).map(|job| self.task(job)));
+            }
+        }
         let is_complete = match self.site.dataset.table.commit_unit() {
             CommitUnit::EachShard => true,
             CommitUnit::WholeTable => self.ready.len() == self.outstanding.len(),
@@ -272,6 +291,12 @@ impl Compaction {
             again.extend(self.swap()?);
         }
         Ok(again)
+    }
+
+    /// The shards that wait to be swapped in.
+    pub(super) fn ready_paths(&self) -> BTreeSet<String> {
+        let ready = self.ready.iter();
+        ready.map(|ready| ready.swap.path.clone()).collect()
     }
 
     /// Swaps in what is ready: announced first, then committed.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::begin::One;
-use super::{CompactOptions, CompactReport, Compaction, Site};
+use super::{CompactOptions, CompactReport, Compaction, Purpose, Site};
 use crate::error::{Error, RequestFault, Result};
 use crate::plan::SubjectPlan;
 use crate::queue::{Entry, RequestState, due_after};
@@ -90,7 +90,7 @@ pub(crate) fn delete(
         zstd_level: options.zstd_level,
         ..CompactOptions::at(now)
     };
-    if let Some(unfinished) = Compaction::unfinished(site.clone(), &compact)? {
+    if let Some(unfinished) = Compaction::unfinished(site.clone(), &compact, Purpose::RunHere)? {
         let same = unfinished.same(&asked);
         let (report, _) = unfinished.run_to_end()?;
         if let Some(done) = same.and_then(|id| DeleteReport::of(&report, id)) {

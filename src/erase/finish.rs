@@ -48,8 +48,24 @@ impl Compaction {
             Receipts::new(&*state).append(receipts, || queue.leave(&entries))?;
             Pass::remove(&*state)?;
         }
+        if self.pass.elsewhere {
+            self.discard_leftovers();
+        }
         self.lease = None;
         Ok(self.report(requests))
+    }
+
+    /// Removes what runs of tasks on other machines staged that died or came too late. A run that goes on from here
+    /// finds that the pass has ended.
+    fn discard_leftovers(&self) {
+        let table = &self.site.dataset.table;
+        let discarded = table
+            .snapshot()
+            .and_then(|snapshot| table.discard(&snapshot.leftovers));
+        if let Err(error) = discarded {
+            // The pass has ended all the same, and whoever works next tries again.
+            tracing::warn!(%error, "what tasks left behind could not be removed");
+        }
     }
 
     /// Brings the index up to date with the swaps, so that hashes of erased ids leave it.

@@ -15,6 +15,7 @@
 //! * [`Compaction`]: a pass that was started. [`task`]: one shard's part, which can be run anywhere;
 //!   `batch`: tasks that are run here, many at a time; `commit`: checks what came of tasks and swaps new shards in
 //! * `finish`: what follows when every task is accounted for
+//! * `elsewhere`, `published`: tasks that lie in the state, to be run on other machines, and what came of them
 //! * `suppressing`: rows of suppressed ids that came in since the last pass
 //! * [`delete`]: one delete at once
 //!
@@ -34,7 +35,9 @@ mod begin;
 mod class;
 mod commit;
 pub mod delete;
+mod elsewhere;
 mod finish;
+mod published;
 mod ready;
 mod report;
 mod rows;
@@ -44,18 +47,21 @@ mod staging;
 mod suppressing;
 pub mod task;
 
+pub(crate) use elsewhere::run_numbered;
+pub use elsewhere::{PassEnd, Published};
 pub use report::CompactReport;
 pub use running::Compaction;
 pub use site::CompactOptions;
-pub(crate) use site::Site;
+pub(crate) use site::{Purpose, Site};
 
 /// Ends what an interrupted run left, then carries out all that waits.
 pub(crate) fn compact(site: &Site, options: &CompactOptions) -> Result<CompactReport> {
     let mut report = CompactReport::default();
-    if let Some(unfinished) = Compaction::unfinished(site.clone(), options)? {
+    if let Some(unfinished) = Compaction::unfinished(site.clone(), options, Purpose::RunHere)? {
         report = unfinished.run_to_end()?.0;
     }
-    if let Some(pending) = Compaction::of_pending(site.clone(), options.clone())? {
+    let purpose = Purpose::RunHere;
+    if let Some(pending) = Compaction::of_pending(site.clone(), options.clone(), purpose)? {
         let (pending, _) = pending.run_to_end()?;
         report.add(pending);
     }

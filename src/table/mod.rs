@@ -19,7 +19,7 @@
 //! # Crash behaviour
 //! What a commit swapped is durable when it returns. If a process dies before that, each shard (or, by
 //! [`CommitUnit::WholeTable`], all of them) is the old one or the new one; [`Table::recover`] makes what is there
-//! durable, and removes what was staged and never committed.
+//! durable, and removes what was staged and is not wanted.
 //! [`crate::testing::table`] checks all of this for any implementation.
 
 use std::sync::Arc;
@@ -180,8 +180,9 @@ pub trait Table: Send + Sync {
     /// How much a commit changes in one step.
     fn commit_unit(&self) -> CommitUnit;
 
-    /// Makes durable what a process that died had committed or was about to (`announced`), and removes what was
-    /// staged and not committed. The caller has the lease of all work that changes the dataset.
+    /// Makes durable what a process that died had committed or was about to (`announced`), and removes the
+    /// [`leftovers`](Snapshot::leftovers) of `base`: nothing else that was staged, because other machines may still
+    /// hand it in. The caller has the lease of all work that changes the dataset.
     ///
     /// # Errors
     /// When something can't be made durable or removed.
