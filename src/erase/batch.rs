@@ -4,13 +4,13 @@
 //!   batch n:      written, in parallel ──> made durable together, hashed ──> checked ──> progress ──> committed
 //!   batch n + 1:                           written ─────────────────────────────────────────────> made durable ..
 //! ```
-//! While the disk takes in one batch the next one is written; durability and hashes have a thread of their own.
+//! While the disk takes in one batch, the next one is written. A thread of its own syncs and hashes.
 //!
 //! # Crash behaviour
 //! The staged files of at most two batches are there at a time; the next run removes them.
 //!
-//! Memory: a batch of several shards shares the memory of one rewrite, and its files are as long together as
-//! [`BATCH_BYTES_MAX`] says.
+//! Memory: a batch of several shards shares the memory of one rewrite. Together its files are at most
+//! [`BATCH_BYTES_MAX`] long.
 
 use std::collections::BTreeMap;
 use std::thread::{self, ScopedJoinHandle};
@@ -25,13 +25,13 @@ use crate::error::{Error, Result};
 use crate::limits::BATCH_BYTES_MAX;
 use crate::table::{CommitUnit, Table};
 
-/// Shards of a batch: each has two files open until it is durable, and two batches are under way.
+/// Shards of a batch: each has two files open until it is durable, and two batches are in progress.
 const BATCH_SHARDS_MAX: usize = 64;
 
-/// The part of the memory that the files of a batch may be long: their footers take some of it.
+/// A batch's files may be as long as one part in so many of the memory: their footers take some of it.
 const MEMORY_PART: u64 = 16;
 
-/// The new shards of a batch that were written, by path, and what was wrong with the others.
+/// A batch by path: the new shards that were written, and the errors of the others.
 type Batch = Vec<(String, Result<Option<Written>>)>;
 
 /// A batch that is durable.
@@ -64,7 +64,7 @@ impl Compaction {
                 if let Some(settled) = in_flight.take()
                     && let Err(error) = self.conclude(join(settled))
                 {
-                    // The error of the next batch is told only when this one is done.
+                    // The next batch is given up: this error came first.
                     for (_, written) in next.into_iter().flatten() {
                         if let Ok(Some(written)) = written {
                             written.discard(table);
@@ -181,7 +181,7 @@ fn batches<'a>(jobs: impl Iterator<Item = &'a Job>, memory: u64) -> Vec<Vec<Stri
     batches
 }
 
-/// Whether there is room for the new shards that lie beside the old ones at a time.
+/// Checks that there is room for all new shards that lie beside the old ones at one time.
 pub(super) fn check_room(
     table: &dyn Table,
     jobs: &BTreeMap<String, Job>,

@@ -1,4 +1,4 @@
-//! How a pass begins: taken up where a run that died left it, of all that waits, or of one request.
+//! How a pass begins: with all requests that wait, with one request, or where a run that died left it.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ impl Compaction {
         }
         let (lease, snapshot) = site.open()?;
         let state = &*site.dataset.state;
-        // The lease is held now: it is as whoever had it before left it.
+        // Under the lease the record is final: whoever held it before writes no more.
         let Some(mut pass) = Pass::load(state)? else {
             Pass::remove(state)?;
             return Ok(None);
@@ -125,7 +125,7 @@ impl Compaction {
             let staged = match planning.plan(&mut |_| Ok(()), Manner::Each) {
                 Ok(staged) => staged,
                 Err(error) => {
-                    // What is told is why; a record that stays is dropped by the next run.
+                    // The reason is the error to report; the next run drops a record that stays.
                     let _ignored = Pass::remove(&*planning.site.dataset.state);
                     return Err(error);
                 }
@@ -193,7 +193,7 @@ impl Compaction {
 
 /// A request that is carried out on its own.
 pub(crate) enum One {
-    /// It was asked just now.
+    /// It is new: it was never in the queue.
     New(Entry),
     /// It waits in the queue.
     Waiting(Entry),
@@ -209,8 +209,8 @@ impl Planning {
         lease: Box<dyn Lease>,
     ) -> Result<Self> {
         let state = &*site.dataset.state;
-        // A delete at once leaves rows of suppressed ids to a compaction, also when it is carried on: its pass has
-        // the id of its request, so their receipt would be a second one of that.
+        // A delete at once leaves rows of suppressed ids to a compaction, also when it is resumed: its pass has the
+        // id of its request, so a receipt for these rows would be a second one for that request.
         let suppression = if pass.requests.contains(&pass.id) {
             Suppression::default()
         } else {
@@ -228,8 +228,8 @@ impl Planning {
         })
     }
 
-    /// Takes over what earlier runs of the pass did, as far as the shards show it: the swaps, and the rows that the
-    /// alias table lost.
+    /// The work of earlier runs of the pass, as far as the shards show it: the swaps, and the rows that the alias
+    /// table lost.
     fn take_up(&self, progress: Vec<Progress>) -> Result<(Vec<Swap>, u64)> {
         let table = &*self.site.dataset.table;
         let mut alias_rows = 0;
@@ -249,13 +249,13 @@ impl Planning {
                 }
                 None => None,
             };
-            // A later one can only have been announced after an earlier one was given up.
+            // A later swap is announced only after the earlier one was given up.
             done.extend(announced.into_iter().rev().find(|swap| swap.after == now));
         }
         Ok((done, alias_rows))
     }
 
-    /// Finds out what is to be done.
+    /// Plans the requests, and adds the rows of suppressed ids.
     fn plan(
         &mut self,
         agreed: &mut dyn FnMut(&Plan) -> Result<()>,
@@ -303,7 +303,7 @@ impl Planning {
         self.checked.store(&*self.site.dataset.state)
     }
 
-    /// The point of no return: what is planned is written down.
+    /// The point of no return: the plan is written down.
     fn start(mut self, staged: Staged) -> Result<Compaction> {
         super::batch::check_room(&*self.site.dataset.table, &staged.jobs, self.site.memory)?;
         let members = self.members.iter();

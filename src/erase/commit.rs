@@ -1,10 +1,10 @@
-//! Checking what came of tasks, and swapping new shards in.
+//! Checking the results of tasks, and swapping new shards in.
 //!
 //! # Invariants
-//! * No figure of a task's run is believed that can be checked: the rows that are left, and the row groups in which no
+//! * No figure in a result is believed that can be checked: the rows that are left, and the row groups in which no
 //!   row of a covered id may be left, follow from the job and the two footers.
-//! * A result counts once. A second one, one of another version of the shard, and one that lost its file change
-//!   nothing.
+//! * A result counts once. A second result, a result for another version of the shard, and a result that lost its
+//!   file change nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::shard::rewrite::is_clear;
 use crate::shard::select::select;
 use crate::table::{CommitUnit, Replacement};
 
-/// How often a shard that other processes keep replacing is tried.
+/// Attempts for a shard that other processes keep replacing.
 const ATTEMPTS_MAX: u32 = 5;
 
 impl Compaction {
@@ -33,12 +33,12 @@ impl Compaction {
     /// few syncs as one. Where another process has replaced an old shard in the meantime, its task is to be done
     /// again, from the new content, and so is one whose new shard is gone: those are the tasks that this gives.
     ///
-    /// A result that was committed before, or is of an earlier version of a shard, changes nothing. A table that
+    /// A result that was committed before, or belongs to an earlier version of a shard, changes nothing. A table that
     /// changes as a whole does so with the last result.
     ///
     /// # Errors
-    /// [`State`](Error::State) when a result is of another pass or of another version of efface. Failures of the
-    /// table. What is wrong with a shard itself fails the requests that have rows in it.
+    /// [`State`](Error::State) when a result comes from another pass or another version of efface. Failures of the
+    /// table. A fault of a shard itself is no error here: the requests that have rows in it fail.
     pub fn commit(&mut self, results: Vec<TaskResult>) -> Result<Vec<ShardTask>> {
         let mut outcomes = Vec::with_capacity(results.len());
         for result in results {
@@ -50,7 +50,7 @@ impl Compaction {
         self.take(outcomes)
     }
 
-    /// The result, unless it is of no use any more: then its file is removed.
+    /// The result, unless it is no longer needed: then its file is removed.
     fn wanted(&self, result: TaskResult) -> Result<Option<TaskResult>> {
         let path = &result.shard.path;
         if result.format != FORMAT || result.pass != self.pass.id {
@@ -76,7 +76,7 @@ impl Compaction {
         Ok(None)
     }
 
-    /// Checks a result from wherever it comes.
+    /// Checks a result, wherever its task ran.
     fn check_result(&self, result: TaskResult) -> Result<Outcome> {
         let table = &self.site.dataset.table;
         let path = &result.shard.path;
@@ -106,7 +106,7 @@ impl Compaction {
         self.ready(job, new, checked)
     }
 
-    /// Checks what was settled here.
+    /// Checks a new shard that was settled here.
     pub(super) fn examine(&self, path: &str, settled: Option<Settled>) -> Result<Outcome> {
         let table = &*self.site.dataset.table;
         let job = self.job(path)?;
@@ -126,7 +126,7 @@ impl Compaction {
         })
     }
 
-    /// That there was nothing to do is believed only where nothing is left to do.
+    /// Believes that there was nothing to do only if nothing is left to do.
     fn check_nothing(&self, job: &Job, old: &Shard) -> Result<()> {
         let failed = |reason: String| Error::CheckFailed {
             path: old.path.clone(),
@@ -152,7 +152,7 @@ impl Compaction {
     }
 
     /// Checks that the new shard is the one that its run described, has the rows that the job leaves, and holds no
-    /// row of a covered id where it differs from the old one. Gives its rows.
+    /// row of a covered id where it differs from the old one. Returns its number of rows.
     fn check(&self, job: &Job, old: &Shard, new: &Shard, described: &NewShard) -> Result<u64> {
         let failed = |reason: String| Error::CheckFailed {
             path: old.path.clone(),
@@ -195,11 +195,11 @@ impl Compaction {
         Ok(left)
     }
 
-    /// A new shard that was checked; one that failed its check is removed.
+    /// The outcome of a check. A new shard that failed it is removed.
     fn ready(&self, job: &Job, new: NewShard, rows_left: Result<u64>) -> Result<Outcome> {
         let dataset = &self.site.dataset;
         let rows_left = rows_left.inspect_err(|_| {
-            // The error that is told is that of the check.
+            // The error of the check is the one to report.
             let _ignored = dataset.table.discard(std::slice::from_ref(&new.staged));
         })?;
         let is_gone = dataset.config.empty_shards == EmptyShards::Remove
@@ -225,14 +225,14 @@ impl Compaction {
         })))
     }
 
-    /// Takes what came of tasks, and commits what is complete. Gives the tasks that are to be done again.
+    /// Takes checked results, and commits what is complete. Returns the tasks that must run again.
     pub(super) fn take(
         &mut self,
         outcomes: Vec<(String, Result<Outcome>)>,
     ) -> Result<Vec<ShardTask>> {
         let done = self.take_each(outcomes);
         if done.is_err() {
-            // Room is given back. The error that is told is the first one.
+            // Room is given back. The first error is the one to report.
             let staged = self.ready.drain(..).map(|ready| ready.staged);
             let staged: Vec<String> = staged.collect();
             let _ignored = self.site.dataset.table.discard(&staged);
@@ -248,14 +248,14 @@ impl Compaction {
                 Ok(Outcome::Nothing) => drop(self.outstanding.remove(&path)),
                 Ok(Outcome::Lost) => again.extend(self.jobs.get(&path).map(|job| self.task(job))),
                 Ok(Outcome::Swap(ready)) => {
-                    // Of two results at a time the first one counts.
+                    // Of two results in one call, the first counts.
                     if self.ready.iter().any(|ready| ready.swap.path == path) {
                         self.site.dataset.table.discard(&[ready.staged])?;
                     } else {
                         self.ready.push(*ready);
                     }
                 }
-                // The others are known all the same, so that none of their files is forgotten.
+                // The others are still taken, so that none of their files is forgotten.
                 Err(error) if failed.is_ok() => match self.retry(&path, error) {
                     Ok(task) => again.extend(task),
                     Err(error) => failed = Err(error),
@@ -274,7 +274,7 @@ impl Compaction {
         Ok(again)
     }
 
-    /// Swaps in what is ready: announced first, then committed.
+    /// Swaps in the shards that are ready: they are announced first, then committed.
     fn swap(&mut self) -> Result<Vec<ShardTask>> {
         let dataset = &self.site.dataset;
         self.confirm()?;
@@ -295,7 +295,7 @@ impl Compaction {
         let removed = std::mem::take(&mut self.snapshot.summaries);
         self.summaries_removed.extend(removed);
         if table.commit_unit() == CommitUnit::WholeTable && !committed.changed.is_empty() {
-            // Nothing was committed: the others wait for those that are done again.
+            // Nothing was committed: the others wait for those that must run again.
             let mut changed = Vec::new();
             for place in committed.changed.iter().rev() {
                 if *place < ready.len() {
@@ -340,7 +340,7 @@ impl Compaction {
         Ok(again)
     }
 
-    /// What is to be done after `error`: the same shard again, from its new content, or nothing.
+    /// The task that follows `error`: the same shard again, from its new content, or none.
     pub(super) fn retry(&mut self, path: &str, error: Error) -> Result<Option<ShardTask>> {
         match error {
             Error::ShardChanged { .. } => match self.again(path) {
@@ -351,7 +351,7 @@ impl Compaction {
         }
     }
 
-    /// What is to be done with a shard that another process replaced.
+    /// The task for a shard that another process replaced, if rows of the pass are in it.
     fn again(&mut self, path: &str) -> Result<Option<ShardTask>> {
         let attempt = self.attempts.entry(path.to_owned()).or_default();
         *attempt += 1;

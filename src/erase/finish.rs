@@ -1,4 +1,4 @@
-//! What follows when all shards of a pass are done: index, suppression list, alias rows, receipts, and the end of
+//! The end of a pass, once all its shards are done: index, suppression list, alias rows, receipts, and the removal of
 //! the raw ids.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,7 @@ impl Compaction {
             return Err(Error::Outstanding { shards });
         }
         self.confirm()?;
-        // Receipts don't show in how many runs the pass was carried out.
+        // The order of receipts does not depend on how many runs the pass took.
         self.swaps.sort_by(|left, right| left.path.cmp(&right.path));
         let state = Arc::clone(&self.site.dataset.state);
         if !self.swaps.is_empty() {
@@ -78,7 +78,7 @@ impl Compaction {
             snapshot.shards.retain(|shard| readable(&shard.path));
             match upkeep.after_rewrite(&snapshot, &rewritten) {
                 Err(error) => {
-                    // A shard that came in the meantime and can't be read is none of this pass's business.
+                    // A shard that arrived in the meantime and can't be read does not concern this pass.
                     let Some(path) = unreadable(&error).map(str::to_owned) else {
                         return Err(error);
                     };
@@ -106,7 +106,7 @@ impl Compaction {
             return Ok(());
         }
         let file = dataset.open_aliases(&table)?;
-        // What runs that died left beside the table holds rows of others.
+        // Files that died runs left beside the table hold rows of others.
         file.files.discard(&file.snapshot.leftovers)?;
         let Some((staging, removed)) = self.stage_aliases(&table, &file, &ids)? else {
             return Ok(());
@@ -132,7 +132,7 @@ impl Compaction {
             }
         });
         if swapped.is_err() {
-            // The error that is told is the first one.
+            // The first error is the one to report.
             let _ignored = file.files.discard(&[name]);
         }
         swapped
@@ -168,7 +168,7 @@ impl Compaction {
             Err(error) => {
                 let name = staging.name().to_owned();
                 drop(staging);
-                // The error that is told is the first one.
+                // The first error is the one to report.
                 let _ignored = file.files.discard(&[name]);
                 Err(error)
             }

@@ -20,15 +20,15 @@ use crate::tracking::TrackingId;
 /// How requests are carried out.
 #[derive(Debug, Clone)]
 pub struct CompactOptions {
-    /// What time it is; the library never reads a clock.
+    /// The current time; the library never reads a clock.
     pub now: Timestamp,
-    /// How the pass is to be known.
+    /// The id of the pass.
     pub pass: TrackingId,
     /// The level at which zstd pages are compressed again.
     pub zstd_level: ZstdLevel,
-    /// The part of the dataset's rows that may go because their ids are suppressed.
+    /// The part of the dataset's rows, from 0 to 1, that may go because their ids are suppressed.
     pub max_match: f64,
-    /// Set to end between two batches: the pass can be carried on later.
+    /// Set it to stop between two batches: the pass can be carried on later.
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
@@ -37,7 +37,7 @@ pub struct CompactOptions {
 pub(crate) struct Site {
     pub(crate) dataset: Dataset,
     pub(crate) key: SubjectKey,
-    /// What others are told of who holds the lease.
+    /// Names whoever holds the lease, for the messages that others get.
     pub(crate) holder: String,
     pub(crate) seed_if_new: u64,
     /// Memory that the work may take, in bytes.
@@ -80,13 +80,13 @@ impl Site {
         }
     }
 
-    /// The same place, with the columns as `config` says: a pass goes on with what it was planned with.
+    /// The same place with another configuration: a pass continues with the one that it was planned with.
     pub(super) fn with_config(mut self, config: Config) -> Self {
         self.dataset.config = config;
         self
     }
 
-    /// Takes the lease of the dataset and lists its shards. What runs that died left behind goes.
+    /// Takes the lease of the dataset, lists its shards, and removes the files that died runs left behind.
     pub(super) fn open(&self) -> Result<(Box<dyn Lease>, Snapshot)> {
         let lease = self.dataset.lease(&self.holder)?;
         let mut snapshot = self.dataset.snapshot()?;

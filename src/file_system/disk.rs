@@ -1,4 +1,4 @@
-//! The local file system: the only module that calls `std::fs`, and the only `unsafe` (the mapping).
+//! The local file system. Only this module calls `std::fs`, and only it has `unsafe`: the memory map.
 
 #![expect(unsafe_code, reason = "mapping a file; see the reason at the block")]
 
@@ -44,7 +44,7 @@ impl Disk {
         self.root.join(path)
     }
 
-    /// Makes the directories that the file at `path` needs, durably.
+    /// Creates the missing directories of the file at `path`, durably.
     fn make_parents(&self, path: &str) -> Result<()> {
         let full = self.at(path);
         let missing = parent(&full)
@@ -59,7 +59,7 @@ impl Disk {
         make().map_err(Error::io("make the directory of", path))
     }
 
-    /// `above` are the real directories that this one lies in, itself included.
+    /// `above` holds the real directories that contain this one, and this one.
     fn list_into(
         &self,
         dir: &str,
@@ -83,7 +83,7 @@ impl Disk {
                     continue;
                 }
                 let real = fs::canonicalize(&full).map_err(Error::io("look at", &path))?;
-                // A link to where it lies itself leads nowhere new.
+                // A link to a directory that contains it leads nowhere new.
                 if above.contains(&real) {
                     continue;
                 }
@@ -202,7 +202,7 @@ impl FileSystem for Disk {
     fn create(&self, beside: &str, like: Option<&str>) -> Result<NewFile> {
         self.make_parents(beside)?;
         let mut options = File::options();
-        // Neither a file nor a link that somebody else put there is ever opened.
+        // A file or a link that somebody else put there is never opened.
         options
             .read(true)
             .write(true)
@@ -248,7 +248,7 @@ impl FileSystem for Disk {
         match renamed {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
-            // Not every file system can: those who give names take turns by a lock there.
+            // Not every file system can. There, callers that give names take turns by a lock.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 if self.info(to)?.is_some() {
                     return Ok(false);
@@ -301,7 +301,7 @@ impl FileSystem for Disk {
     }
 
     fn clock_ns(&self) -> Result<Option<i64>> {
-        // A file that never has a name leaves nothing behind. Who can't write here can't tell what time it is.
+        // A file without a name leaves nothing behind. Without the right to write here, the time stays unknown.
         let probe = File::options()
             .write(true)
             .custom_flags(OFlags::TMPFILE.bits().cast_signed())
@@ -330,7 +330,7 @@ impl FileSystem for Disk {
     fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn Lock>> {
         let full = self.at(path);
         self.make_parents(path)?;
-        // Who made the directory may not have lived to see it durable.
+        // Whoever created the directory may have died before it was durable.
         let is_first = !full.exists();
         let mut file = File::options()
             .read(true)
@@ -344,7 +344,7 @@ impl FileSystem for Disk {
             taken.map_err(|error| Error::io("lock", path)(error.into()))?;
         }
         let mut left = String::new();
-        // What can't be read is only missing from the message, or was left by a holder that did not end well.
+        // If this can't be read, the message lacks the holder, or the last holder did not end well.
         let is_read = file.read_to_string(&mut left).is_ok();
         if taken.is_err() {
             return Err(Error::Locked {
@@ -386,7 +386,7 @@ impl Mapping for DiskMap {
             Access::Random => memmap2::Advice::Random,
             Access::Sequential => memmap2::Advice::Sequential,
         };
-        // Without it reading is only slower.
+        // Without it, reading is only slower.
         let _ignored = self.0.advise(advice);
     }
 }
@@ -401,7 +401,7 @@ impl PositionedFile {
     /// Reads `file`, which must not change while it is read.
     ///
     /// # Errors
-    /// When its length can't be had.
+    /// When its length can't be read.
     pub fn new(file: File) -> io::Result<Self> {
         let len = file.metadata()?.len();
         Ok(Self { file, len })
@@ -426,7 +426,7 @@ impl ReadAt for PositionedFile {
 /// and Btrfs.
 const SYNCED_WHOLE: [i64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
 
-/// A shorter copy costs less through the buffer than the system calls that a copy in the kernel takes.
+/// A shorter copy is cheaper through the buffer than by the system calls of a copy in the kernel.
 const KERNEL_COPY_BYTES_MIN: u64 = 64 << 10;
 
 /// A file that is written in order, through a buffer.
@@ -436,7 +436,7 @@ pub struct FileSink {
 }
 
 impl FileSink {
-    /// Writes to `file` from where it stands on.
+    /// Writes to `file` from its current position on.
     pub fn new(file: File) -> Self {
         let buffer = Vec::new();
         Self { file, buffer }
@@ -448,7 +448,7 @@ impl FileSink {
         Ok(())
     }
 
-    /// What waits for its sync holds no buffer.
+    /// A file that waits for its sync needs no buffer.
     fn release_buffer(&mut self) -> io::Result<()> {
         self.flush_buffer()?;
         self.buffer = Vec::new();
@@ -487,7 +487,7 @@ impl Sink for FileSink {
                 match copy_file_range(file, Some(&mut offset), &self.file, None, left) {
                     Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                     Ok(_) => {}
-                    // Not every file system can: those bytes are read and written below.
+                    // Not every file system can: the rest is read and written below.
                     Err(_) => break,
                 }
             }
@@ -518,7 +518,7 @@ impl Sink for FileSink {
     }
 }
 
-/// The lock goes with the file: the system releases it when the process ends, however it ends.
+/// The lock ends with the open file: the system releases it when the process ends, in whatever way.
 struct DiskLock {
     file: File,
     is_doubtful: Arc<AtomicBool>,

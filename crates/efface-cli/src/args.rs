@@ -66,7 +66,7 @@ pub(crate) enum Command {
     Index {
         #[command(flatten)]
         dataset: Dataset,
-        /// Compare it with every id of every shard as well, and build it anew if it differs
+        /// Also compare it with every id of every shard, and rebuild it if it differs
         #[arg(long)]
         verify: bool,
     },
@@ -143,7 +143,7 @@ pub(crate) enum Command {
     Compact {
         #[command(flatten)]
         dataset: Dataset,
-        /// The part of the dataset's rows, from 0 to 1, that may go since their ids are suppressed
+        /// The part of the dataset's rows, from 0 to 1, that may go because their ids are suppressed
         #[arg(long, value_name = "FRACTION", default_value_t = limits::MAX_MATCH)]
         max_match: f64,
         #[command(flatten)]
@@ -323,7 +323,7 @@ pub(crate) struct Guard {
     pub(crate) required_columns: RequiredColumns,
 }
 
-/// How pages that are made anew are compressed.
+/// How rebuilt pages are compressed.
 #[derive(clap::Args)]
 pub(crate) struct Compression {
     /// The level at which zstd pages are compressed again, or auto
