@@ -16,7 +16,7 @@
 //! | `copy` | the limit: each body copied |
 //! | `compress/C`, `decompress/C` | each body compressed by codec `C` as a rewrite does, and back |
 //!
-//! Throughputs are of bytes without compression; the compressed share is told as well. What a rewrite can't be faster
+//! Throughputs are of bytes without compression; the compressed share is printed as well. What a rewrite can't be faster
 //! than is the sum of both for the pages that it edits (`codec/N` of the bench `rewrite`).
 //!
 //! # Encodings

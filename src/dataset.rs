@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::identity::{AliasTable, Expansion, IdentityGraph};
@@ -73,17 +71,6 @@ impl Dataset {
     /// Those of [`Table::open`] and [`Shard::new`].
     pub fn open(&self, shard: &ShardRef) -> Result<Shard> {
         Shard::new(&shard.path, self.table.open(shard)?)
-    }
-
-    /// Opens all shards, in their order.
-    ///
-    /// # Errors
-    /// Those of [`open`](Self::open).
-    pub fn open_all(&self, snapshot: &Snapshot) -> Result<Vec<Shard>> {
-        let shards = snapshot.shards.par_iter();
-        // All of them are opened, so that the error is that of the first shard, whichever thread is faster.
-        let opened: Vec<Result<Shard>> = shards.map(|shard| self.open(shard)).collect();
-        opened.into_iter().collect()
     }
 
     /// The file of the alias table, as a table of its own.

@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rayon::prelude::*;
-use serde::Serialize;
 
 use crate::config::Config;
 use crate::dataset::Dataset;
@@ -29,10 +28,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::{BySubject, Disclosed};
 use crate::file_system::FileSystem;
 use crate::file_system::disk::Disk;
-use crate::find::price;
 use crate::find::search::{self, Knowledge};
 use crate::find::upkeep::Upkeep;
 use crate::find::verify::{self, Verification};
+use crate::find::{inspect, price};
 use crate::index::Index;
 use crate::index::compare::Comparison;
 use crate::key_file;
@@ -50,7 +49,8 @@ use crate::table::directory::Directory;
 use crate::table::{ShardRef, Snapshot, Table};
 use crate::tracking::TrackingId;
 
-pub use crate::find::upkeep::{IndexReport, IndexState};
+pub use crate::find::inspect::{IndexState, Inspection, ShardInfo};
+pub use crate::find::upkeep::IndexReport;
 
 /// Which configuration a dataset is worked on with.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -77,7 +77,7 @@ pub struct EngineOptions {
     pub seed_if_new: u64,
     /// The key under which receipts hash subject ids, if the dataset has none yet. Drawn at random by default.
     pub key_if_new: SubjectKey,
-    /// What others are told of who holds the lease.
+    /// What others learn of who holds the lease.
     pub holder: String,
 }
 
@@ -109,32 +109,6 @@ impl EngineOptions {
 pub struct Engine {
     dataset: Dataset,
     options: EngineOptions,
-}
-
-/// What there is in a dataset.
-#[derive(Debug, Clone, Serialize)]
-pub struct Inspection {
-    /// The shards.
-    pub shards: Vec<ShardInfo>,
-    /// The subject columns of the first shard that has some, as they are called there.
-    pub subject: Vec<String>,
-    /// The time column of that shard.
-    pub time: Option<String>,
-    /// How the index stands to the shards.
-    pub index: IndexState,
-}
-
-/// One shard.
-#[derive(Debug, Clone, Serialize)]
-pub struct ShardInfo {
-    /// The path, relative to the dataset.
-    pub path: String,
-    /// The length of the file in bytes.
-    pub bytes: u64,
-    /// The number of its row groups.
-    pub row_groups: u64,
-    /// The number of its rows.
-    pub rows: u64,
 }
 
 impl Engine {
@@ -240,7 +214,7 @@ impl Engine {
     }
 
     /// Brings the index up to date and compares it with the shards in full, reading every id of every shard. One
-    /// that differs is made anew; [`IndexReport::rebuilt`] then says so.
+    /// that differs is rebuilt; [`IndexReport::rebuilt`] then says so.
     ///
     /// # Errors
     /// Those of [`refresh`](Self::refresh).
@@ -254,36 +228,7 @@ impl Engine {
     /// # Errors
     /// When there are no shards, or one is damaged or lacks a column that has a role.
     pub fn inspect(&self) -> Result<Inspection> {
-        let snapshot = self.dataset.snapshot()?;
-        let shards = self.dataset.open_all(&snapshot)?;
-        let (mut subject, mut time) = (Vec::new(), None);
-        for shard in &shards {
-            let columns = self.dataset.config.subject_columns(shard)?;
-            let column = self.dataset.config.roles().time(shard)?;
-            if subject.is_empty() {
-                subject = columns
-                    .iter()
-                    .map(|column| column.descriptor.path().string())
-                    .collect();
-                time = column.map(|column| column.descriptor.path().string());
-            }
-        }
-        let infos = snapshot
-            .shards
-            .iter()
-            .zip(&shards)
-            .map(|(of, shard)| ShardInfo {
-                path: of.path.clone(),
-                bytes: of.bytes,
-                row_groups: shard.footer.row_groups().len() as u64,
-                rows: shard.footer.rows(),
-            });
-        Ok(Inspection {
-            shards: infos.collect(),
-            subject,
-            time,
-            index: IndexState::of(&self.dataset, &snapshot, &shards)?,
-        })
+        inspect::inspect(&self.dataset)
     }
 
     /// Finds out what `request` touches and what that will cost. Changes nothing but the index.

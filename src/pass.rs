@@ -145,7 +145,7 @@ impl Pass {
         let pass: Option<Self> = match document::load(state, PATH, limits::PASS_BYTES_MAX) {
             Err(Error::State { reason, .. }) => {
                 return Err(damage(&format!(
-                    "{reason}: remove it, and what waits is planned and carried out anew"
+                    "{reason}: remove it, and what waits is planned and carried out again"
                 )));
             }
             loaded => loaded?,

@@ -20,7 +20,7 @@ const ROWS: u64 = 60_000;
 /// Bytes of values of a row group: six columns of numbers that don't repeat.
 const ROW_GROUP_BYTES: u64 = ROWS * 6 * 8;
 
-/// One event in each thousand is the victim's, so every row group is encoded anew.
+/// One event in each thousand is the victim's, so every row group is encoded again.
 fn row_group(number: u64) -> RecordBatch {
     let mixed = |row: u64, column: u64| {
         let seed = (number * ROWS + row) * 8 + column;

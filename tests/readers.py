@@ -4,7 +4,7 @@ usage: readers.py EFFACE DATA [FOREIGN]
 
 DATA has a folder for each dataset of events, FOREIGN single Parquet files of other writers. Every shard is read
 whole, as dictionaries, and through filters that the readers push down: one that believes wrong statistics or a
-wrong bloom filter loses rows there. What a reader can't read before a delete is told and left out.
+wrong bloom filter loses rows there. What a reader can't read before a delete is printed and left out.
 """
 
 import itertools

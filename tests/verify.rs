@@ -164,7 +164,7 @@ fn key_values_gaps_and_other_columns_are_searched_for_the_text() {
     assert!(found.contains(&at(Place::Page, 1)), "{found:?}");
 }
 
-/// Puts text between the magic and the first page, and moves nothing: the footer is written anew.
+/// Puts text between the magic and the first page, and moves nothing: the footer is written again.
 #[expect(clippy::disallowed_methods, reason = "a test damages its own input")]
 fn insert_behind_pages(dir: &TempDir, path: &Path) {
     let shard = Shard::new(

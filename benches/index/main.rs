@@ -12,8 +12,8 @@
 //! segments: 1e6 and 1e7 evenly spread hashes, one row group of 1000 for two of three ids, two for the third; look-ups
 //! are of 2000 hashes that are there, spread over the segment. `refresh`: 10,000 links to one small shard in 100
 //! directories and one shard that is new each time. `shards`: 2 row groups of 4 ids in each shard, no id in two of
-//! them; 2000 ids, spread evenly. Files are in the page cache, but for `cold`, before which the segment is dropped
-//! from it; it is opened anew there. Whatever the command line leaves out is not generated.
+//! them; 2000 ids, spread evenly. Files are in the page cache, except for `cold`, before which the segment is dropped
+//! from it; it is opened again there. Whatever the command line leaves out is not generated.
 //!
 //! | figure | its limit |
 //! |---|---|

@@ -25,8 +25,15 @@ use crate::error::{Error, Result};
 use crate::limits::BATCH_BYTES_MAX;
 use crate::table::{CommitUnit, Table};
 
-/// Shards of a batch: each has two files open until it is durable, and two batches are under way.
-const BATCH_SHARDS_MAX: usize = 64;
+/// Shards of a batch, where the process may have enough files open.
+const BATCH_SHARDS_MAX: u64 = 64;
+
+/// Files that are open for a shard: the old one, the staged one, and the staged one as it is read back, in each of the
+/// two batches that are under way.
+const FILES_A_SHARD: u64 = 6;
+
+/// Files that are open besides: the standard streams, the lease, the index, directories that are being synced.
+const FILES_BESIDES: u64 = 32;
 
 /// The part of the memory that the files of a batch may be long: their footers take some of it.
 const MEMORY_PART: u64 = 16;
@@ -52,7 +59,7 @@ impl Compaction {
             .outstanding
             .iter()
             .filter_map(|path| self.jobs.get(path));
-        let batches = batches(jobs, self.site.memory);
+        let batches = batches(jobs, self.site.memory, shards_max(table));
         let done = thread::scope(|scope| {
             let mut in_flight: Option<ScopedJoinHandle<'_, Result<SettledBatch>>> = None;
             for paths in &batches {
@@ -64,7 +71,7 @@ impl Compaction {
                 if let Some(settled) = in_flight.take()
                     && let Err(error) = self.conclude(join(settled))
                 {
-                    // The error of the next batch is told only when this one is done.
+                    // The error of the next batch is reported only when this one is done.
                     for (_, written) in next.into_iter().flatten() {
                         if let Ok(Some(written)) = written {
                             written.discard(table);
@@ -117,7 +124,14 @@ impl Compaction {
             .collect();
         let count = outcomes.len() as u64;
         let mut again = self.take(outcomes)?;
-        while let Some(task) = again.pop() {
+        loop {
+            if again.is_empty() {
+                // The last task may have failed while the others waited for it.
+                again = self.swap_complete()?;
+            }
+            let Some(task) = again.pop() else {
+                break;
+            };
             let path = task.shard.path.clone();
             let table = &*std::sync::Arc::clone(&self.site.dataset.table);
             let settled = task::write(table, &task)
@@ -158,17 +172,27 @@ fn settle(table: &dyn Table, batch: Batch) -> Result<SettledBatch> {
     Ok(results.collect())
 }
 
+/// The shards of a batch that the process can have open.
+fn shards_max(table: &dyn Table) -> usize {
+    let by_files = table.open_files_max().map_or(u64::MAX, |max| {
+        max.saturating_sub(FILES_BESIDES) / FILES_A_SHARD
+    });
+    usize::try_from(by_files.clamp(1, BATCH_SHARDS_MAX)).unwrap_or(1)
+}
+
 /// The paths of jobs, batch by batch: of few long shards, or of many short ones.
-fn batches<'a>(jobs: impl Iterator<Item = &'a Job>, memory: u64) -> Vec<Vec<String>> {
+fn batches<'a>(
+    jobs: impl Iterator<Item = &'a Job>,
+    memory: u64,
+    shards_max: usize,
+) -> Vec<Vec<String>> {
     let bytes_max = BATCH_BYTES_MAX.min(memory / MEMORY_PART);
     let mut batches: Vec<Vec<String>> = Vec::new();
     let mut bytes = 0;
     for job in jobs {
         let path = job.shard.path.clone();
         match batches.last_mut() {
-            Some(batch)
-                if batch.len() < BATCH_SHARDS_MAX && bytes + job.shard.bytes <= bytes_max =>
-            {
+            Some(batch) if batch.len() < shards_max && bytes + job.shard.bytes <= bytes_max => {
                 bytes += job.shard.bytes;
                 batch.push(path);
             }
@@ -190,12 +214,12 @@ pub(super) fn check_room(
     let Some(available) = table.room()? else {
         return Ok(());
     };
-    let bytes_of = |path: &String| jobs.get(path).map_or(0, |job| job.shard.bytes);
+    let bytes_of = |path: &String| jobs.get(path).map_or(0, Job::room);
     let needed = match table.commit_unit() {
         CommitUnit::WholeTable => jobs.keys().map(bytes_of).sum(),
         // One batch is written while the one before it is committed.
         CommitUnit::EachShard => {
-            let batches = batches(jobs.values(), memory);
+            let batches = batches(jobs.values(), memory, shards_max(table));
             let bytes: Vec<u64> = batches
                 .iter()
                 .map(|batch| batch.iter().map(bytes_of).sum())

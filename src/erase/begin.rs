@@ -125,7 +125,7 @@ impl Compaction {
             let staged = match planning.plan(&mut |_| Ok(()), Manner::Each) {
                 Ok(staged) => staged,
                 Err(error) => {
-                    // What is told is why; a record that stays is dropped by the next run.
+                    // The error says why; a record that stays is dropped by the next run.
                     let _ignored = Pass::remove(&*planning.site.dataset.state);
                     return Err(error);
                 }

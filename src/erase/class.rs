@@ -88,6 +88,14 @@ impl Job {
         self.remove.is_empty() && self.clear.values().all(RoaringBitmap::is_empty)
     }
 
+    /// Bytes of the files that are staged for it at a time. A step reads what the one before it staged, so two steps
+    /// have two files at a time.
+    pub(super) fn room(&self) -> u64 {
+        let cleared = self.clear.values().filter(|rows| !rows.is_empty());
+        let steps = cleared.count() + usize::from(!self.remove.is_empty());
+        self.shard.bytes.saturating_mul(steps.min(2) as u64)
+    }
+
     /// All rows that are removed or cleared.
     pub(super) fn rows(&self) -> RoaringBitmap {
         let mut rows = self.remove.clone();

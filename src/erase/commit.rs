@@ -199,7 +199,7 @@ impl Compaction {
     fn ready(&self, job: &Job, new: NewShard, rows_left: Result<u64>) -> Result<Outcome> {
         let dataset = &self.site.dataset;
         let rows_left = rows_left.inspect_err(|_| {
-            // The error that is told is that of the check.
+            // The error of the check is the one to report.
             let _ignored = dataset.table.discard(std::slice::from_ref(&new.staged));
         })?;
         let is_gone = dataset.config.empty_shards == EmptyShards::Remove
@@ -232,16 +232,21 @@ impl Compaction {
     ) -> Result<Vec<ShardTask>> {
         let done = self.take_each(outcomes);
         if done.is_err() {
-            // Room is given back. The error that is told is the first one.
-            let staged = self.ready.drain(..).map(|ready| ready.staged);
-            let staged: Vec<String> = staged.collect();
-            let _ignored = self.site.dataset.table.discard(&staged);
+            self.discard_ready();
         }
         done
     }
 
+    /// Gives back the room of what was not committed. The error that is reported is the one that led here.
+    fn discard_ready(&mut self) {
+        let staged = self.ready.drain(..).map(|ready| ready.staged);
+        let staged: Vec<String> = staged.collect();
+        let _ignored = self.site.dataset.table.discard(&staged);
+    }
+
     fn take_each(&mut self, outcomes: Vec<(String, Result<Outcome>)>) -> Result<Vec<ShardTask>> {
         let mut again = Vec::new();
+        let mut unused = Vec::new();
         let mut failed = Ok(());
         for (path, outcome) in outcomes {
             match outcome {
@@ -250,7 +255,7 @@ impl Compaction {
                 Ok(Outcome::Swap(ready)) => {
                     // Of two results at a time the first one counts.
                     if self.ready.iter().any(|ready| ready.swap.path == path) {
-                        self.site.dataset.table.discard(&[ready.staged])?;
+                        unused.push(ready.staged);
                     } else {
                         self.ready.push(*ready);
                     }
@@ -263,15 +268,27 @@ impl Compaction {
                 Err(_) => {}
             }
         }
-        failed?;
+        let discarded = self.site.dataset.table.discard(&unused);
+        failed.and(discarded)?;
+        again.extend(self.swap_complete()?);
+        Ok(again)
+    }
+
+    /// Commits what is ready, as far as the table takes it: a table that changes as a whole waits for all tasks that
+    /// are outstanding. Gives the tasks that are to be done again.
+    pub(super) fn swap_complete(&mut self) -> Result<Vec<ShardTask>> {
         let is_complete = match self.site.dataset.table.commit_unit() {
             CommitUnit::EachShard => true,
             CommitUnit::WholeTable => self.ready.len() == self.outstanding.len(),
         };
-        if is_complete && !self.ready.is_empty() {
-            again.extend(self.swap()?);
+        if !is_complete || self.ready.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(again)
+        let done = self.swap();
+        if done.is_err() {
+            self.discard_ready();
+        }
+        done
     }
 
     /// Swaps in what is ready: announced first, then committed.

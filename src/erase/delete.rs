@@ -40,15 +40,15 @@ pub struct DeleteReport {
     pub shards_rewritten: u64,
     /// Shards that were removed since they had no rows left.
     pub shards_removed: u64,
-    /// Row groups that were made anew.
+    /// Row groups that were rebuilt.
     pub row_groups_rewritten: u64,
     /// Row groups that lost all their rows.
     pub row_groups_dropped: u64,
-    /// Pages of the chunks that were made anew.
+    /// Pages of the chunks that were rebuilt.
     pub pages_rewritten: u64,
     /// Bytes that were copied as they were.
     pub bytes_copied: u64,
-    /// Bytes that were encoded anew.
+    /// Bytes that were encoded again.
     pub bytes_encoded: u64,
     /// Rows of the alias table that are gone.
     pub alias_rows_removed: u64,

@@ -21,7 +21,9 @@ use crate::table::{Replacement, Staging};
 
 impl Compaction {
     pub(super) fn end(&mut self) -> Result<(CompactReport, BTreeMap<String, Error>)> {
-        if !self.outstanding.is_empty() {
+        // The last task may have failed while others of a table that changes as a whole waited for it.
+        let again = self.swap_complete()?;
+        if !again.is_empty() || !self.outstanding.is_empty() {
             let shards = self.outstanding.iter().cloned().collect();
             return Err(Error::Outstanding { shards });
         }
@@ -132,7 +134,7 @@ impl Compaction {
             }
         });
         if swapped.is_err() {
-            // The error that is told is the first one.
+            // The first error is the one to report.
             let _ignored = file.files.discard(&[name]);
         }
         swapped
@@ -168,7 +170,7 @@ impl Compaction {
             Err(error) => {
                 let name = staging.name().to_owned();
                 drop(staging);
-                // The error that is told is the first one.
+                // The first error is the one to report.
                 let _ignored = file.files.discard(&[name]);
                 Err(error)
             }

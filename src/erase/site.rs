@@ -37,7 +37,7 @@ pub struct CompactOptions {
 pub(crate) struct Site {
     pub(crate) dataset: Dataset,
     pub(crate) key: SubjectKey,
-    /// What others are told of who holds the lease.
+    /// What others learn of who holds the lease.
     pub(crate) holder: String,
     pub(crate) seed_if_new: u64,
     /// Memory that the work may take, in bytes.

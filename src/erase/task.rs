@@ -112,25 +112,26 @@ pub struct NewShard {
     pub report: RewriteReport,
 }
 
-/// A staged shard that is not yet durable.
-pub(super) struct Written {
+/// What a run did to a shard.
+struct Rewrite {
     old: Shard,
     of: ShardRef,
-    staging: Box<dyn Staging>,
     removed: RoaringBitmap,
     cleared: Vec<(RoaringBitmap, Clearing)>,
     report: RewriteReport,
 }
 
+/// A staged shard that is not yet durable.
+pub(super) struct Written {
+    rewrite: Rewrite,
+    staging: Box<dyn Staging>,
+}
+
 /// A staged shard that is durable.
 pub(super) struct Settled {
-    old: Shard,
+    rewrite: Rewrite,
     new: Shard,
-    of: ShardRef,
     name: String,
-    removed: RoaringBitmap,
-    cleared: Vec<(RoaringBitmap, Clearing)>,
-    report: RewriteReport,
     compared: Compared,
 }
 
@@ -201,12 +202,14 @@ pub(super) fn write(table: &dyn Table, task: &ShardTask) -> Result<Option<Writte
         return Ok(None);
     };
     Ok(Some(Written {
-        old,
-        of: task.shard.clone(),
+        rewrite: Rewrite {
+            old,
+            of: task.shard.clone(),
+            removed: task.remove.clone(),
+            cleared,
+            report,
+        },
         staging,
-        removed: task.remove.clone(),
-        cleared,
-        report,
     }))
 }
 
@@ -309,16 +312,10 @@ impl Steps<'_> {
 /// When they can't be made durable: none of them is left then. The error of a single one stands in its place.
 pub(super) fn settle(table: &dyn Table, written: Vec<Written>) -> Result<Vec<Result<Settled>>> {
     let mut stagings = Vec::with_capacity(written.len());
-    let mut rest = Vec::with_capacity(written.len());
-    for written in written {
-        stagings.push(written.staging);
-        rest.push((
-            written.old,
-            written.of,
-            written.removed,
-            written.cleared,
-            written.report,
-        ));
+    let mut rewrites = Vec::with_capacity(written.len());
+    for Written { rewrite, staging } in written {
+        stagings.push(staging);
+        rewrites.push(rewrite);
     }
     let settled = table.settle(&mut stagings);
     let names: Vec<String> = stagings
@@ -331,24 +328,21 @@ pub(super) fn settle(table: &dyn Table, written: Vec<Written>) -> Result<Vec<Res
         let _ignored = table.discard(&names);
         return Err(error);
     }
-    let measured = rest.into_iter().zip(names).map(|(rest, name)| {
-        let (old, of, removed, cleared, report) = rest;
+    let measured = rewrites.into_iter().zip(names).map(|(rewrite, name)| {
+        let path = &rewrite.of.path;
         let measure = || {
             let file = table.open_staged(&name)?;
-            let new = Shard::new(&of.path, file).map_err(doubted(&of.path))?;
-            let compared = readback::compare(&*old.file, &*new.file, &report.copied)
-                .map_err(Error::io("read back", &of.path))?;
+            let new = Shard::new(path, file).map_err(doubted(path))?;
+            let compared =
+                readback::compare(&*rewrite.old.file, &*new.file, &rewrite.report.copied)
+                    .map_err(Error::io("read back", path))?;
             Ok((new, compared))
         };
         match measure() {
             Ok((new, compared)) => Ok(Settled {
-                old,
+                rewrite,
                 new,
-                of,
                 name,
-                removed,
-                cleared,
-                report,
                 compared,
             }),
             Err(error) => {
@@ -375,20 +369,21 @@ impl Settled {
             hash,
         };
         Ok(NewShard {
-            before: content(&self.old, self.compared.old_hash),
+            before: content(&self.rewrite.old, self.compared.old_hash),
             after: content(&self.new, self.compared.new_hash),
             staged: self.name,
-            report: self.report,
+            report: self.rewrite.report,
         })
     }
 
     /// The old shard and the new one.
     pub(super) fn shards(&self) -> (Shard, Shard) {
-        (self.old.clone(), self.new.clone())
+        (self.rewrite.old.clone(), self.new.clone())
     }
 
     fn check(&self) -> Result<()> {
-        let path = &self.of.path;
+        let rewrite = &self.rewrite;
+        let path = &rewrite.of.path;
         let failed = |reason: String| Error::CheckFailed {
             path: path.clone(),
             reason,
@@ -396,25 +391,25 @@ impl Settled {
         if !self.compared.is_copied_right {
             return Err(readback::copied_wrong(path));
         }
-        let removed = self.removed.len();
+        let removed = rewrite.removed.len();
         let (found, expected) = (
             self.new.footer.rows(),
-            self.old.footer.rows().saturating_sub(removed),
+            rewrite.old.footer.rows().saturating_sub(removed),
         );
         if found != expected {
             return Err(failed(format!("it has {found} rows instead of {expected}")));
         }
-        for (rows, clearing) in &self.cleared {
+        for (rows, clearing) in &rewrite.cleared {
             // The place of a row after the removed rows before it are gone.
             let moved = |row: u32| {
-                let before = self.removed.rank(row);
+                let before = rewrite.removed.rank(row);
                 u32::try_from(u64::from(row).saturating_sub(before)).unwrap_or(u32::MAX)
             };
             if !is_clear(&self.new, &rows.iter().map(moved).collect(), clearing)? {
                 return Err(failed("values to clear are still there".to_owned()));
             }
         }
-        readback::check_pages(&self.new, &self.report.new_ranges).map_err(doubted(path))
+        readback::check_pages(&self.new, &rewrite.report.new_ranges).map_err(doubted(path))
     }
 }
 

@@ -361,7 +361,7 @@ pub enum Error {
 
     /// There is no room for what is to be written.
     #[error(
-        "the new shards need {needed} bytes at a time, but there is room for {available}: nothing was touched; make room"
+        "the new shards need {needed} bytes at a time, but there is room for {available}: none was written; make room and run again"
     )]
     NoRoom {
         /// Bytes that are needed.

@@ -317,6 +317,10 @@ impl FileSystem for Disk {
         Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
     }
 
+    fn open_files_max(&self) -> Option<u64> {
+        rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+    }
+
     fn map(&self, path: &str) -> Result<Mapped> {
         let file = File::open(self.at(path)).map_err(Error::io("open", path))?;
         // SAFETY: files that are mapped (index segments) are only ever replaced by a rename, never

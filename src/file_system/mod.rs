@@ -152,6 +152,11 @@ pub trait FileSystem: Send + Sync {
     /// When the file system can't tell.
     fn room(&self) -> Result<Option<u64>>;
 
+    /// Files that the process may have open at a time; `None` where that has no bound, or none that is known.
+    fn open_files_max(&self) -> Option<u64> {
+        None
+    }
+
     /// Takes the exclusive lock of `path` (made if need be) and writes `holder` into it until it is released.
     ///
     /// A lock goes with its process, so it can't be stale. If its last holder did not release it, or saw a sync of a

@@ -4,8 +4,6 @@
 //! If an index is damaged, its whole segments stay, and the shards of the others are scanned. An index of other subject
 //! columns is rebuilt. The report says `rebuilt` only after the rebuild succeeded; until then the old index stays.
 
-use std::collections::HashMap;
-
 use roaring::RoaringBitmap;
 use serde::Serialize;
 
@@ -81,27 +79,6 @@ impl Done {
     }
 }
 
-/// Whether the index is fresh.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum IndexState {
-    /// There is none yet.
-    Missing,
-    /// It knows every shard as it is.
-    Fresh,
-    /// The next run will refresh it.
-    Stale {
-        /// Shards that it doesn't know.
-        added: usize,
-        /// Shards that have changed.
-        changed: usize,
-        /// Shards that it knows, but that are gone.
-        removed: usize,
-    },
-    /// The next run will rebuild it, for this reason.
-    Damaged(String),
-}
-
 /// Keeps the index of a dataset. The caller holds the dataset's lock.
 pub(crate) struct Upkeep<'a> {
     pub(crate) dataset: &'a Dataset,
@@ -169,7 +146,7 @@ impl Upkeep<'_> {
                 );
                 let path = manifest_path();
                 let (index, done) =
-                    self.make_anew(None, snapshot, &[], &Error::State { path, reason })?;
+                    self.rebuild(None, snapshot, &[], &Error::State { path, reason })?;
                 Ok((done.report(&index)?, comparison))
             }
             Err(damage) if is_damage(&damage) => {
@@ -202,10 +179,10 @@ impl Upkeep<'_> {
         damage: &Error,
     ) -> Result<(Index, Done)> {
         let whole = Index::open_undamaged(&*self.dataset.state, &self.configuration())?;
-        self.make_anew(whole, snapshot, rewritten, damage)
+        self.rebuild(whole, snapshot, rewritten, damage)
     }
 
-    fn make_anew(
+    fn rebuild(
         &self,
         whole: Option<Index>,
         snapshot: &Snapshot,
@@ -214,10 +191,15 @@ impl Upkeep<'_> {
     ) -> Result<(Index, Done)> {
         let (index, report) = self.run(whole, snapshot, rewritten)?;
         let reason = damage.to_string();
-        let (kept, anew) = (report.unchanged, report.added + report.changed);
-        tracing::warn!(%reason, kept, anew, "what was damaged of the index was made anew");
-        let rebuilt = Some(reason);
-        Ok((index, Done { report, rebuilt }))
+        let (kept, rebuilt) = (report.unchanged, report.added + report.changed);
+        tracing::warn!(%reason, kept, rebuilt, "what was damaged of the index was rebuilt");
+        Ok((
+            index,
+            Done {
+                report,
+                rebuilt: Some(reason),
+            },
+        ))
     }
 
     fn run(
@@ -282,46 +264,6 @@ impl ShardSource for Upkeep<'_> {
         })?;
         self.dataset.observer.advance(1);
         footer_of(&shard)
-    }
-}
-
-impl IndexState {
-    /// How the index of `dataset` stands to its `files`, opened as `shards`.
-    pub(crate) fn of(dataset: &Dataset, snapshot: &Snapshot, shards: &[Shard]) -> Result<Self> {
-        match Index::open(&*dataset.state, &dataset.config.index_key()) {
-            Ok(None) => Ok(Self::Missing),
-            Ok(Some(index)) => Ok(Self::compared(&index, snapshot, shards)),
-            Err(Error::State { reason, .. }) => Ok(Self::Damaged(reason)),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn compared(index: &Index, snapshot: &Snapshot, shards: &[Shard]) -> Self {
-        let known: HashMap<&str, _> = index
-            .shards()
-            .iter()
-            .map(|entry| (entry.path.as_str(), entry))
-            .collect();
-        let (mut added, mut changed) = (0, 0);
-        for (file, shard) in snapshot.shards.iter().zip(shards) {
-            match known.get(file.path.as_str()) {
-                None => added += 1,
-                Some(entry) if !entry.is_like(file) || entry.footer_hash != shard.footer.hash => {
-                    changed += 1;
-                }
-                Some(_) => {}
-            }
-        }
-        let removed = (known.len() + added).saturating_sub(snapshot.shards.len());
-        if added + changed + removed == 0 {
-            Self::Fresh
-        } else {
-            Self::Stale {
-                added,
-                changed,
-                removed,
-            }
-        }
     }
 }
 

@@ -149,10 +149,10 @@ impl<'a> Changes<'a> {
                             changes.keep_part(old.segment, &numbers, &again);
                             changes.scan(file, footer, numbers, Some(again), settled);
                         }
-                        None => changes.scan_anew(file, footer, settled),
+                        None => changes.scan_again(file, footer, settled),
                     }
                 }
-                _ => changes.scan_anew(file, footer, settled),
+                _ => changes.scan_again(file, footer, settled),
             }
         }
         for (segment, touched) in touched {
@@ -211,7 +211,7 @@ impl<'a> Changes<'a> {
         }
     }
 
-    fn scan_anew(&mut self, file: &'a ShardRef, footer: ShardFooter, settled: bool) {
+    fn scan_again(&mut self, file: &'a ShardRef, footer: ShardFooter, settled: bool) {
         let numbers = RowGroupNumbers::new(self.next_row_group, footer.row_groups);
         self.next_row_group = numbers.end();
         self.scan(file, footer, numbers, None, settled);

@@ -106,7 +106,7 @@ mod tests {
                 }
             }
         }
-        // Pairs of neighbours: as many bytes as runs and as an array, but for a constant.
+        // Pairs of neighbours: as many bytes as runs and as an array, up to a constant.
         shapes.push((0..100).flat_map(|at| [7 * at, 7 * at + 1]).collect());
         shapes.push(
             (0..100)

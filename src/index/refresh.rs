@@ -240,7 +240,7 @@ fn write(
     let Some(number) = used.unwrap_or(0).checked_add(1) else {
         return Err(Error::State {
             path: segment_path(u32::MAX),
-            reason: "is the last segment that there can be: remove the index to build it anew"
+            reason: "is the last segment that there can be: remove the index to rebuild it"
                 .to_owned(),
         });
     };

@@ -24,7 +24,7 @@
 //! never appended to. Whoever changes the queue or the receipts holds the queue's lock, shortly.
 //!
 //! # Crash behaviour
-//! A request is durable before its tracking id is told. It is removed after its receipt is durable; one that has
+//! A request is durable before its tracking id is given out. It is removed after its receipt is durable; one that has
 //! a receipt is no longer pending, wherever its file is.
 
 use std::collections::{BTreeSet, HashMap};
@@ -145,7 +145,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The queue that lies in `state`; `key` is the dataset's, `holder` is what others are told of who has the
+    /// The queue that lies in `state`; `key` is the dataset's, `holder` is what others learn of who has the
     /// lease. Reads nothing yet.
     pub fn new(state: Arc<dyn State>, key: SubjectKey, holder: &str) -> Self {
         let holder = holder.to_owned();

@@ -217,7 +217,7 @@ impl Drop for FileDraft<'_> {
     fn drop(&mut self) {
         if !self.is_published {
             debug_assert!(is_temporary(&self.new.path));
-            // The error that is told is the first one. What stays is removed by `clean_up`.
+            // The first error is the one to report. What stays is removed by `clean_up`.
             let _ignored = self
                 .files
                 .unlink(&self.new.path)

@@ -116,7 +116,7 @@ pub trait State: Send + Sync {
     /// When it isn't there or can't be read.
     fn map(&self, path: &str) -> Result<Mapped>;
 
-    /// Takes the exclusive lease of `path`; `holder` is what others are told of who has it.
+    /// Takes the exclusive lease of `path`; `holder` is what others learn of who has it.
     ///
     /// # Errors
     /// [`Error::Locked`] when another process has it.

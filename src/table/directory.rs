@@ -241,6 +241,10 @@ impl Table for Directory {
         self.files.room()
     }
 
+    fn open_files_max(&self) -> Option<u64> {
+        self.files.open_files_max()
+    }
+
     fn neighbour(&self, path: &str) -> Result<Arc<dyn Table>> {
         Ok(Arc::new(Self {
             only: Some(path.to_owned()),

@@ -165,7 +165,8 @@ pub trait Table: Send + Sync {
     /// When it isn't there (any more) or can't be opened.
     fn open_staged(&self, name: &str) -> Result<Arc<dyn ReadAt>>;
 
-    /// Removes staged files that are not wanted. One that isn't there is no error.
+    /// Removes staged files that are not wanted. One that isn't there is no error; one that a commit has put in place
+    /// stays, also if that commit ended in an error.
     ///
     /// # Errors
     /// When one can't be removed.
@@ -192,6 +193,11 @@ pub trait Table: Send + Sync {
     /// # Errors
     /// When the table can't tell.
     fn room(&self) -> Result<Option<u64>>;
+
+    /// Files that the process may have open at a time; `None` where open shards take none, or no bound is known.
+    fn open_files_max(&self) -> Option<u64> {
+        None
+    }
 
     /// The table of one file or directory that lies at `path` as seen from this one.
     ///

@@ -238,26 +238,27 @@ fn expect(
     Ok(now)
 }
 
-/// The first shards that can be replaced, by their places.
-fn free(shards: &[Read]) -> Vec<usize> {
+/// The shards that can be replaced, with their places.
+fn free(shards: &[Read]) -> impl DoubleEndedIterator<Item = (usize, &Read)> {
     let places = shards.iter().enumerate();
-    places
-        .filter(|(_, (shard, _))| shard.obstacle.is_none())
-        .map(|(place, _)| place)
-        .collect()
+    places.filter(|(_, (shard, _))| shard.obstacle.is_none())
+}
+
+/// Three shards that can be replaced, with their places; [`reads`] has found that there are enough.
+fn three_free(shards: &[Read]) -> Result<[(usize, &Read); 3], Violation> {
+    let mut free = free(shards);
+    match (free.next(), free.next(), free.next()) {
+        (Some(one), Some(two), Some(three)) => Ok([one, two, three]),
+        _ => Err(Violation {
+            rule: "shards that can be replaced stay so",
+            found: format!("{} shards", shards.len()),
+        }),
+    }
 }
 
 fn replaces(table: &dyn Table) -> Result<(), Violation> {
     let (base, shards) = all(table)?;
-    let free = free(&shards);
-    let [one, two, three, ..] = free.as_slice() else {
-        return Ok(());
-    };
-    let (Some((first, old)), Some((second, _)), Some((_, new))) =
-        (shards.get(*one), shards.get(*two), shards.get(*three))
-    else {
-        return Ok(());
-    };
+    let [(one, (first, old)), (two, (second, _)), (_, (_, new))] = three_free(&shards)?;
     let open = works(table.open(first), "a live shard can be opened")?;
     let replacements = [
         Replacement {
@@ -281,7 +282,7 @@ fn replaces(table: &dyn Table) -> Result<(), Violation> {
     expect(
         table,
         &shards,
-        &[*one, *two],
+        &[one, two],
         Some(new),
         "a commit puts the new shards in the place of the old ones, and changes no other",
     )?;
@@ -306,15 +307,7 @@ fn replaces(table: &dyn Table) -> Result<(), Violation> {
 
 fn conflicts(table: &dyn Table) -> Result<(), Violation> {
     let (base, shards) = all(table)?;
-    let free = free(&shards);
-    let [one, two, three, ..] = free.as_slice() else {
-        return Ok(());
-    };
-    let (Some((first, _)), Some((second, _)), Some((_, new))) =
-        (shards.get(*one), shards.get(*two), shards.get(*three))
-    else {
-        return Ok(());
-    };
+    let [(one, (first, _)), (_, (second, _)), (_, (_, new))] = three_free(&shards)?;
     // Another process replaces the first one by something longer.
     let theirs = [new.as_slice(), new].concat();
     let by_them = Replacement {
@@ -325,7 +318,7 @@ fn conflicts(table: &dyn Table) -> Result<(), Violation> {
     let shards = expect(
         table,
         &shards,
-        &[*one],
+        &[one],
         Some(&theirs),
         "a commit replaces a shard",
     )?;
@@ -372,12 +365,7 @@ fn conflicts(table: &dyn Table) -> Result<(), Violation> {
 
 fn removes(table: &dyn Table) -> Result<(), Violation> {
     let (base, shards) = all(table)?;
-    let Some(place) = free(&shards).last().copied() else {
-        return Ok(());
-    };
-    let Some((last, _)) = shards.get(place) else {
-        return Ok(());
-    };
+    let [_, _, (place, (last, _))] = three_free(&shards)?;
     let removal = Replacement {
         old: last.clone(),
         new: None,

@@ -119,7 +119,7 @@ fn a_shard_that_is_replaced_while_a_plan_is_made_is_not_looked_into_where_the_ol
 }
 
 #[test]
-fn an_index_that_is_damaged_anywhere_is_built_anew_and_nothing_is_missed() {
+fn an_index_that_is_damaged_anywhere_is_rebuilt_and_nothing_is_missed() {
     let sim = Sim::new(0);
     let ids: Vec<String> = (0..900).map(|id| format!("user {id}")).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();

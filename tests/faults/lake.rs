@@ -106,7 +106,7 @@ pub(crate) fn delete_with(
 /// So little memory that each shard is a batch of its own.
 pub(crate) const ONE_BY_ONE: u64 = 1 << 14;
 
-/// Every file with its bytes, but for efface's own (index, receipts with their times, ..).
+/// Every file with its bytes, except efface's own (index, receipts with their times, ..).
 pub(crate) fn files(sim: &Sim) -> Files {
     let mut files = sim.all();
     files.retain(|path, _| !path.starts_with("_efface/") || path == Config::PATH);

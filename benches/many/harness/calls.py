@@ -24,7 +24,7 @@ def slow(milliseconds: float) -> list[str]:
 
 
 def count(command: list, log: Path) -> dict[str, int]:
-    """Runs a command and counts its calls; `sync of a file` and `sync of a directory` are told apart."""
+    """Runs a command and counts its calls; `sync of a file` and `sync of a directory` are counted apart."""
     strace = ["strace", "-f", "-y", "-qq", "-s", "0", "-o", str(log)]
     done = subprocess.run(
         [*strace, *map(str, command)], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

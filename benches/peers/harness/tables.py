@@ -100,7 +100,7 @@ def full(result: dict) -> str:
     lines = [
         "# Peers side by side",
         "",
-        "Made by `benches/peers/run.sh`; what is measured and how is told in `../README.md`.",
+        "Made by `benches/peers/run.sh`; what is measured and how stands in `../README.md`.",
     ]
     lines += ["", where(result), *legend(result)]
     for action in ("export", "delete"):
@@ -175,7 +175,7 @@ def curves(result: dict) -> str:
     lines = [
         "# Scaling",
         "",
-        "Made by `benches/peers/run.sh curves`; what is measured and how is told in `../README.md`.",
+        "Made by `benches/peers/run.sh curves`; what is measured and how stands in `../README.md`.",
         "",
     ]
     lines.append(

@@ -18,8 +18,8 @@
 //! | `plan`, `export` | its two parts |
 //! | `parquet`, `jsonl` | the same as a process, the file synced and renamed into place |
 //!
-//! Every round measures each figure once; the median of the rounds is told, and its ratio to the limit's. Last, half of
-//! the rows, every second one, are written as JSON Lines by a process of its own, whose peak memory is told.
+//! Every round measures each figure once; the median of the rounds is printed, and its ratio to the limit's. Last, half of
+//! the rows, every second one, are written as JSON Lines by a process of its own, whose peak memory is printed.
 //!
 //! As a test (`cargo test --benches`) everything runs once, on `data-samples/`.
 

@@ -66,7 +66,7 @@ pub(crate) enum Command {
     Index {
         #[command(flatten)]
         dataset: Dataset,
-        /// Compare it with every id of every shard as well, and build it anew if it differs
+        /// Compare it with every id of every shard as well, and rebuild it if it differs
         #[arg(long)]
         verify: bool,
     },
@@ -323,7 +323,7 @@ pub(crate) struct Guard {
     pub(crate) required_columns: RequiredColumns,
 }
 
-/// How pages that are made anew are compressed.
+/// How rebuilt pages are compressed.
 #[derive(clap::Args)]
 pub(crate) struct Compression {
     /// The level at which zstd pages are compressed again, or auto

@@ -97,7 +97,7 @@ pub(crate) fn index(index: &IndexReport, compared: Option<&Comparison>, took: Du
             "it holds just what the shards do".to_owned()
         })
         .note_if(rebuilt.is_some(), || {
-            format!("built anew: {}", rebuilt.unwrap_or_default())
+            format!("rebuilt: {}", rebuilt.unwrap_or_default())
         })
 }
 

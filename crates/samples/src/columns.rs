@@ -139,7 +139,7 @@ impl Columns {
 }
 
 /// The columns of a shard. All but the time may be null, as exporters declare them; which ever are
-/// is told in `data-samples/README.md`.
+/// stands in `data-samples/README.md`.
 pub(crate) fn schema() -> SchemaRef {
     let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![

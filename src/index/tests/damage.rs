@@ -1,4 +1,4 @@
-//! Damage of each kind: noticed, and no more made anew than what it hit.
+//! Damage of each kind: noticed, and no more rebuilt than what it hit.
 
 use super::super::format::BLOCK_BYTES;
 use super::*;
@@ -86,7 +86,7 @@ fn two_segments_of_another_seed() -> Vec<u8> {
 }
 
 #[test]
-fn segments_in_each_others_place_are_both_made_anew() {
+fn segments_in_each_others_place_are_both_rebuilt() {
     let (_dir, disk, lake, paths) = two_segments();
     let [first, second] = paths
         .each_ref()
@@ -134,7 +134,7 @@ fn a_manifest_of_before_a_refresh_is_not_believed_of_what_came_after() {
     overwrite(&disk, &manifest, &old);
     check_mended(&disk, &lake, &["b"], "a changed shard");
 
-    // All was made anew since, with segments of the same numbers and sizes, but other numbers of row groups.
+    // All was rebuilt since, with segments of the same numbers and sizes, but other numbers of row groups.
     let dir = tempfile::tempdir().unwrap();
     let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();

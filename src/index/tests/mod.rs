@@ -75,7 +75,7 @@ impl Lake {
     }
 
     /// Takes rows of `ids` out of a shard, as a delete would, and row groups that have none left; but some that
-    /// hold none may be made anew as well.
+    /// hold none may be rebuilt as well.
     fn erase(&mut self, path: &str, ids: &[u64], also_touched: u32) {
         let old = self.shards[path].clone();
         let (mut kept, mut touched, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
@@ -503,7 +503,7 @@ fn many_small_additions_stay_few_segments() {
 }
 
 #[test]
-fn row_groups_are_numbered_anew_when_the_numbers_run_out() {
+fn row_groups_are_numbered_again_when_the_numbers_run_out() {
     let dir = tempfile::tempdir().unwrap();
     let disk = StateFiles::new(Disk::new(dir.path()));
     let mut lake = Lake::default();

@@ -10,7 +10,7 @@ enum Op {
     /// A size, time or nothing but the footer changes; `(shard, which, new content)`.
     Change(u8, u8, Vec<Vec<u64>>),
     Remove(u8),
-    /// `(shard, ids, a row group that is made anew as well)`: rows go, and row groups keep their numbers.
+    /// `(shard, ids, a row group that is rebuilt as well)`: rows go, and row groups keep their numbers.
     Erase(u8, Vec<u64>, u32),
     Refresh(usize),
     /// A refresh with this much memory that is cut off at so many changes of the disk.

@@ -272,7 +272,7 @@ fn a_delete_says_what_it_did() {
     let pages = done["pages_rewritten"].as_u64().unwrap();
     assert!(
         (1..=after[1].1).contains(&pages),
-        "pages of other row groups were made anew: {done}"
+        "pages of other row groups were rebuilt: {done}"
     );
     let [copied, encoded] =
         ["bytes_copied", "bytes_encoded"].map(|key| done[key].as_u64().unwrap());
@@ -467,7 +467,7 @@ fn the_demo_shows_the_whole_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn an_index_is_compared_with_the_shards_and_built_anew_when_it_is_wrong() {
+fn an_index_is_compared_with_the_shards_and_rebuilt_when_it_is_wrong() {
     let lake = Lake::new();
     let compared = lake.json("index", &["--verify"]);
     let postings = compared["postings"].as_u64().unwrap();

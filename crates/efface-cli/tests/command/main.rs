@@ -7,6 +7,7 @@
 //! * [`answers`]: what the commands print when all is well;
 //! * [`outputs`]: where the rows of an export go;
 //! * [`interrupts`]: signals that end an export;
+//! * [`limits`]: few files that may be open at a time;
 //! * [`remains`]: what a delete leaves behind;
 //! * [`clears`]: deletes that clear values and leave the rows;
 //! * [`readme`]: the lines of the README.
@@ -19,6 +20,7 @@ mod clears;
 mod disclosures;
 mod interrupts;
 mod lake;
+mod limits;
 mod outputs;
 mod pending;
 mod readme;
