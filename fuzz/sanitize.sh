@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests of the modules around the only `unsafe`, the mapped files of `file_system/disk.rs`, under
+# Runs the tests of the modules around the only `unsafe`, the mapped files of `file_system/disk/map.rs`, under
 # AddressSanitizer: the files, what is built on them, and the index, which reads its segments in place.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,27 +1,30 @@
-//! The local file system: the only module that calls `std::fs`, and the only `unsafe` (the mapping).
+//! The local file system: with its parts the only module that calls `std::fs`.
+//!
+//! * `file`: open files
+//! * `map`: files as bytes
 
-#![expect(unsafe_code, reason = "mapping a file; see the reason at the block")]
-
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek, Write};
-use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, copy_file_range, flock, renameat_with};
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 
 use super::{FileInfo, FileSystem, Lock, NewFile, temporary_path};
 use crate::error::{Error, Result};
-use crate::io::{Access, Mapped, Mapping, ReadAt, Sink};
-use crate::limits;
+use crate::io::{Mapped, ReadAt};
+
+mod file;
+mod map;
+
+pub use file::{FileSink, PositionedFile};
 
 /// Files below a directory of the local file system.
 #[derive(Debug, Clone)]
@@ -323,12 +326,7 @@ impl FileSystem for Disk {
 
     fn map(&self, path: &str) -> Result<Mapped> {
         let file = File::open(self.at(path)).map_err(Error::io("open", path))?;
-        // SAFETY: files that are mapped (index segments) are only ever replaced by a rename, never
-        // written or truncated in place by efface, and `_efface/` belongs to efface alone. A foreign
-        // process that truncates one all the same can raise SIGBUS; that is the accepted price of
-        // opening an index without reading it.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io("map", path))?;
-        Ok(Mapped::of(DiskMap(map)))
+        map::map(&file).map_err(Error::io("map", path))
     }
 
     fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn Lock>> {
@@ -376,151 +374,9 @@ impl FileSystem for Disk {
     }
 }
 
-struct DiskMap(memmap2::Mmap);
-
-impl AsRef<[u8]> for DiskMap {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Mapping for DiskMap {
-    fn advise(&self, access: Access) {
-        let advice = match access {
-            Access::Random => memmap2::Advice::Random,
-            Access::Sequential => memmap2::Advice::Sequential,
-        };
-        // Without it reading is only slower.
-        let _ignored = self.0.advise(advice);
-    }
-}
-
-/// A file that is read at positions.
-pub struct PositionedFile {
-    file: File,
-    len: u64,
-}
-
-impl PositionedFile {
-    /// Reads `file`, which must not change while it is read.
-    ///
-    /// # Errors
-    /// When its length can't be had.
-    pub fn new(file: File) -> io::Result<Self> {
-        let len = file.metadata()?.len();
-        Ok(Self { file, len })
-    }
-}
-
-impl ReadAt for PositionedFile {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
-    }
-
-    fn origin(&self) -> Option<&dyn Any> {
-        Some(&self.file)
-    }
-}
-
 /// File systems whose `syncfs` waits until files and names are on the disk (`f_type` of statfs(2)): ext2 to ext4, XFS
 /// and Btrfs.
 const SYNCED_WHOLE: [i64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
-
-/// A shorter copy costs less through the buffer than the system calls that a copy in the kernel takes.
-const KERNEL_COPY_BYTES_MIN: u64 = 64 << 10;
-
-/// A file that is written in order, through a buffer.
-pub struct FileSink {
-    file: File,
-    buffer: Vec<u8>,
-}
-
-impl FileSink {
-    /// Writes to `file` from where it stands on.
-    pub fn new(file: File) -> Self {
-        let buffer = Vec::new();
-        Self { file, buffer }
-    }
-
-    fn flush_buffer(&mut self) -> io::Result<()> {
-        self.file.write_all(&self.buffer)?;
-        self.buffer.clear();
-        Ok(())
-    }
-
-    /// What waits for its sync holds no buffer.
-    fn release_buffer(&mut self) -> io::Result<()> {
-        self.flush_buffer()?;
-        self.buffer = Vec::new();
-        Ok(())
-    }
-}
-
-impl Write for FileSink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.buffer.len() + bytes.len() > limits::WRITE_BYTES {
-            self.flush_buffer()?;
-        }
-        if bytes.len() >= limits::WRITE_BYTES {
-            return self.file.write(bytes);
-        }
-        self.buffer.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.release_buffer()
-    }
-}
-
-impl Sink for FileSink {
-    fn copy_from(&mut self, source: &dyn ReadAt, range: Range<u64>) -> io::Result<()> {
-        let mut offset = range.start;
-        if let Some(file) = source
-            .origin()
-            .and_then(|origin| origin.downcast_ref::<File>())
-            && range.end - range.start >= KERNEL_COPY_BYTES_MIN
-        {
-            self.flush_buffer()?;
-            while offset < range.end {
-                let left = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
-                match copy_file_range(file, Some(&mut offset), &self.file, None, left) {
-                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    Ok(_) => {}
-                    // Not every file system can: those bytes are read and written below.
-                    Err(_) => break,
-                }
-            }
-            self.file.seek(io::SeekFrom::End(0))?;
-        }
-        while offset < range.end {
-            if self.buffer.len() >= limits::WRITE_BYTES {
-                self.flush_buffer()?;
-            }
-            let have = self.buffer.len();
-            let len = usize::try_from(range.end - offset)
-                .unwrap_or(usize::MAX)
-                .min(limits::WRITE_BYTES - have);
-            self.buffer.resize(have + len, 0);
-            let (_, part) = self.buffer.split_at_mut(have);
-            if let Err(error) = source.read_at(offset, part) {
-                self.buffer.truncate(have);
-                return Err(error);
-            }
-            offset += len as u64;
-        }
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.flush_buffer()?;
-        self.file.sync_all()
-    }
-}
 
 /// The lock goes with the file: the system releases it when the process ends, however it ends.
 struct DiskLock {
@@ -568,120 +424,4 @@ fn changed_ns(_metadata: &fs::Metadata) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn make(disk: &Disk, path: &str) {
-        let new = disk.create(path, None).unwrap();
-        disk.rename(&new.path, path).unwrap();
-    }
-
-    #[test]
-    fn a_sink_writes_and_copies_in_order() {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path());
-        let mut new = disk.create("a/source", None).unwrap();
-        new.sink.write_all(b"0123456789").unwrap();
-        new.sink.sync().unwrap();
-        assert!(disk.rename_new(&new.path, "a/source").unwrap());
-        let source = disk.open("a/source").unwrap();
-        let NewFile { path, mut sink } = disk.create("target", Some("a/source")).unwrap();
-        assert!(!disk.rename_new(&path, "a/source").unwrap());
-        disk.rename(&path, "target").unwrap();
-        sink.write_all(b"<").unwrap();
-        sink.copy_from(&*source, 2..5).unwrap();
-        sink.write_all(b">").unwrap();
-        sink.copy_from(&*source, 9..10).unwrap();
-        sink.sync().unwrap();
-        drop(sink);
-        assert_eq!(&*disk.map("target").unwrap(), b"<234>9");
-        let paths: Vec<_> = disk
-            .list("", &|_| true)
-            .unwrap()
-            .into_iter()
-            .map(|f| f.path)
-            .collect();
-        assert_eq!(paths, ["a/source", "target"]);
-    }
-
-    #[test]
-    fn links_to_directories_are_followed_but_not_in_circles() {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path().join("root"));
-        for path in ["a/b", "../beside/c"] {
-            make(&disk, path);
-        }
-        let link = |to: &str, at: &str| {
-            std::os::unix::fs::symlink(dir.path().join(to), dir.path().join(at)).unwrap();
-        };
-        link("beside", "root/linked");
-        link("root", "root/a/round");
-        link("root", "beside/back");
-        let listed = disk.list("", &|_| true).unwrap();
-        let listed: Vec<_> = listed
-            .iter()
-            .map(|file| (file.path.as_str(), file.is_link))
-            .collect();
-        assert_eq!(listed, [("a/b", false), ("linked/c", true)]);
-    }
-
-    #[test]
-    fn a_path_is_resolved_to_the_one_that_the_list_has() {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path().join("root/sub/.."));
-        for path in ["a/b", "sub/c", "../beside"] {
-            make(&disk, path);
-        }
-        let absolute = dir.path().join("root/a/b");
-        for path in ["a/b", "./a/b", "sub/../a/b", absolute.to_str().unwrap()] {
-            assert_eq!(
-                disk.resolve(path).unwrap().as_deref(),
-                Some("a/b"),
-                "{path}"
-            );
-        }
-        for path in ["../beside", "nowhere", "/"] {
-            assert_eq!(disk.resolve(path).unwrap(), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn a_second_lock_is_refused_and_names_the_holder() {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path());
-        let first = disk.lock("_efface/lock", "pid 1").unwrap();
-        match disk.lock("_efface/lock", "pid 2").err() {
-            Some(Error::Locked { holder, .. }) => assert_eq!(holder, "pid 1"),
-            other => panic!("{other:?}"),
-        }
-        drop(first);
-        assert_eq!(disk.open("_efface/lock").unwrap().len(), 0);
-        assert!(disk.lock("_efface/lock", "pid 2").is_ok());
-    }
-
-    #[test]
-    fn a_lock_that_was_not_released_or_saw_a_sync_fail_is_taken_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path());
-        let lock = disk.lock("_efface/lock", "pid 1 of long ago").unwrap();
-        assert!(disk.sync_directories(&["gone/file"]).is_err());
-        drop(lock);
-        let held = || fs::read(dir.path().join("_efface/lock")).unwrap();
-        assert_eq!(held(), b"pid 1 of long ago");
-        let lock = disk.lock("_efface/lock", "pid 2").unwrap();
-        assert_eq!(held(), b"pid 2");
-        drop(lock);
-        assert_eq!(held(), b"");
-    }
-
-    #[test]
-    fn directories_are_made_where_they_are_missing() {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(dir.path().join("a/b"));
-        for path in ["c/d/e", "c/d/f", "c/g", "h"] {
-            make(&disk, path);
-            assert!(disk.info(path).unwrap().is_some());
-        }
-        assert!(disk.create("h/i", None).is_err(), "a file is no directory");
-    }
-}
+mod tests;
