@@ -348,6 +348,20 @@ impl Engine {
         self.reader().waiting(now)
     }
 
+    /// The same of the first `limit` of them that were handed over after the request `after`, or of all: one page of
+    /// many. Only the files of these are read.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
+    pub fn waiting_page(
+        &self,
+        after: Option<TrackingId>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Status>> {
+        self.reader().waiting_page(after, limit, now)
+    }
+
     /// Cancels a request that was not begun.
     ///
     /// # Errors

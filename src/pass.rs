@@ -14,6 +14,7 @@
 //! Steps are durable before they are made: after a crash the content of a shard says whether it was swapped.
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -138,22 +139,7 @@ impl Pass {
     /// # Errors
     /// [`Error::State`] when its record is damaged, or of another version.
     pub fn load(state: &dyn State) -> Result<Option<Self>> {
-        let damage = |reason: &str| Error::State {
-            path: PATH.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let pass: Option<Self> = match document::load(state, PATH, limits::PASS_BYTES_MAX) {
-            Err(Error::State { reason, .. }) => {
-                return Err(damage(&format!(
-                    "{reason}: remove it, and what waits is planned and carried out again"
-                )));
-            }
-            loaded => loaded?,
-        };
-        match pass {
-            Some(pass) if !(FORMAT_MIN..=FORMAT).contains(&pass.format) => Err(damage(
-                "another version of efface wrote it: end the pass with that one",
-            )),
+        match stored(state, |pass: &Self| pass.format)? {
             Some(pass)
                 if pass.stage == Stage::Started && pass.planned.len() != pass.requests.len() =>
             {
@@ -161,6 +147,22 @@ impl Pass {
             }
             pass => Ok(pass),
         }
+    }
+
+    /// How far the pass is that carries out the request `id`, if there is one. What was planned is passed over.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn stage_of(state: &dyn State, id: TrackingId) -> Result<Option<Stage>> {
+        #[derive(Deserialize)]
+        struct Members {
+            format: u32,
+            stage: Stage,
+            requests: Vec<TrackingId>,
+        }
+        let members = stored(state, |members: &Members| members.format)?;
+        let pass = members.filter(|pass| pass.requests.contains(&id));
+        Ok(pass.map(|pass| pass.stage))
     }
 
     /// Whether a pass left anything: its record, or progress that a crash while it was removed left behind.
@@ -189,6 +191,31 @@ impl Pass {
         let files = state.list(DIRECTORY)?;
         let paths: Vec<String> = files.into_iter().map(|file| file.path).collect();
         state.remove(&paths)
+    }
+}
+
+/// The record, or a part of it that has its version; `None` when there is none.
+fn stored<T: DeserializeOwned>(state: &dyn State, format: fn(&T) -> u32) -> Result<Option<T>> {
+    let record: Option<T> = match document::load(state, PATH, limits::PASS_BYTES_MAX) {
+        Err(Error::State { reason, .. }) => {
+            return Err(damage(&format!(
+                "{reason}: remove it, and what waits is planned and carried out again"
+            )));
+        }
+        loaded => loaded?,
+    };
+    match record {
+        Some(record) if !(FORMAT_MIN..=FORMAT).contains(&format(&record)) => Err(damage(
+            "another version of efface wrote it: end the pass with that one",
+        )),
+        record => Ok(record),
+    }
+}
+
+fn damage(reason: &str) -> Error {
+    Error::State {
+        path: PATH.to_owned(),
+        reason: reason.to_owned(),
     }
 }
 

@@ -32,6 +32,11 @@ impl TrackingId {
             .for_each(|(to, from)| *to = from);
         Self::new(time, random)
     }
+
+    /// Its bytes, which sort as the ids do.
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
 }
 
 impl fmt::Display for TrackingId {

@@ -3,18 +3,22 @@
 //! * `file`: open files
 //! * `map`: files as bytes
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek, Write};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
+use rustix::fs::{
+    CWD, FileType, FlockOperation, OFlags, RawDir, RenameFlags, flock, renameat_with,
+};
 use rustix::io::Errno;
 
 use super::{FileInfo, FileSystem, Lock, NewFile, temporary_path};
@@ -25,6 +29,9 @@ mod file;
 mod map;
 
 pub use file::{FileSink, PositionedFile};
+
+/// Bytes of names that are asked for at a time.
+const LISTING_BYTES: usize = 64 << 10;
 
 /// Files below a directory of the local file system.
 #[derive(Debug, Clone)]
@@ -165,6 +172,43 @@ impl FileSystem for Disk {
         self.list_into(dir, enters, &mut above, &mut files)?;
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(files)
+    }
+
+    fn names(&self, dir: &str, after: &str, limit: usize) -> Result<Vec<String>> {
+        let failed = |error: Errno| Error::io("list", dir)(error.into());
+        let directory = match File::open(self.at(dir)) {
+            Ok(directory) => directory,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io("list", dir)(error)),
+        };
+        let mut buffer = vec![MaybeUninit::uninit(); LISTING_BYTES];
+        let mut entries = RawDir::new(&directory, &mut buffer);
+        // The last of those that are kept is at the top.
+        let mut first: BinaryHeap<String> = BinaryHeap::new();
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            let is_full = first.len() >= limit;
+            if name <= after.as_bytes()
+                || (is_full && first.peek().is_none_or(|last| name >= last.as_bytes()))
+            {
+                continue;
+            }
+            let path = join(dir, OsStr::from_bytes(name))?;
+            let is_file = match entry.file_type() {
+                FileType::RegularFile => true,
+                FileType::Directory => false,
+                // A link, or a file system that doesn't tell.
+                _ => self.info(&path)?.is_some(),
+            };
+            if is_file {
+                first.extend(path.rsplit('/').next().map(str::to_owned));
+            }
+            if first.len() > limit {
+                first.pop();
+            }
+        }
+        Ok(first.into_sorted_vec())
     }
 
     fn info(&self, path: &str) -> Result<Option<FileInfo>> {

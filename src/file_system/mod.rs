@@ -70,6 +70,20 @@ pub trait FileSystem: Send + Sync {
     /// When a directory can't be read, or a name is not UTF-8. A `dir` that isn't there has no files.
     fn list(&self, dir: &str, enters: &dyn Fn(&str) -> bool) -> Result<Vec<FileInfo>>;
 
+    /// The names of the first `limit` files directly in `dir` that sort behind `after`, in their order. The default
+    /// looks at every file.
+    ///
+    /// # Errors
+    /// When `dir` can't be read, or a name is not UTF-8. A `dir` that isn't there has no files.
+    fn names(&self, dir: &str, after: &str, limit: usize) -> Result<Vec<String>> {
+        let files = self.list(dir, &|_| false)?.into_iter();
+        let names = files.filter_map(|file| Some(file.path.rsplit_once('/')?.1.to_owned()));
+        Ok(names
+            .filter(|name| name.as_str() > after)
+            .take(limit)
+            .collect())
+    }
+
     /// What is known of one file; `None` when there is no such file.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! * `entry`: what the file of a request holds
+//! * `status`: how a request stands
 //!
 //! The state of a request is never stored, but follows from where it is:
 //!
@@ -33,20 +34,21 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 
 use crate::error::{Error, RequestFault, Result};
 use crate::limits;
-use crate::pass::{Pass, Stage};
-use crate::receipts::{Ended, Outcome, Receipt, Receipts};
+use crate::pass::Pass;
+use crate::receipts::{Ended, Receipts};
 use crate::request::{Kind, Request};
 use crate::state::{Expect, Lease, State, document};
 use crate::subject::SubjectKey;
 use crate::tracking::TrackingId;
 
 mod entry;
+mod status;
 
 pub use entry::Entry;
+pub use status::{RequestState, Status, SubjectOutcome};
 
 /// Where requests wait, relative to the dataset.
 pub const DIRECTORY: &str = "_efface/queue";
@@ -58,26 +60,6 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// How long after it was asked a request is due, unless it says otherwise.
 pub const DUE_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Where a request is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum RequestState {
-    /// It waits for a compaction.
-    Pending,
-    /// A compaction finds out what it touches. It can still be cancelled.
-    Staging,
-    /// A compaction carries it out.
-    Started,
-    /// It was carried out.
-    Success,
-    /// It was not, or not in every shard.
-    Failure,
-    /// It was cancelled.
-    Revoked,
-    /// There is no such request.
-    NotFound,
-}
-
 /// A request that was handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Submitted {
@@ -87,53 +69,6 @@ pub struct Submitted {
     pub joined: bool,
     /// Its deadline.
     pub due: Timestamp,
-}
-
-/// How a request stands. Holds no subject id.
-#[derive(Debug, Clone, Serialize)]
-pub struct Status {
-    /// The request.
-    pub tracking_id: TrackingId,
-    /// Where it is.
-    pub state: RequestState,
-    /// Subject ids that it names.
-    pub subjects: usize,
-    /// When it was asked.
-    pub requested_at: Option<Timestamp>,
-    /// When it was handed over.
-    pub submitted_at: Option<Timestamp>,
-    /// Its deadline.
-    pub due: Option<Timestamp>,
-    /// Whether the deadline has passed and it has not ended.
-    pub overdue: bool,
-    /// When it ended.
-    pub ended_at: Option<Timestamp>,
-    /// Rows that were removed, once it has ended.
-    pub rows_removed: u64,
-    /// Rows in which values were cleared, once it has ended.
-    pub rows_cleared: u64,
-    /// Other aliases that also map to a covered id and were left out.
-    pub left_out: u64,
-    /// The digest of the plan that was carried out, if it was planned on its own.
-    pub digest: Option<String>,
-    /// Why it failed.
-    pub reason: Option<String>,
-    /// What became of each id, once it has ended.
-    pub outcomes: Vec<SubjectOutcome>,
-}
-
-/// What became of one submitted id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct SubjectOutcome {
-    /// Its position in the request, counted from 1.
-    pub position: usize,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Rows of it that were deleted or cleared.
-    pub rows: u64,
-    /// The request that counts its rows, if it was merged.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub merged_into: Option<TrackingId>,
 }
 
 /// The queue of a dataset.
@@ -270,6 +205,38 @@ impl Queue {
     /// As [`status`](Self::status).
     pub fn waiting(&self, now: Timestamp) -> Result<Vec<Status>> {
         let entries = self.entries()?.into_iter().collect::<Result<Vec<_>>>()?;
+        self.statuses(&entries, now)
+    }
+
+    /// How the first `limit` requests stand that have not ended and were asked after the request `after`, in the
+    /// order in which they were asked. Only their files are read.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
+    pub fn waiting_page(
+        &self,
+        after: Option<TrackingId>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Status>> {
+        let mut behind = after.map(entry_name).unwrap_or_default();
+        let mut entries = Vec::new();
+        while entries.len() < limit {
+            let asked = limit - entries.len();
+            let names = self.state.names(DIRECTORY, &behind, asked)?;
+            for id in names.iter().filter_map(|name| id_in(name)) {
+                // It may have ended since it was listed.
+                entries.extend(self.entry(id)?);
+            }
+            match names.last() {
+                Some(last) if names.len() == asked => behind.clone_from(last),
+                _ => break,
+            }
+        }
+        self.statuses(&entries, now)
+    }
+
+    fn statuses(&self, entries: &[Entry], now: Timestamp) -> Result<Vec<Status>> {
         let pass = Pass::load(&*self.state)?;
         let stages: HashMap<TrackingId, RequestState> = pass
             .iter()
@@ -336,9 +303,8 @@ impl Queue {
     }
 
     fn stage_of(&self, id: TrackingId) -> Result<RequestState> {
-        let pass = Pass::load(&*self.state)?;
-        let stage = pass.filter(|pass| pass.requests.contains(&id));
-        Ok(stage.map_or(RequestState::Pending, |pass| pass.stage.into()))
+        let stage = Pass::stage_of(&*self.state, id)?;
+        Ok(stage.map_or(RequestState::Pending, RequestState::from))
     }
 
     /// The request that waits, was not begun, and asks the same as `entry`.
@@ -376,109 +342,27 @@ pub(crate) fn lease(state: &dyn State, holder: &str) -> Result<Box<dyn Lease>> {
     }
 }
 
-impl RequestState {
-    /// How it is spelled.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "PENDING",
-            Self::Staging => "STAGING",
-            Self::Started => "STARTED",
-            Self::Success => "SUCCESS",
-            Self::Failure => "FAILURE",
-            Self::Revoked => "REVOKED",
-            Self::NotFound => "NOT_FOUND",
-        }
-    }
-}
-
-impl From<Stage> for RequestState {
-    fn from(stage: Stage) -> Self {
-        match stage {
-            Stage::Staging => Self::Staging,
-            Stage::Started => Self::Started,
-        }
-    }
-}
-
-impl From<Ended> for RequestState {
-    fn from(ended: Ended) -> Self {
-        match ended {
-            Ended::Success => Self::Success,
-            Ended::Failure => Self::Failure,
-            Ended::Revoked => Self::Revoked,
-        }
-    }
-}
-
-impl Status {
-    fn unknown(id: TrackingId) -> Self {
-        Self {
-            tracking_id: id,
-            state: RequestState::NotFound,
-            subjects: 0,
-            requested_at: None,
-            submitted_at: None,
-            due: None,
-            overdue: false,
-            ended_at: None,
-            rows_removed: 0,
-            rows_cleared: 0,
-            left_out: 0,
-            digest: None,
-            reason: None,
-            outcomes: Vec::new(),
-        }
-    }
-
-    fn waiting(entry: &Entry, state: RequestState, now: Timestamp) -> Self {
-        Self {
-            state,
-            subjects: entry.request.subjects.len(),
-            requested_at: Some(entry.request.requested_at),
-            submitted_at: Some(entry.submitted_at),
-            due: Some(entry.due),
-            overdue: entry.due < now,
-            ..Self::unknown(entry.tracking_id)
-        }
-    }
-
-    /// What a receipt says.
-    pub fn ended(receipt: &Receipt) -> Self {
-        let outcome = receipt.subjects.iter().map(|subject| SubjectOutcome {
-            position: subject.position,
-            outcome: subject.outcome,
-            rows: subject.rows,
-            merged_into: subject.merged_into,
-        });
-        Self {
-            tracking_id: receipt.tracking_id,
-            state: receipt.state.into(),
-            subjects: receipt.subjects.len(),
-            requested_at: Some(receipt.requested_at),
-            submitted_at: Some(receipt.submitted_at),
-            due: Some(receipt.due),
-            overdue: false,
-            ended_at: Some(receipt.ended_at),
-            rows_removed: receipt.rows_removed,
-            rows_cleared: receipt.rows_cleared,
-            left_out: receipt.left_out,
-            digest: receipt.digest.clone(),
-            reason: receipt.reason.clone(),
-            outcomes: outcome.collect(),
-        }
-    }
-}
-
 /// The deadline of what was asked at `time`.
 pub(crate) fn due_after(time: Timestamp) -> Timestamp {
     time.checked_add(DUE_AFTER).unwrap_or(Timestamp::MAX)
 }
 
 fn entry_path(id: TrackingId) -> String {
-    format!("{DIRECTORY}/{id}.json")
+    format!("{DIRECTORY}/{}", entry_name(id))
+}
+
+/// Names sort as the ids do.
+fn entry_name(id: TrackingId) -> String {
+    format!("{id}.json")
 }
 
 fn entry_id(path: &str) -> Option<TrackingId> {
-    let name = path.strip_prefix(DIRECTORY)?.strip_prefix('/')?;
+    id_in(path.strip_prefix(DIRECTORY)?.strip_prefix('/')?)
+}
+
+fn id_in(name: &str) -> Option<TrackingId> {
     name.strip_suffix(".json")?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

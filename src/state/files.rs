@@ -108,6 +108,10 @@ impl State for StateFiles {
             .collect())
     }
 
+    fn names(&self, directory: &str, after: &str, limit: usize) -> Result<Vec<String>> {
+        self.files.names(directory, after, limit)
+    }
+
     fn remove(&self, paths: &[String]) -> Result<()> {
         let mut gone = Vec::new();
         for path in paths {

@@ -98,6 +98,22 @@ pub trait State: Send + Sync {
     /// When it can't be read.
     fn list(&self, directory: &str) -> Result<Vec<StateFile>>;
 
+    /// The names of the first `limit` files directly in `directory` that sort behind `after`, in their order; none if
+    /// it isn't there. The default lists them all.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn names(&self, directory: &str, after: &str, limit: usize) -> Result<Vec<String>> {
+        let names = self.list(directory)?.into_iter().filter_map(|file| {
+            let name = file.path.strip_prefix(directory)?.strip_prefix('/')?;
+            (!name.contains('/') && name > after).then(|| name.to_owned())
+        });
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        names.truncate(limit);
+        Ok(names)
+    }
+
     /// Removes files durably. One that isn't there is no error.
     ///
     /// # Errors

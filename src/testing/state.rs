@@ -188,6 +188,34 @@ fn lists(state: &dyn State) -> Result<(), Violation> {
         "a list has the files below a directory, by path, with their lengths",
         || format!("{found:?}"),
     )?;
+    let direct = ["a", "z%2F", "é ü"];
+    for (after, limit, expected) in [
+        ("", 9, &direct[..]),
+        ("", 2, &direct[..2]),
+        ("a", 1, &direct[1..2]),
+        ("b", 9, &direct[1..]),
+        ("é ü", 9, &[]),
+        ("", 0, &[]),
+    ] {
+        let found = works(
+            state.names(&root, after, limit),
+            "the names in a directory can be asked for",
+        )?;
+        rule(
+            found == expected,
+            "names are the first ones directly in a directory behind the one that is given",
+            || format!("{found:?} behind {after:?}, at most {limit}"),
+        )?;
+    }
+    let found = works(
+        state.names(&path("nowhere"), "", 1),
+        "the names in a directory that isn't there can be asked for",
+    )?;
+    rule(
+        found.is_empty(),
+        "a directory that isn't there has no names",
+        || format!("{found:?}"),
+    )?;
     works(state.clean_up(&root), "a directory can be cleaned up")?;
     let all: Vec<String> = expected.into_iter().map(|(path, _)| path).collect();
     for path in &all {

@@ -95,7 +95,9 @@ impl Undisturbed {
             let is_same = found.get(path) == self.new.get(path);
             assert!(is_same, "after fault {fault}: {path} differs");
         }
-        let is_left = |path: &String| is_temporary(path) || is_pending(path);
+        // A delete doesn't fail with the index of receipts, so what is left of one is the next run's.
+        let is_of_index = |path: &String| path.starts_with("_efface/receipts/index/");
+        let is_left = |path: &String| is_temporary(path) && !is_of_index(path) || is_pending(path);
         assert_eq!(
             all.keys().find(|path| is_left(path)),
             None,
@@ -107,6 +109,20 @@ impl Undisturbed {
         }
         let index = engine(&sim, &self.config).inspect().unwrap().index;
         assert_eq!(index, IndexState::Fresh, "fault {fault}");
+        self.compact(&sim);
+        let left = sim.all().into_keys().find(|path| is_temporary(path));
+        assert_eq!(left, None, "after fault {fault} and a compaction");
+    }
+
+    /// A compaction for which nothing waits.
+    fn compact(&self, sim: &Sim) {
+        let now = "2026-01-31T12:00:00Z".parse().unwrap();
+        let options = CompactOptions {
+            pass: TrackingId::new(now, [2; 10]),
+            max_match: 1.0,
+            ..CompactOptions::at(now)
+        };
+        engine(sim, &self.config).compact(&options).unwrap();
     }
 
     /// One delete that is cut off at its change number `cut`: how many files were as after it, once reopened.
@@ -130,13 +146,7 @@ impl Undisturbed {
         sim.cut_at(cut);
         let _cut_off = self.delete(&sim, Unknown::Refuse);
         let sim = reopen(&sim);
-        let now = "2026-01-31T12:00:00Z".parse().unwrap();
-        let options = CompactOptions {
-            pass: TrackingId::new(now, [2; 10]),
-            max_match: 1.0,
-            ..CompactOptions::at(now)
-        };
-        engine(&sim, &self.config).compact(&options).unwrap();
+        self.compact(&sim);
         let found = files(&sim);
         if found == self.old {
             let mut all = sim.all().into_keys();

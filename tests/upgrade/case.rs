@@ -123,16 +123,21 @@ impl Case {
         text.lines().skip(1).map(str::to_owned).collect()
     }
 
-    /// Every file but those that say how a run of efface goes: locks, temporary files, index, pass.
+    /// Every file except those that say how a run of efface goes (locks, temporary files, the pass) and those that
+    /// are made from others (the indexes).
     pub(crate) fn lasting_files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let is_lasting = |path: &Path| {
             let name = path.file_name().unwrap().to_str().unwrap();
             let text = path.to_str().unwrap();
             !name.ends_with(TEMPORARY_SUFFIX)
                 && !["lock", "queue.lock"].contains(&name)
-                && !["/_efface/index/", "/_efface/pass/"]
-                    .iter()
-                    .any(|part| text.contains(part))
+                && ![
+                    "/_efface/index/",
+                    "/_efface/pass/",
+                    "/_efface/receipts/index/",
+                ]
+                .iter()
+                .any(|part| text.contains(part))
         };
         let files = files_below(self.dir.path()).into_iter();
         files

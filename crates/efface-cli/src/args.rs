@@ -128,8 +128,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         dataset: Dataset,
         /// What `submit` or `delete` said
-        #[arg(value_name = "TRACKING_ID")]
+        #[arg(value_name = "TRACKING_ID", conflicts_with_all = ["after", "limit"])]
         tracking_id: Option<String>,
+        /// Only those that were asked after this request: the last one of the page before
+        #[arg(long, value_name = "TRACKING_ID")]
+        after: Option<String>,
+        /// At most so many, those that were asked first
+        #[arg(long, value_name = "N")]
+        limit: Option<NonZeroUsize>,
     },
     /// Cancel a request that was not begun
     Cancel {

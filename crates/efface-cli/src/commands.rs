@@ -73,7 +73,15 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Command::Status {
             dataset,
             tracking_id,
-        } => pending::status(&open(args, dataset)?, tracking_id.as_deref()),
+            after,
+            limit,
+        } => {
+            let engine = open(args, dataset)?;
+            match tracking_id {
+                Some(tracking_id) => pending::status(&engine, tracking_id),
+                None => pending::waiting(&engine, after.as_deref(), *limit),
+            }
+        }
         Command::Cancel {
             dataset,
             tracking_id,

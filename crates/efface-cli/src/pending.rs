@@ -1,5 +1,6 @@
 //! The commands around requests that wait: submit, status, cancel, compact, receipts, suppress.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Instant;
 
@@ -47,12 +48,31 @@ fn parsed(tracking_id: &str) -> Result<TrackingId> {
     parsed.map_err(|error: ParseError| Failure::usage("TRACKING_ID", error.to_string()))
 }
 
-pub(crate) fn status(engine: &Engine, tracking_id: Option<&str>) -> Result<Report> {
+pub(crate) fn status(engine: &Engine, tracking_id: &str) -> Result<Report> {
+    let status = engine.status(parsed(tracking_id)?, Timestamp::now())?;
+    Ok(report::status(&status)?)
+}
+
+/// All that have not ended, or a page of them.
+pub(crate) fn waiting(
+    engine: &Engine,
+    after: Option<&str>,
+    limit: Option<NonZeroUsize>,
+) -> Result<Report> {
     let now = Timestamp::now();
-    match tracking_id {
-        Some(id) => Ok(report::status(&engine.status(parsed(id)?, now)?)?),
-        None => Ok(report::waiting(&engine.waiting(now)?)?),
-    }
+    let after = after.map(parsed).transpose()?;
+    let Some(limit) = limit else {
+        let waiting = match after {
+            None => engine.waiting(now)?,
+            after => engine.waiting_page(after, usize::MAX, now)?,
+        };
+        return Ok(report::waiting(&waiting, false)?);
+    };
+    // One more tells whether there are more.
+    let mut page = engine.waiting_page(after, limit.get().saturating_add(1), now)?;
+    let goes_on = page.len() > limit.get();
+    page.truncate(limit.get());
+    Ok(report::waiting(&page, goes_on)?)
 }
 
 pub(crate) fn cancel(engine: &Engine, tracking_id: &str) -> Result<Report> {

@@ -12,7 +12,7 @@ use crate::io::{Access, Mapped, Mapping};
 /// # Errors
 /// When it can't be mapped.
 pub(super) fn map(file: &File) -> io::Result<Mapped> {
-    // SAFETY: files that are mapped (index segments) are only ever replaced by a rename, never
+    // SAFETY: files that are mapped (index segments, receipts) are only ever replaced by a rename, never
     // written or truncated in place by efface, and `_efface/` belongs to efface alone. A foreign
     // process that truncates one all the same can raise SIGBUS; that is the accepted price of
     // opening an index without reading it.

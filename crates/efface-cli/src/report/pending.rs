@@ -71,13 +71,17 @@ pub(crate) fn status(status: &Status) -> Result<Report> {
 
 /// # Errors
 /// None that a report of the library can cause.
-pub(crate) fn waiting(waiting: &[Status]) -> Result<Report> {
+pub(crate) fn waiting(waiting: &[Status], goes_on: bool) -> Result<Report> {
     let overdue = waiting.iter().filter(|status| status.overdue).count() as u64;
-    let json = json!({
+    let mut json = json!({
         "requests": to_json(&waiting)?,
         "pending": waiting.len(),
         "overdue": overdue,
     });
+    let next = waiting.last().filter(|_| goes_on);
+    if let Some(last) = next {
+        json["next"] = to_json(&last.tracking_id)?;
+    }
     let headline = match (waiting.len() as u64, overdue) {
         (0, _) => "No request waits".to_owned(),
         (all, 0) => format!("{} not ended", counted(all, "request has", "requests have")),
@@ -101,6 +105,12 @@ pub(crate) fn waiting(waiting: &[Status]) -> Result<Report> {
             ]
         }),
     );
+    if let Some(last) = next {
+        report = report.note(format!(
+            "these are not all: go on with --after {}",
+            last.tracking_id
+        ));
+    }
     Ok(report)
 }
 

@@ -14,6 +14,38 @@ fn submit(lake: &Lake, ids: &[String]) -> String {
 }
 
 #[test]
+fn what_waits_is_told_in_pages_that_lead_from_one_to_the_next() {
+    let lake = Lake::new();
+    let ids: Vec<String> = (3..8)
+        .map(|number| submit(&lake, &[person(number)]))
+        .collect();
+    let told = |words: &[&str]| {
+        let page = lake.json("status", words);
+        let requests = page["requests"].as_array().unwrap().iter();
+        let ids: Vec<String> = requests
+            .map(|request| request["tracking_id"].as_str().unwrap().to_owned())
+            .collect();
+        (ids, page["next"].as_str().map(str::to_owned))
+    };
+    let (all, next) = told(&[]);
+    assert_eq!((all.len(), next), (ids.len(), None));
+    assert!(ids.iter().all(|id| all.contains(id)));
+    assert_eq!(
+        told(&["--limit", "2"]),
+        (all[..2].to_vec(), Some(all[1].clone()))
+    );
+    assert_eq!(
+        told(&["--limit", "2", "--after", &all[1]]),
+        (all[2..4].to_vec(), Some(all[3].clone()))
+    );
+    assert_eq!(
+        told(&["--limit", "2", "--after", &all[3]]),
+        (all[4..].to_vec(), None)
+    );
+    assert_eq!(told(&["--after", &all[0]]), (all[1..].to_vec(), None));
+}
+
+#[test]
 fn a_request_goes_from_pending_to_success_and_leaves_a_receipt() {
     let lake = Lake::new();
     let id = submit(&lake, &[person(3), person(4)]);

@@ -1,0 +1,169 @@
+//! How a request stands.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::entry::Entry;
+use crate::pass::Stage;
+use crate::receipts::{Ended, Outcome, Receipt};
+use crate::tracking::TrackingId;
+
+/// Where a request is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RequestState {
+    /// It waits for a compaction.
+    Pending,
+    /// A compaction finds out what it touches. It can still be cancelled.
+    Staging,
+    /// A compaction carries it out.
+    Started,
+    /// It was carried out.
+    Success,
+    /// It was not, or not in every shard.
+    Failure,
+    /// It was cancelled.
+    Revoked,
+    /// There is no such request.
+    NotFound,
+}
+
+/// How a request stands. Holds no subject id.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The request.
+    pub tracking_id: TrackingId,
+    /// Where it is.
+    pub state: RequestState,
+    /// Subject ids that it names.
+    pub subjects: usize,
+    /// When it was asked.
+    pub requested_at: Option<Timestamp>,
+    /// When it was handed over.
+    pub submitted_at: Option<Timestamp>,
+    /// Its deadline.
+    pub due: Option<Timestamp>,
+    /// Whether the deadline has passed and it has not ended.
+    pub overdue: bool,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Rows that were removed, once it has ended.
+    pub rows_removed: u64,
+    /// Rows in which values were cleared, once it has ended.
+    pub rows_cleared: u64,
+    /// Other aliases that also map to a covered id and were left out.
+    pub left_out: u64,
+    /// The digest of the plan that was carried out, if it was planned on its own.
+    pub digest: Option<String>,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// What became of each id, once it has ended.
+    pub outcomes: Vec<SubjectOutcome>,
+}
+
+/// What became of one submitted id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SubjectOutcome {
+    /// Its position in the request, counted from 1.
+    pub position: usize,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Rows of it that were deleted or cleared.
+    pub rows: u64,
+    /// The request that counts its rows, if it was merged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<TrackingId>,
+}
+
+impl RequestState {
+    /// How it is spelled.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Staging => "STAGING",
+            Self::Started => "STARTED",
+            Self::Success => "SUCCESS",
+            Self::Failure => "FAILURE",
+            Self::Revoked => "REVOKED",
+            Self::NotFound => "NOT_FOUND",
+        }
+    }
+}
+
+impl From<Stage> for RequestState {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Staging => Self::Staging,
+            Stage::Started => Self::Started,
+        }
+    }
+}
+
+impl From<Ended> for RequestState {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Success => Self::Success,
+            Ended::Failure => Self::Failure,
+            Ended::Revoked => Self::Revoked,
+        }
+    }
+}
+
+impl Status {
+    pub(super) fn unknown(id: TrackingId) -> Self {
+        Self {
+            tracking_id: id,
+            state: RequestState::NotFound,
+            subjects: 0,
+            requested_at: None,
+            submitted_at: None,
+            due: None,
+            overdue: false,
+            ended_at: None,
+            rows_removed: 0,
+            rows_cleared: 0,
+            left_out: 0,
+            digest: None,
+            reason: None,
+            outcomes: Vec::new(),
+        }
+    }
+
+    pub(super) fn waiting(entry: &Entry, state: RequestState, now: Timestamp) -> Self {
+        Self {
+            state,
+            subjects: entry.request.subjects.len(),
+            requested_at: Some(entry.request.requested_at),
+            submitted_at: Some(entry.submitted_at),
+            due: Some(entry.due),
+            overdue: entry.due < now,
+            ..Self::unknown(entry.tracking_id)
+        }
+    }
+
+    /// What a receipt says.
+    pub fn ended(receipt: &Receipt) -> Self {
+        let outcome = receipt.subjects.iter().map(|subject| SubjectOutcome {
+            position: subject.position,
+            outcome: subject.outcome,
+            rows: subject.rows,
+            merged_into: subject.merged_into,
+        });
+        Self {
+            tracking_id: receipt.tracking_id,
+            state: receipt.state.into(),
+            subjects: receipt.subjects.len(),
+            requested_at: Some(receipt.requested_at),
+            submitted_at: Some(receipt.submitted_at),
+            due: Some(receipt.due),
+            overdue: false,
+            ended_at: Some(receipt.ended_at),
+            rows_removed: receipt.rows_removed,
+            rows_cleared: receipt.rows_cleared,
+            left_out: receipt.left_out,
+            digest: receipt.digest.clone(),
+            reason: receipt.reason.clone(),
+            outcomes: outcome.collect(),
+        }
+    }
+}
