@@ -1,4 +1,4 @@
-//! A dataset directory: refresh its index, plan, export, delete. What most users call.
+//! A dataset, open for requests: refresh its index, plan, export, delete. Most users call only this.
 //!
 //! ```text
 //!   Request ── identity graph ──> covered ids ── index ──> candidate row groups ── select ──> Plan
@@ -9,8 +9,8 @@
 //! Work runs on the rayon pool in which the caller is ([`rayon::ThreadPool::install`]), or the global one.
 //!
 //! # Invariants
-//! The index is refreshed before it is believed. Where it can't be (another efface holds the lock, the
-//! directory is read-only), shards that it does not know as they are now are scanned in full.
+//! The index is refreshed before it is believed. If it can't be (another efface holds the lock, the directory is
+//! read-only), shards that changed after they were indexed are scanned in full.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::erase::delete::{self, DeleteOptions, DeleteReport};
 use crate::erase::task::{self, ShardTask, TaskResult};
-use crate::erase::{self, CompactOptions, CompactReport, Compaction, Site};
+use crate::erase::{self, CompactOptions, CompactReport, Compaction, Purpose, Site};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{BySubject, Disclosed};
 use crate::file_system::FileSystem;
@@ -49,16 +49,18 @@ use crate::table::directory::Directory;
 use crate::table::{ShardRef, Snapshot, Table};
 use crate::tracking::TrackingId;
 
+mod elsewhere;
+
 pub use crate::find::inspect::{IndexState, Inspection, ShardInfo};
 pub use crate::find::upkeep::IndexReport;
 
-/// Which configuration a dataset is worked on with.
+/// Says which configuration counts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum Configuration {
-    /// The one that is stored for it; the defaults if none is.
+    /// The one that is stored for the dataset; the defaults if none is.
     #[default]
     Stored,
-    /// This one. It is an error if another one is stored.
+    /// This one. It is an error if a different one is stored.
     Given(Config),
     /// This one, whatever is stored.
     Overriding(Config),
@@ -67,7 +69,7 @@ pub enum Configuration {
 /// How an engine works.
 #[derive(Clone)]
 pub struct EngineOptions {
-    /// The configuration.
+    /// Which configuration counts: by default, the stored one.
     pub configuration: Configuration,
     /// Memory that the work may take, in bytes.
     pub memory: u64,
@@ -112,7 +114,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the dataset in a directory, with what is stored for it: its configuration, its index, its queue.
+    /// Opens the dataset in a directory, with its stored configuration, index and queue.
     ///
     /// # Errors
     /// When the stored configuration can't be read or understood.
@@ -143,8 +145,8 @@ impl Engine {
     /// Opens the dataset of a table, with efface's own files in `state`. No shard is read yet.
     ///
     /// # Errors
-    /// When the stored configuration can't be read or understood, or is not the one that
-    /// [`Configuration::Given`] says.
+    /// When the stored configuration can't be read or understood, or differs from a given one
+    /// ([`Configuration::Given`]).
     pub fn open(
         table: Arc<dyn Table>,
         state: Arc<dyn State>,
@@ -173,8 +175,8 @@ impl Engine {
         })
     }
 
-    /// Stores the configuration that it works with, for all who open the dataset from now on, once it has been checked
-    /// against every shard.
+    /// Checks the engine's configuration against every shard, then stores it for everybody who opens the dataset from
+    /// now on.
     ///
     /// # Errors
     /// Those of [`check_roles`](Self::check_roles), and when it can't be written.
@@ -183,15 +185,15 @@ impl Engine {
         self.dataset.config.store(&*self.dataset.state)
     }
 
-    /// The configuration that it works with.
+    /// The configuration that counts.
     pub fn config(&self) -> &Config {
         &self.dataset.config
     }
 
-    /// Checks that every shard has the columns that have a role, with types that can have it.
+    /// Checks that every shard has the columns of each role, with types that fit the role.
     ///
     /// # Errors
-    /// The first shard that hasn't, or is damaged.
+    /// The first shard that lacks one, or is damaged.
     pub fn check_roles(&self) -> Result<()> {
         let snapshot = self.dataset.snapshot()?;
         let check = |of: &ShardRef| {
@@ -206,7 +208,7 @@ impl Engine {
     /// Builds the index, or brings it up to date.
     ///
     /// # Errors
-    /// [`Locked`](crate::Error::Locked), or what is wrong with a shard.
+    /// [`Locked`](crate::Error::Locked), or a fault of a shard.
     pub fn refresh(&self) -> Result<IndexReport> {
         let _lease = self.lease()?;
         let (_, report) = self.upkeep(false).refresh(&self.dataset.snapshot()?)?;
@@ -231,7 +233,7 @@ impl Engine {
         inspect::inspect(&self.dataset)
     }
 
-    /// Finds out what `request` touches and what that will cost. Changes nothing but the index.
+    /// Finds out what `request` touches and what that will cost. Changes only the index.
     ///
     /// # Errors
     /// When the request contradicts itself, an id expands too far, or a shard is damaged. Ids that are not
@@ -269,19 +271,19 @@ impl Engine {
         }
     }
 
-    /// What it costs to carry out each shard of `plan`, in its order.
+    /// The cost of each shard of `plan`, in its order.
     ///
     /// # Errors
-    /// When a shard has changed since, or its page index or page headers are damaged.
+    /// When a shard has changed in the meantime, or its page index or page headers are damaged.
     pub fn prices(&self, plan: &Plan) -> Result<Vec<Price>> {
         price::prices(&self.dataset, plan)
     }
 
-    /// What `plan`'s disclosure asks for, as a stream of record batches: the rows that it found, or the headers of
+    /// A stream of record batches with what `plan`'s disclosure asks for: the rows that it found, or the headers of
     /// each subject.
     ///
     /// # Errors
-    /// When a guard of the plan forbids it, a shard has changed since, or shards don't fit together.
+    /// When a guard of the plan forbids it, a shard has changed in the meantime, or shards don't fit together.
     pub fn export(&self, plan: &Plan) -> Result<Disclosed> {
         plan.check()?;
         Disclosed::new(&self.dataset, plan)
@@ -301,7 +303,7 @@ impl Engine {
     /// With `expected_digest`, only if the plan still has that digest.
     ///
     /// # Errors
-    /// Before anything is touched: what [`plan`](Self::plan) and [`Plan::check`] refuse,
+    /// Before anything is touched: the refusals of [`plan`](Self::plan) and [`Plan::check`],
     /// [`PlanChanged`](crate::Error::PlanChanged), [`Locked`](crate::Error::Locked), a table with a catalog
     /// of its own, a shard behind a link. Later: I/O, and [`ShardChanged`](crate::Error::ShardChanged) when
     /// another process keeps replacing a shard; run again then.
@@ -315,12 +317,12 @@ impl Engine {
         delete::delete(&site, request, expected_digest, options)
     }
 
-    /// Hands a delete request over, to be carried out by the next [`compact`](Self::compact): it is durable when
-    /// this returns. The same request, asked again while it waits, joins it. `due` is the deadline, 30 days after
-    /// it was asked if it isn't given.
+    /// Hands a delete request to the next [`compact`](Self::compact). It is durable when this returns. The same
+    /// request, asked again while it waits, joins it. `due` is the deadline; without one, it is 30 days after the
+    /// request was asked.
     ///
     /// # Errors
-    /// What [`Request::check`] refuses, an export, and failures of the storage.
+    /// The refusals of [`Request::check`], an export, and failures of the state.
     pub fn submit(
         &self,
         tracking_id: TrackingId,
@@ -340,7 +342,7 @@ impl Engine {
         self.reader().status(tracking_id, now)
     }
 
-    /// How all requests stand at the time `now` that have not ended, in the order in which they were handed over.
+    /// The status at the time `now` of all requests that have not ended, in the order in which they were handed over.
     ///
     /// # Errors
     /// As [`status`](Self::status).
@@ -365,25 +367,25 @@ impl Engine {
     /// Cancels a request that was not begun.
     ///
     /// # Errors
-    /// [`NotCancellable`](crate::Error::NotCancellable) with its state, and failures of the storage.
+    /// [`NotCancellable`](crate::Error::NotCancellable) with its state, and failures of the state.
     pub fn cancel(&self, tracking_id: TrackingId, now: Timestamp) -> Result<()> {
         self.site(self.key()?).queue().cancel(tracking_id, now)
     }
 
-    /// Carries out all requests that wait, each touched shard rewritten once for all of them; before that, what an
-    /// interrupted run left unfinished.
+    /// Finishes the pass that an interrupted run left, then carries out all requests that wait. Each touched shard is
+    /// rewritten once for all of them.
     ///
     /// # Errors
     /// Before anything is touched: [`Locked`](crate::Error::Locked), a table with a catalog of its own, an alias
     /// table that can't be read. Later: I/O, [`ShardChanged`](crate::Error::ShardChanged) when another process keeps
     /// replacing a shard, [`Cancelled`](crate::Error::Cancelled): run again then. A request that is refused, and a
-    /// shard that can't be read, are no errors here but fail what they concern.
+    /// shard that can't be read, are no errors here: only the requests that they concern fail.
     pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
         erase::compact(&self.site(self.key()?), options)
     }
 
-    /// Plans and starts a compaction whose tasks are run elsewhere: first of what an interrupted run left
-    /// unfinished, if there is that (call it again then), else of all requests that wait; `None` when none do.
+    /// Plans and starts a compaction whose tasks run elsewhere. If an interrupted run left a pass unfinished, it is
+    /// that pass: finish it, then call this again. Otherwise it covers all requests that wait; `None` if none do.
     ///
     /// ```text
     ///   begin ─> tasks ─> run_task, in whatever process ─> commit (which may give a task again) ─> finish
@@ -393,14 +395,14 @@ impl Engine {
     /// As [`compact`](Self::compact), before anything is touched.
     pub fn begin(&self, options: &CompactOptions) -> Result<Option<Compaction>> {
         let site = self.site(self.key()?);
-        match Compaction::unfinished(site.clone(), options)? {
+        match Compaction::unfinished(site.clone(), options, Purpose::RunHere)? {
             Some(unfinished) => Ok(Some(unfinished)),
-            None => Compaction::of_pending(site, options.clone()),
+            None => Compaction::of_pending(site, options.clone(), Purpose::RunHere),
         }
     }
 
-    /// Runs a task of a compaction that was begun here or elsewhere: the new shard is staged then. What the task says
-    /// counts, not the configuration of this engine.
+    /// Runs a task of a compaction that was begun here or elsewhere: the new shard is staged, not swapped in. The
+    /// configuration in the task counts, not that of this engine.
     ///
     /// # Errors
     /// Those of [`task::run`].
@@ -409,8 +411,8 @@ impl Engine {
     }
 
     /// Puts the subjects, and the ids that they cover by `identity`, on the suppression list: the next compaction
-    /// removes their rows, also those that come in later; with a cut-off only those of a time before it. Gives how
-    /// many ids were new there.
+    /// removes their rows, also those that come in later; with a cut-off, only rows of a time before it. Returns how
+    /// many of the ids are new on the list.
     ///
     /// # Errors
     /// When the alias table or the list can't be read, an id expands too far, or the list can't be written.
@@ -420,7 +422,7 @@ impl Engine {
         })
     }
 
-    /// Takes the subjects, and the ids that they cover, off the suppression list. Gives how many were on it.
+    /// Takes the subjects, and the ids that they cover, off the suppression list. Returns how many were on it.
     ///
     /// # Errors
     /// As [`suppress`](Self::suppress).
@@ -452,7 +454,7 @@ impl Engine {
         Ok(changed)
     }
 
-    /// Checks the chain of receipts, and shows each of them to `see`.
+    /// Checks the chain of receipts, and passes each receipt to `see`.
     ///
     /// # Errors
     /// [`State`](crate::Error::State) that says where the chain is broken.
@@ -478,12 +480,12 @@ impl Engine {
         }
     }
 
-    /// The queue for what needs no key.
+    /// The queue, for calls that need no key.
     fn reader(&self) -> Queue {
         self.site(self.options.key_if_new.clone()).queue()
     }
 
-    /// The dataset's key, made if need be.
+    /// The dataset's key, which is created if there is none.
     fn key(&self) -> Result<SubjectKey> {
         let (state, config) = (&*self.dataset.state, &self.dataset.config);
         if let Some(key) = key_file::load(state, config)? {

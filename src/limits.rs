@@ -63,6 +63,9 @@ pub const QUEUE_ENTRY_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of the file of a pass, which names every request and the position of every id of it.
 pub const PASS_BYTES_MAX: u64 = 4 << 30;
 
+/// Bytes of the file of one task, or of what came of it: the rows of a shard, and its configuration.
+pub const TASK_BYTES_MAX: u64 = 1 << 30;
+
 /// The part of the dataset's rows that a delete may match, unless raised.
 pub const MAX_MATCH: f64 = 0.5;
 

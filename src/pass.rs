@@ -1,17 +1,18 @@
-//! The record of a pass: the requests that are being carried out together, and how far it is.
+//! The record of a pass: the requests that are being carried out together, and how far they are.
 //!
 //! ```text
 //! _efface/pass/pass.json                 which requests, and (once it is started) what was planned for each
 //! _efface/pass/<pass id>-000001.json     steps that are about to be made: written before each batch of swaps
+//! _efface/pass/tasks/, results/          tasks that are run elsewhere, and what came of them
 //! ```
 //!
 //! # Invariants
 //! Neither holds a subject id: subjects are named by request and position.
 //!
 //! # Crash behaviour
-//! `pass.json` is replaced as a whole. Before it says `started` nothing of the dataset was touched, and it is
-//! simply dropped; from then on the pass is carried on to its end by whoever opens the dataset for writing next.
-//! Steps are durable before they are made: after a crash the content of a shard says whether it was swapped.
+//! `pass.json` is replaced as a whole. Until it says `started`, nothing of the dataset was touched, and the record is
+//! dropped after a crash. From then on, whoever opens the dataset for writing next carries the pass on to its end.
+//! Steps are recorded durably before they are made: after a crash, the content of a shard shows whether it was swapped.
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -33,11 +34,11 @@ const FORMAT: u32 = 2;
 const FORMAT_MIN: u32 = 1;
 const PATH: &str = "_efface/pass/pass.json";
 
-/// How far a pass is.
+/// The stage of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// It finds out what is to be done; nothing was touched.
+    /// It is being planned; nothing was touched.
     Staging,
     /// Shards are being replaced.
     Started,
@@ -47,25 +48,28 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pass {
     format: u32,
-    /// How it is known: the tracking id of a delete that is carried out at once, else one of its own.
+    /// Its id: for a delete at once, the tracking id of that delete; otherwise one of its own.
     pub id: TrackingId,
-    /// How far it is.
+    /// Its stage.
     pub stage: Stage,
     /// When it was started.
     pub started_at: Timestamp,
     /// The requests.
     pub requests: Vec<TrackingId>,
-    /// What was planned for each of them; none before it is started.
+    /// The plan of each request; empty until the pass is started.
     pub planned: Vec<Planned>,
-    /// The configuration that it was planned with. Version 0.1 wrote none.
+    /// The configuration that the pass was planned with. Version 0.1 wrote none.
     #[serde(default)]
     pub config: Option<Config>,
+    /// Whether its tasks lie in the state, to be run elsewhere: it is open then, though nobody holds the lease.
+    #[serde(default)]
+    pub elsewhere: bool,
 }
 
-/// What was planned for one request.
+/// The plan of one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
-    /// Why it is not carried out, if it is not.
+    /// Why it is refused, if it is.
     pub refused: Option<String>,
     /// Other aliases that also map to a covered id and were left out.
     pub left_out: u64,
@@ -75,7 +79,7 @@ pub struct Planned {
     pub subjects: Vec<PlannedSubject>,
 }
 
-/// What was planned for one submitted id.
+/// The plan of one submitted id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedSubject {
     /// Its position in the request, counted from 1.
@@ -92,7 +96,7 @@ pub struct PlannedSubject {
 pub enum Progress {
     /// A shard is about to be swapped.
     Swap(Box<Swap>),
-    /// The alias table is about to lose so many rows.
+    /// The alias table is about to lose this number of rows.
     AliasRows(u64),
 }
 
@@ -101,17 +105,17 @@ pub enum Progress {
 pub struct Swap {
     /// The shard.
     pub path: String,
-    /// BLAKE3 of the whole file before.
+    /// The BLAKE3 hash of the whole old file.
     pub before: String,
-    /// BLAKE3 of the whole file after; `None` when it has no rows left and is removed.
+    /// The BLAKE3 hash of the whole new file; `None` if the shard has no rows left and is removed.
     pub after: Option<String>,
     /// Rows of each request, by its place in the pass.
     pub of_request: Vec<(usize, u64)>,
     /// Rows of each subject, by the places of its request and of itself there.
     pub of_subject: Vec<(usize, usize, u64)>,
-    /// Rows that were removed since their ids are suppressed.
+    /// Rows that were removed because their ids are suppressed.
     pub suppressed: u64,
-    /// What the rewrite did.
+    /// The figures of the rewrite.
     pub report: RewriteReport,
 }
 
@@ -131,10 +135,11 @@ impl Pass {
             requests,
             planned: Vec::new(),
             config: Some(config),
+            elsewhere: false,
         }
     }
 
-    /// The pass that is under way; `None` when there is none.
+    /// The pass that is in progress; `None` if there is none.
     ///
     /// # Errors
     /// [`Error::State`] when its record is damaged, or of another version.
@@ -181,12 +186,12 @@ impl Pass {
         document::store(state, PATH, self, Expect::Any)
     }
 
-    /// Ends the pass: its record goes.
+    /// Ends the pass by removing its record.
     ///
     /// # Errors
     /// When a file can't be removed.
     pub fn remove(state: &dyn State) -> Result<()> {
-        // The progress goes last: without `pass.json` it means nothing, but not the other way round.
+        // The progress goes last: without `pass.json` it means nothing, but `pass.json` needs the progress.
         state.remove(&[PATH.to_owned()])?;
         let files = state.list(DIRECTORY)?;
         let paths: Vec<String> = files.into_iter().map(|file| file.path).collect();
@@ -227,7 +232,7 @@ pub struct ProgressLog {
 }
 
 impl ProgressLog {
-    /// Goes on behind what earlier runs of the pass `id` wrote.
+    /// Continues after the batches that earlier runs of the pass `id` wrote.
     ///
     /// # Errors
     /// When the directory can't be read.
@@ -243,7 +248,7 @@ impl ProgressLog {
     /// Writes down steps that are about to be made, durably.
     ///
     /// # Errors
-    /// When writing fails, or another process carries the pass on.
+    /// When writing fails, or another process is carrying the pass on.
     pub fn announce(&mut self, state: &dyn State, steps: &[Progress]) -> Result<()> {
         let path = format!("{DIRECTORY}/{}-{:06}.json", self.pass, self.next);
         document::store(state, &path, &steps, Expect::Absent)?;
@@ -251,7 +256,7 @@ impl ProgressLog {
         Ok(())
     }
 
-    /// All that earlier runs of the pass `id` announced, in the order in which they did.
+    /// All steps that earlier runs of the pass `id` announced, in their order.
     ///
     /// # Errors
     /// When a file can't be read.
@@ -261,7 +266,7 @@ impl ProgressLog {
             if path.ends_with(LINES_OF_0_1) {
                 let bytes = state::read(state, &path, limits::PASS_BYTES_MAX)?;
                 let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
-                // What follows a torn line was never written.
+                // Nothing counts from the first torn line on.
                 let whole = lines.by_ref().map_while(|line| {
                     let line = line.strip_suffix(b"\n")?;
                     document::parse(line).ok()
@@ -277,10 +282,10 @@ impl ProgressLog {
     }
 }
 
-/// Version 0.1 appended lines to files of this ending.
+/// Version 0.1 appended lines to files with this extension.
 const LINES_OF_0_1: &str = ".jsonl";
 
-/// The files of a pass's progress, in their order: those of 0.1 have fewer digits and sort first.
+/// The files of a pass's progress, in their order: those of 0.1 first.
 fn log_paths(state: &dyn State, id: TrackingId) -> Result<Vec<String>> {
     let files = state.list(DIRECTORY)?.into_iter();
     let mut paths: Vec<String> = files

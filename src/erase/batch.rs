@@ -4,13 +4,13 @@
 //!   batch n:      written, in parallel ──> made durable together, hashed ──> checked ──> progress ──> committed
 //!   batch n + 1:                           written ─────────────────────────────────────────────> made durable ..
 //! ```
-//! While the disk takes in one batch the next one is written; durability and hashes have a thread of their own.
+//! While the disk takes in one batch, the next one is written. A thread of its own syncs and hashes.
 //!
 //! # Crash behaviour
 //! The staged files of at most two batches are there at a time; the next run removes them.
 //!
-//! Memory: a batch of several shards shares the memory of one rewrite, and its files are as long together as
-//! [`BATCH_BYTES_MAX`] says.
+//! Memory: a batch of several shards shares the memory of one rewrite. Together its files are at most
+//! [`BATCH_BYTES_MAX`] long.
 
 use std::collections::BTreeMap;
 use std::thread::{self, ScopedJoinHandle};
@@ -35,10 +35,10 @@ const FILES_A_SHARD: u64 = 6;
 /// Files that are open besides: the standard streams, the lease, the index, directories that are being synced.
 const FILES_BESIDES: u64 = 32;
 
-/// The part of the memory that the files of a batch may be long: their footers take some of it.
+/// A batch's files may be as long as one part in so many of the memory: their footers take some of it.
 const MEMORY_PART: u64 = 16;
 
-/// The new shards of a batch that were written, by path, and what was wrong with the others.
+/// A batch by path: the new shards that were written, and the errors of the others.
 type Batch = Vec<(String, Result<Option<Written>>)>;
 
 /// A batch that is durable.
@@ -205,21 +205,22 @@ fn batches<'a>(
     batches
 }
 
-/// Whether there is room for the new shards that lie beside the old ones at a time.
-pub(super) fn check_room(
-    table: &dyn Table,
-    jobs: &BTreeMap<String, Job>,
-    memory: u64,
-) -> Result<()> {
+/// Whether there is room for the new shards that lie beside the old ones at a time: those of two batches if `memory`
+/// says how long these are, else all.
+pub(super) fn check_room(table: &dyn Table, jobs: &[&Job], memory: Option<u64>) -> Result<()> {
     let Some(available) = table.room()? else {
         return Ok(());
     };
-    let bytes_of = |path: &String| jobs.get(path).map_or(0, Job::room);
-    let needed = match table.commit_unit() {
-        CommitUnit::WholeTable => jobs.keys().map(bytes_of).sum(),
+    let needed = match (table.commit_unit(), memory) {
+        (CommitUnit::WholeTable, _) | (_, None) => jobs.iter().map(|job| job.room()).sum(),
         // One batch is written while the one before it is committed.
-        CommitUnit::EachShard => {
-            let batches = batches(jobs.values(), memory, shards_max(table));
+        (CommitUnit::EachShard, Some(memory)) => {
+            let rooms: BTreeMap<&str, u64> = jobs
+                .iter()
+                .map(|job| (job.shard.path.as_str(), job.room()))
+                .collect();
+            let bytes_of = |path: &String| rooms.get(path.as_str()).copied().unwrap_or(0);
+            let batches = batches(jobs.iter().copied(), memory, shards_max(table));
             let bytes: Vec<u64> = batches
                 .iter()
                 .map(|batch| batch.iter().map(bytes_of).sum())

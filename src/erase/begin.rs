@@ -1,11 +1,13 @@
-//! How a pass begins: taken up where a run that died left it, of all that waits, or of one request.
+//! How a pass begins: with all requests that wait, with one request, or where a run that died left it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::class::{Action, Member};
+use super::batch::check_room;
+use super::class::{Action, Job, Member};
+use super::published::{self, HandedIn};
 use super::running::{Compaction, Start};
 use super::staging::{Staged, Staging};
-use super::{CompactOptions, Site};
+use super::{CompactOptions, Purpose, Site};
 use crate::error::{Error, Result};
 use crate::pass::{Pass, Progress, ProgressLog, Stage, Swap};
 use crate::plan::Plan;
@@ -40,25 +42,53 @@ enum Manner {
 }
 
 impl Compaction {
-    /// The pass that was started and not finished, if there is one. One that was not started is dropped.
-    pub(crate) fn unfinished(site: Site, options: &CompactOptions) -> Result<Option<Self>> {
+    /// The pass that was started and not finished, if there is one. One that was not started is dropped. What other
+    /// machines did for it is committed.
+    pub(crate) fn unfinished(
+        site: Site,
+        options: &CompactOptions,
+        purpose: Purpose,
+    ) -> Result<Option<Self>> {
         if !Pass::has_files(&*site.dataset.state)? {
             return Ok(None);
         }
-        let (lease, snapshot) = site.open()?;
+        let (lease, mut snapshot) = site.open()?;
         let state = &*site.dataset.state;
-        // The lease is held now: it is as whoever had it before left it.
-        let Some(mut pass) = Pass::load(state)? else {
-            Pass::remove(state)?;
-            return Ok(None);
-        };
         let queue = site.queue();
-        let is_ended = Receipts::new(state).has_pass(pass.id)?;
-        if pass.stage == Stage::Staging || is_ended {
-            // Under its lease the queue has no request that has ended.
-            let _queue_lease = queue.lease()?;
-            Pass::remove(state)?;
-            return Ok(None);
+        // The lease is held now: it is as whoever had it before left it.
+        let is_open = |pass: &Pass| match pass.stage {
+            Stage::Staging => Ok(false),
+            Stage::Started => Receipts::new(state).has_pass(pass.id).map(|ended| !ended),
+        };
+        let mut pass = match Pass::load(state)? {
+            Some(pass) if is_open(&pass)? => pass,
+            _ => {
+                site.discard(&mut snapshot)?;
+                // Under its lease the queue has no request that has ended.
+                let _queue_lease = queue.lease()?;
+                Pass::remove(state)?;
+                return Ok(None);
+            }
+        };
+        let handed_in = if pass.elsewhere {
+            published::results(state)?
+        } else {
+            Vec::new()
+        };
+        match purpose {
+            Purpose::HandOut if pass.elsewhere => return Err(Error::PassOpen { pass: pass.id }),
+            Purpose::TakeIn(id) if id != pass.id || !pass.elsewhere => {
+                let open = pass.elsewhere.then_some(pass.id);
+                return Err(Error::NotOpen { pass: id, open });
+            }
+            // Tasks may be running just now: what they stage goes when the pass ends.
+            Purpose::TakeIn(_) => snapshot.leftovers.clear(),
+            Purpose::RunHere | Purpose::HandOut => {
+                let kept: BTreeSet<&str> = handed_in.iter().filter_map(HandedIn::staged).collect();
+                let leftovers = &mut snapshot.leftovers;
+                leftovers.retain(|name| !kept.contains(name.as_str()));
+                site.discard(&mut snapshot)?;
+            }
         }
         let mut members = Vec::new();
         let mut kept = Vec::new();
@@ -95,15 +125,23 @@ impl Compaction {
         let mut planning = Planning::new(site, options.clone(), pass, snapshot, members, lease)?;
         let (swaps, alias_rows) = planning.take_up(progress)?;
         let staged = planning.plan(&mut |_| Ok(()), Manner::Resumed)?;
-        let mut this = planning.start(staged)?;
+        let mut this = planning.start(staged, purpose)?;
         this.swaps = swaps;
         this.alias_rows = alias_rows;
+        this.take_in(handed_in)?;
+        if this.pass.elsewhere && purpose == Purpose::RunHere {
+            this.check_room()?;
+        }
         Ok(Some(this))
     }
 
     /// Everything that waits, planned and started; `None` when nothing does.
-    pub(crate) fn of_pending(site: Site, options: CompactOptions) -> Result<Option<Self>> {
-        let (lease, snapshot) = site.open()?;
+    pub(crate) fn of_pending(
+        site: Site,
+        options: CompactOptions,
+        purpose: Purpose,
+    ) -> Result<Option<Self>> {
+        let (lease, snapshot) = site.open_new()?;
         let state = &*site.dataset.state;
         let queue = site.queue();
         let (pass, entries) = {
@@ -142,7 +180,7 @@ impl Compaction {
                 return Ok(None);
             }
             if planning.members.len() == before {
-                let started = planning.start(staged);
+                let started = planning.start(staged, purpose);
                 return started.map(Some);
             }
             // Some were cancelled in the meantime: planned again without them.
@@ -162,7 +200,7 @@ impl Compaction {
         one: &One,
         expected_digest: Option<&str>,
     ) -> Result<Option<Self>> {
-        let (lease, snapshot) = site.open()?;
+        let (lease, snapshot) = site.open_new()?;
         let (One::New(entry) | One::Waiting(entry)) = one;
         let requests = vec![entry.tracking_id];
         let config = site.dataset.config.clone();
@@ -182,7 +220,7 @@ impl Compaction {
         if matches!(one, One::Waiting(_)) && queue.entry(planning.pass.id)?.is_none() {
             return Ok(None);
         }
-        let this = planning.start(staged)?;
+        let this = planning.start(staged, Purpose::RunHere)?;
         // Nothing of the dataset is touched before the request, too, is durable.
         for member in &this.members {
             queue.enter(&member.entry)?;
@@ -193,7 +231,7 @@ impl Compaction {
 
 /// A request that is carried out on its own.
 pub(crate) enum One {
-    /// It was asked just now.
+    /// It is new: it was never in the queue.
     New(Entry),
     /// It waits in the queue.
     Waiting(Entry),
@@ -209,8 +247,8 @@ impl Planning {
         lease: Box<dyn Lease>,
     ) -> Result<Self> {
         let state = &*site.dataset.state;
-        // A delete at once leaves rows of suppressed ids to a compaction, also when it is carried on: its pass has
-        // the id of its request, so their receipt would be a second one of that.
+        // A delete at once leaves rows of suppressed ids to a compaction, also when it is resumed: its pass has the
+        // id of its request, so a receipt for these rows would be a second one for that request.
         let suppression = if pass.requests.contains(&pass.id) {
             Suppression::default()
         } else {
@@ -228,8 +266,8 @@ impl Planning {
         })
     }
 
-    /// Takes over what earlier runs of the pass did, as far as the shards show it: the swaps, and the rows that the
-    /// alias table lost.
+    /// The work of earlier runs of the pass, as far as the shards show it: the swaps, and the rows that the alias
+    /// table lost.
     fn take_up(&self, progress: Vec<Progress>) -> Result<(Vec<Swap>, u64)> {
         let table = &*self.site.dataset.table;
         let mut alias_rows = 0;
@@ -249,13 +287,13 @@ impl Planning {
                 }
                 None => None,
             };
-            // A later one can only have been announced after an earlier one was given up.
+            // A later swap is announced only after the earlier one was given up.
             done.extend(announced.into_iter().rev().find(|swap| swap.after == now));
         }
         Ok((done, alias_rows))
     }
 
-    /// Finds out what is to be done.
+    /// Plans the requests, and adds the rows of suppressed ids.
     fn plan(
         &mut self,
         agreed: &mut dyn FnMut(&Plan) -> Result<()>,
@@ -304,8 +342,13 @@ impl Planning {
     }
 
     /// The point of no return: what is planned is written down.
-    fn start(mut self, staged: Staged) -> Result<Compaction> {
-        super::batch::check_room(&*self.site.dataset.table, &staged.jobs, self.site.memory)?;
+    fn start(mut self, staged: Staged, purpose: Purpose) -> Result<Compaction> {
+        // What other machines wrote already needs no room.
+        if !self.pass.elsewhere {
+            let jobs: Vec<&Job> = staged.jobs.values().collect();
+            let memory = (purpose == Purpose::RunHere).then_some(self.site.memory);
+            check_room(&*self.site.dataset.table, &jobs, memory)?;
+        }
         let members = self.members.iter();
         self.pass.requests = members.map(|member| member.entry.tracking_id).collect();
         let members = self.members.iter();

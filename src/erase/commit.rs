@@ -1,11 +1,13 @@
-//! Checking what came of tasks, and swapping new shards in.
+//! Checking the results of tasks, and swapping new shards in.
 //!
 //! # Invariants
 //! * No figure of a task's run is believed that can be checked: the rows that are left, and the row groups in which no
-//!   row of a covered id may be left, follow from the job and the two footers.
-//! * A result counts once. A second one, one of another version of the shard, and one that lost its file change
-//!   nothing.
+//!   row of a covered id may be left, follow from the job and the two footers. Of a result from elsewhere the hashes
+//!   and the cleared values are checked, too.
+//! * A result counts once. A second one, one of another version of the shard, one that lost its file and one that
+//!   fails its check change nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -15,17 +17,19 @@ use roaring::RoaringBitmap;
 use super::class::{Action, Job};
 use super::ready::{Outcome, Ready};
 use super::running::Compaction;
-use super::task::{FORMAT, NewShard, Settled, ShardTask, TaskResult, doubted};
+use super::task::{self, FORMAT, NewShard, Settled, ShardTask, TaskResult, doubted};
 use crate::config::EmptyShards;
 use crate::error::{Error, Result};
 use crate::find::search;
 use crate::pass::{Progress, Swap};
 use crate::shard::Shard;
-use crate::shard::rewrite::is_clear;
+use crate::shard::lineage::Lineage;
+use crate::shard::readback;
+use crate::shard::rewrite::{RewriteReport, is_clear};
 use crate::shard::select::select;
 use crate::table::{CommitUnit, Replacement};
 
-/// How often a shard that other processes keep replacing is tried.
+/// Attempts for a shard that other processes keep replacing.
 const ATTEMPTS_MAX: u32 = 5;
 
 impl Compaction {
@@ -33,24 +37,44 @@ impl Compaction {
     /// few syncs as one. Where another process has replaced an old shard in the meantime, its task is to be done
     /// again, from the new content, and so is one whose new shard is gone: those are the tasks that this gives.
     ///
-    /// A result that was committed before, or is of an earlier version of a shard, changes nothing. A table that
+    /// A result that was committed before, or belongs to an earlier version of a shard, changes nothing. A table that
     /// changes as a whole does so with the last result.
     ///
     /// # Errors
-    /// [`State`](Error::State) when a result is of another pass or of another version of efface. Failures of the
-    /// table. What is wrong with a shard itself fails the requests that have rows in it.
+    /// [`State`](Error::State) when a result comes from another pass or another version of efface. Failures of the
+    /// table. A fault of a shard itself is no error here: the requests that have rows in it fail.
     pub fn commit(&mut self, results: Vec<TaskResult>) -> Result<Vec<ShardTask>> {
-        let mut outcomes = Vec::with_capacity(results.len());
+        let mut wanted = Vec::with_capacity(results.len());
         for result in results {
-            let path = result.shard.path.clone();
-            if let Some(result) = self.wanted(result)? {
-                outcomes.push((path, self.check_result(result)));
-            }
+            wanted.extend(self.wanted(result)?);
         }
+        let this = &*self;
+        let staged = wanted.iter().filter_map(|result| result.written.as_ref());
+        let staged = staged.map(|new| new.staged.clone()).collect();
+        let outcomes: Vec<(String, Result<Outcome>)> = wanted
+            .into_par_iter()
+            .map(|result| (result.shard.path.clone(), this.check_result(result)))
+            .collect();
+        self.discard_useless(staged, &outcomes);
         self.take(outcomes)
     }
 
-    /// The result, unless it is of no use any more: then its file is removed.
+    /// Removes what useless results name, except what good ones name, too.
+    fn discard_useless(&self, mut staged: Vec<String>, outcomes: &[(String, Result<Outcome>)]) {
+        let new = outcomes.iter().filter_map(|(_, outcome)| match outcome {
+            Ok(Outcome::Swap(new)) => Some(&**new),
+            _ => None,
+        });
+        let useful: BTreeSet<&str> = new
+            .chain(&self.ready)
+            .map(|ready| ready.staged.as_str())
+            .collect();
+        staged.retain(|staged| !useful.contains(staged.as_str()));
+        // The errors of the checks are the ones to report.
+        let _ignored = self.site.dataset.table.discard(&staged);
+    }
+
+    /// The result, unless it is no longer needed: then its file is removed.
     fn wanted(&self, result: TaskResult) -> Result<Option<TaskResult>> {
         let path = &result.shard.path;
         if result.format != FORMAT || result.pass != self.pass.id {
@@ -76,7 +100,7 @@ impl Compaction {
         Ok(None)
     }
 
-    /// Checks a result from wherever it comes.
+    /// Checks a result, wherever its task ran.
     fn check_result(&self, result: TaskResult) -> Result<Outcome> {
         let table = &self.site.dataset.table;
         let path = &result.shard.path;
@@ -89,24 +113,32 @@ impl Compaction {
                 Err(job.shard.changed())
             }
         };
-        let Some(new) = result.written else {
-            self.check_nothing(job, &open()?)?;
-            return Ok(Outcome::Nothing);
-        };
-        let file = match table.open_staged(&new.staged) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(Outcome::Lost);
+        let outcome = match result.written {
+            None => open()
+                .and_then(|old| self.check_nothing(job, &old))
+                .map(|()| Outcome::Nothing),
+            Some(new) => {
+                let checked = open().and_then(|old| {
+                    let staged = table.open_staged(&new.staged)?;
+                    let staged = Shard::new(path, staged).map_err(doubted(path))?;
+                    let checked = self.check(job, &old, &staged, &new)?;
+                    self.check_cleared(job, &old, &staged)?;
+                    check_hashes(&old, &staged, &new)?;
+                    Ok(checked)
+                });
+                checked.map(|checked| self.ready(job, new, checked))
             }
-            opened => opened?,
         };
-        let checked = open().and_then(|old| {
-            let staged = Shard::new(path, file).map_err(doubted(path))?;
-            self.check(job, &old, &staged, &new)
-        });
-        self.ready(job, new, checked)
+        match outcome {
+            Err(error) if is_of_result(&error) => {
+                tracing::warn!(%error, "the result of a task counts for nothing");
+                Ok(Outcome::Useless(error))
+            }
+            outcome => outcome,
+        }
     }
 
-    /// Checks what was settled here.
+    /// Checks a new shard that was settled here.
     pub(super) fn examine(&self, path: &str, settled: Option<Settled>) -> Result<Outcome> {
         let table = &*self.site.dataset.table;
         let job = self.job(path)?;
@@ -115,8 +147,14 @@ impl Compaction {
         };
         let (old, staged) = settled.shards();
         let new = settled.checked(table)?;
-        let checked = self.check(job, &old, &staged, &new);
-        self.ready(job, new, checked)
+        match self.check(job, &old, &staged, &new) {
+            Ok(checked) => Ok(self.ready(job, new, checked)),
+            Err(error) => {
+                // The error of the check is the one to report.
+                let _ignored = table.discard(&[new.staged]);
+                Err(error)
+            }
+        }
     }
 
     fn job(&self, path: &str) -> Result<&Job> {
@@ -126,7 +164,7 @@ impl Compaction {
         })
     }
 
-    /// That there was nothing to do is believed only where nothing is left to do.
+    /// Believes that there was nothing to do only if nothing is left to do.
     fn check_nothing(&self, job: &Job, old: &Shard) -> Result<()> {
         let failed = |reason: String| Error::CheckFailed {
             path: old.path.clone(),
@@ -151,9 +189,20 @@ impl Compaction {
         Ok(())
     }
 
+    /// Checks that no value is left in the new shard that was to be cleared.
+    fn check_cleared(&self, job: &Job, old: &Shard, new: &Shard) -> Result<()> {
+        for (cleared, rows) in &job.clear {
+            let config = &self.site.dataset.config;
+            let clearing = config.clearing(old, cleared.disclosure, cleared.required_columns)?;
+            let rows = rows - &job.remove;
+            task::check_cleared(new, &job.remove, &rows, &clearing)?;
+        }
+        Ok(())
+    }
+
     /// Checks that the new shard is the one that its run described, has the rows that the job leaves, and holds no
-    /// row of a covered id where it differs from the old one. Gives its rows.
-    fn check(&self, job: &Job, old: &Shard, new: &Shard, described: &NewShard) -> Result<u64> {
+    /// row of a covered id where it differs from the old one.
+    fn check(&self, job: &Job, old: &Shard, new: &Shard, described: &NewShard) -> Result<Checked> {
         let failed = |reason: String| Error::CheckFailed {
             path: old.path.clone(),
             reason,
@@ -173,7 +222,7 @@ impl Compaction {
                 "it has {left} rows instead of {expected}, and {told} are said to be gone"
             )));
         }
-        let changed = changed_groups(old, new, job).ok_or_else(|| {
+        let (changed, lineage) = changed_groups(old, new, job).ok_or_else(|| {
             failed("its row groups are not those of the old shard without the rows".to_owned())
         })?;
         let removing = self
@@ -192,16 +241,16 @@ impl Compaction {
                 }
             })?;
         }
-        Ok(left)
+        Ok(Checked {
+            rows_left: left,
+            lineage,
+        })
     }
 
-    /// A new shard that was checked; one that failed its check is removed.
-    fn ready(&self, job: &Job, new: NewShard, rows_left: Result<u64>) -> Result<Outcome> {
+    /// A new shard that was checked.
+    fn ready(&self, job: &Job, new: NewShard, checked: Checked) -> Outcome {
         let dataset = &self.site.dataset;
-        let rows_left = rows_left.inspect_err(|_| {
-            // The error of the check is the one to report.
-            let _ignored = dataset.table.discard(std::slice::from_ref(&new.staged));
-        })?;
+        let Checked { rows_left, lineage } = checked;
         let is_gone = dataset.config.empty_shards == EmptyShards::Remove
             && rows_left == 0
             && !job.remove.is_empty();
@@ -212,9 +261,12 @@ impl Compaction {
             of_request: job.of_request.clone(),
             of_subject: job.of_subject.clone(),
             suppressed: job.suppressed,
-            report: new.report,
+            report: RewriteReport {
+                lineage: Some(lineage),
+                ..new.report
+            },
         };
-        Ok(Outcome::Swap(Box::new(Ready {
+        Outcome::Swap(Box::new(Ready {
             replacement: Replacement {
                 old: job.shard.clone(),
                 new: (!is_gone).then(|| new.staged.clone()),
@@ -222,10 +274,10 @@ impl Compaction {
             staged: new.staged,
             swap,
             footer_hash: new.after.footer_hash,
-        })))
+        }))
     }
 
-    /// Takes what came of tasks, and commits what is complete. Gives the tasks that are to be done again.
+    /// Takes checked results, and commits what is complete. Returns the tasks that must run again.
     pub(super) fn take(
         &mut self,
         outcomes: Vec<(String, Result<Outcome>)>,
@@ -239,6 +291,10 @@ impl Compaction {
 
     /// Gives back the room of what was not committed. The error that is reported is the one that led here.
     fn discard_ready(&mut self) {
+        // What other machines wrote is named by their results, and is taken in by the next commit.
+        if self.pass.elsewhere {
+            return;
+        }
         let staged = self.ready.drain(..).map(|ready| ready.staged);
         let staged: Vec<String> = staged.collect();
         let _ignored = self.site.dataset.table.discard(&staged);
@@ -246,30 +302,44 @@ impl Compaction {
 
     fn take_each(&mut self, outcomes: Vec<(String, Result<Outcome>)>) -> Result<Vec<ShardTask>> {
         let mut again = Vec::new();
+        let mut errors: BTreeMap<String, Error> = BTreeMap::new();
         let mut unused = Vec::new();
-        let mut failed = Ok(());
+        let mut useless: BTreeMap<String, Error> = BTreeMap::new();
+        let mut ready = self.ready_paths();
         for (path, outcome) in outcomes {
             match outcome {
                 Ok(Outcome::Nothing) => drop(self.outstanding.remove(&path)),
-                Ok(Outcome::Lost) => again.extend(self.jobs.get(&path).map(|job| self.task(job))),
-                Ok(Outcome::Swap(ready)) => {
+                Ok(Outcome::Useless(error)) => drop(useless.insert(path, error)),
+                Ok(Outcome::Swap(new)) => {
                     // Of two results at a time the first one counts.
-                    if self.ready.iter().any(|ready| ready.swap.path == path) {
-                        unused.push(ready.staged);
+                    if self.outstanding.contains(&path) && ready.insert(path) {
+                        self.ready.push(*new);
                     } else {
-                        self.ready.push(*ready);
+                        unused.push(new.staged);
                     }
                 }
-                // The others are known all the same, so that none of their files is forgotten.
-                Err(error) if failed.is_ok() => match self.retry(&path, error) {
-                    Ok(task) => again.extend(task),
-                    Err(error) => failed = Err(error),
-                },
-                Err(_) => {}
+                Err(error) => drop(errors.entry(path).or_insert(error)),
             }
         }
+        unused.retain(|staged| self.ready.iter().all(|ready| ready.staged != *staged));
         let discarded = self.site.dataset.table.discard(&unused);
+        let mut failed = Ok(());
+        for (path, error) in errors {
+            // Another result of the same task may have been good. After a failure the rest is known all the same, so
+            // that no file is forgotten.
+            if failed.is_ok() && self.outstanding.contains(&path) && !ready.contains(&path) {
+                match self.retry(&path, error) {
+                    Ok(task) => again.extend(task),
+                    Err(error) => failed = Err(error),
+                }
+            }
+        }
         failed.and(discarded)?;
+        for (path, error) in useless {
+            if self.outstanding.contains(&path) && !ready.contains(&path) {
+                again.extend(self.once_more(&path, error)?);
+            }
+        }
         again.extend(self.swap_complete()?);
         Ok(again)
     }
@@ -289,6 +359,12 @@ impl Compaction {
             self.discard_ready();
         }
         done
+    }
+
+    /// The shards that wait to be swapped in.
+    pub(super) fn ready_paths(&self) -> BTreeSet<String> {
+        let ready = self.ready.iter();
+        ready.map(|ready| ready.swap.path.clone()).collect()
     }
 
     /// Swaps in what is ready: announced first, then committed.
@@ -312,7 +388,7 @@ impl Compaction {
         let removed = std::mem::take(&mut self.snapshot.summaries);
         self.summaries_removed.extend(removed);
         if table.commit_unit() == CommitUnit::WholeTable && !committed.changed.is_empty() {
-            // Nothing was committed: the others wait for those that are done again.
+            // Nothing was committed: the others wait for those that must run again.
             let mut changed = Vec::new();
             for place in committed.changed.iter().rev() {
                 if *place < ready.len() {
@@ -357,7 +433,7 @@ impl Compaction {
         Ok(again)
     }
 
-    /// What is to be done after `error`: the same shard again, from its new content, or nothing.
+    /// The task that follows `error`: the same shard again, from its new content, or none.
     pub(super) fn retry(&mut self, path: &str, error: Error) -> Result<Option<ShardTask>> {
         match error {
             Error::ShardChanged { .. } => match self.again(path) {
@@ -368,11 +444,23 @@ impl Compaction {
         }
     }
 
-    /// What is to be done with a shard that another process replaced.
-    fn again(&mut self, path: &str) -> Result<Option<ShardTask>> {
+    /// What is to be done after a result that was of no use: the same once more, unless that was tried too often.
+    fn once_more(&mut self, path: &str, error: Error) -> Result<Option<ShardTask>> {
+        if self.is_tried_too_often(path) {
+            return self.fail(path, error).map(|()| None);
+        }
+        Ok(self.jobs.get(path).map(|job| self.task(job)))
+    }
+
+    fn is_tried_too_often(&mut self, path: &str) -> bool {
         let attempt = self.attempts.entry(path.to_owned()).or_default();
         *attempt += 1;
-        if *attempt > ATTEMPTS_MAX {
+        *attempt > ATTEMPTS_MAX
+    }
+
+    /// What is to be done with a shard that another process replaced.
+    fn again(&mut self, path: &str) -> Result<Option<ShardTask>> {
+        if self.is_tried_too_often(path) {
             return Err(Error::ShardChanged {
                 path: path.to_owned(),
             });
@@ -412,10 +500,39 @@ impl Compaction {
     }
 }
 
-/// The row groups of `new` whose rows the job changed, or `None` if its row groups are not those of `old` without the
-/// rows that the job removes.
-fn changed_groups(old: &Shard, new: &Shard, job: &Job) -> Option<Vec<u32>> {
-    let touched = job.rows();
+/// What was found when a new shard was checked.
+struct Checked {
+    rows_left: u64,
+    lineage: Lineage,
+}
+
+/// Checks the hashes that the receipt will tell.
+fn check_hashes(old: &Shard, new: &Shard, described: &NewShard) -> Result<()> {
+    for (shard, told) in [(old, &described.before), (new, &described.after)] {
+        let hash = readback::hash(&*shard.file).map_err(Error::io("read", &shard.path))?;
+        if hash != told.hash {
+            return Err(Error::CheckFailed {
+                path: shard.path.clone(),
+                reason: "it has not the hash that its run described".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether an error says that a result is of no use, and nothing of the old shard or the table.
+fn is_of_result(error: &Error) -> bool {
+    match error {
+        Error::CheckFailed { .. } | Error::State { .. } => true,
+        Error::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+/// The row groups of `new` whose rows the job changed, and which ones of `old` these are, or `None` if its row groups
+/// are not those of `old` without the rows that the job removes.
+fn changed_groups(old: &Shard, new: &Shard, job: &Job) -> Option<(Vec<u32>, Lineage)> {
+    let all_touched = job.rows();
     let row = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
     let count = |rows: &RoaringBitmap, start: u64, end: u64| {
         if start == end {
@@ -425,23 +542,31 @@ fn changed_groups(old: &Shard, new: &Shard, job: &Job) -> Option<Vec<u32>> {
         }
     };
     let mut left = (0_u32..).zip(new.footer.row_groups());
-    let mut changed = Vec::new();
+    let (mut changed, mut touched, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
     let mut start = 0;
-    for group in old.footer.row_groups() {
+    for (number, group) in (0_u32..).zip(old.footer.row_groups()) {
         let end = start + group.rows;
         let removed = count(&job.remove, start, end);
-        let is_touched = count(&touched, start, end) > 0;
+        let is_touched = count(&all_touched, start, end) > 0;
         start = end;
         if is_touched && removed == group.rows {
+            dropped.push(number);
             continue;
         }
-        let (number, of_new) = left.next()?;
+        let (number_in_new, of_new) = left.next()?;
         if of_new.rows != group.rows - removed {
             return None;
         }
         if is_touched {
-            changed.push(number);
+            touched.push(number);
+            changed.push(number_in_new);
         }
     }
-    left.next().is_none().then_some(changed)
+    let lineage = Lineage {
+        old_footer_hash: old.footer.hash,
+        footer_hash: new.footer.hash,
+        touched,
+        dropped,
+    };
+    left.next().is_none().then_some((changed, lineage))
 }

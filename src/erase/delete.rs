@@ -1,13 +1,13 @@
 //! Carrying out one delete at once: of rows, or of values in them.
 //!
-//! It is a compaction of one request, which is refused with its own error
-//! rather than written down as failed. After a crash the same delete, asked again, takes up where it was.
+//! It is a compaction of one request, which is refused with its own error rather than written down as failed.
+//! After a crash, the same delete, asked again, continues where it was.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::begin::One;
-use super::{CompactOptions, CompactReport, Compaction, Site};
+use super::{CompactOptions, CompactReport, Compaction, Purpose, Site};
 use crate::error::{Error, RequestFault, Result};
 use crate::plan::SubjectPlan;
 use crate::queue::{Entry, RequestState, due_after};
@@ -19,18 +19,18 @@ use crate::tracking::TrackingId;
 /// How to delete.
 #[derive(Debug, Clone, Default)]
 pub struct DeleteOptions {
-    /// What time it is; `None` stands for the time at which the request was asked.
+    /// The current time; `None` stands for the time at which the request was asked.
     pub now: Option<Timestamp>,
-    /// How the delete is to be known; drawn at random if it doesn't matter.
+    /// The tracking id of the delete; `None` draws one at random.
     pub tracking_id: Option<TrackingId>,
     /// The level at which zstd pages are compressed again.
     pub zstd_level: ZstdLevel,
 }
 
-/// What a delete did.
+/// The figures of a delete.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeleteReport {
-    /// How the delete is known: its receipt has it.
+    /// The tracking id of the delete, which its receipt has, too.
     pub tracking_id: TrackingId,
     /// Rows that are gone.
     pub rows_removed: u64,
@@ -38,7 +38,7 @@ pub struct DeleteReport {
     pub values_cleared: u64,
     /// Shards that were replaced.
     pub shards_rewritten: u64,
-    /// Shards that were removed since they had no rows left.
+    /// Shards that were removed because they had no rows left.
     pub shards_removed: u64,
     /// Row groups that were rebuilt.
     pub row_groups_rewritten: u64,
@@ -56,13 +56,13 @@ pub struct DeleteReport {
     pub left_out: u64,
     /// Summaries of footers (`_metadata`) that would have been stale and were removed.
     pub summaries_removed: Vec<String>,
-    /// Keys of footer key-values that were left out since they held record keys.
+    /// Keys of footer key-values that were left out because they held record keys.
     pub dropped_key_values: Vec<String>,
     /// Partitions whose directories still say something of rows of which every column was cleared.
     pub partitions_left: Vec<String>,
     /// The digest of the plan that was carried out.
     pub digest: String,
-    /// What was found of each subject.
+    /// Each subject: whether it was found, and its rows.
     pub subjects: Vec<SubjectPlan>,
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn delete(
         zstd_level: options.zstd_level,
         ..CompactOptions::at(now)
     };
-    if let Some(unfinished) = Compaction::unfinished(site.clone(), &compact)? {
+    if let Some(unfinished) = Compaction::unfinished(site.clone(), &compact, Purpose::RunHere)? {
         let same = unfinished.same(&asked);
         let (report, _) = unfinished.run_to_end()?;
         if let Some(done) = same.and_then(|id| DeleteReport::of(&report, id)) {
@@ -98,7 +98,7 @@ pub(crate) fn delete(
         }
     }
     let (id, started) = loop {
-        // What waits and is the same is carried out now, unless it is cancelled before it is started.
+        // The same request, if it waits, is carried out now, unless somebody cancels it before it is started.
         let waiting = {
             let queue = site.queue();
             let _lease = queue.lease()?;
@@ -127,7 +127,7 @@ pub(crate) fn delete(
 }
 
 impl DeleteReport {
-    /// What a pass did, told of its request `id`; `None` if that failed.
+    /// The report of a pass as that of its request `id`; `None` if the request failed.
     fn of(report: &CompactReport, id: TrackingId) -> Option<Self> {
         let mut requests = report.requests.iter();
         let status = requests.find(|status| status.tracking_id == id)?;

@@ -1,4 +1,4 @@
-//! What follows when all shards of a pass are done: index, suppression list, alias rows, receipts, and the end of
+//! The end of a pass, once all its shards are done: index, suppression list, alias rows, receipts, and the removal of
 //! the raw ids.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,7 @@ impl Compaction {
             return Err(Error::Outstanding { shards });
         }
         self.confirm()?;
-        // Receipts don't show in how many runs the pass was carried out.
+        // The order of receipts does not depend on how many runs the pass took.
         self.swaps.sort_by(|left, right| left.path.cmp(&right.path));
         let state = Arc::clone(&self.site.dataset.state);
         if !self.swaps.is_empty() {
@@ -50,8 +50,24 @@ impl Compaction {
             Receipts::new(&*state).append(receipts, || queue.leave(&entries))?;
             Pass::remove(&*state)?;
         }
+        if self.pass.elsewhere {
+            self.discard_leftovers();
+        }
         self.lease = None;
         Ok(self.report(requests))
+    }
+
+    /// Removes what runs of tasks on other machines staged that died or came too late. A run that goes on from here
+    /// finds that the pass has ended.
+    fn discard_leftovers(&self) {
+        let table = &self.site.dataset.table;
+        let discarded = table
+            .snapshot()
+            .and_then(|snapshot| table.discard(&snapshot.leftovers));
+        if let Err(error) = discarded {
+            // The pass has ended all the same, and whoever works next tries again.
+            tracing::warn!(%error, "what tasks left behind could not be removed");
+        }
     }
 
     /// Brings the index up to date with the swaps, so that hashes of erased ids leave it.
@@ -80,7 +96,7 @@ impl Compaction {
             snapshot.shards.retain(|shard| readable(&shard.path));
             match upkeep.after_rewrite(&snapshot, &rewritten) {
                 Err(error) => {
-                    // A shard that came in the meantime and can't be read is none of this pass's business.
+                    // A shard that arrived in the meantime and can't be read does not concern this pass.
                     let Some(path) = unreadable(&error).map(str::to_owned) else {
                         return Err(error);
                     };
@@ -108,7 +124,7 @@ impl Compaction {
             return Ok(());
         }
         let file = dataset.open_aliases(&table)?;
-        // What runs that died left beside the table holds rows of others.
+        // Files that died runs left beside the table hold rows of others.
         file.files.discard(&file.snapshot.leftovers)?;
         let Some((staging, removed)) = self.stage_aliases(&table, &file, &ids)? else {
             return Ok(());

@@ -1,7 +1,7 @@
 //! Carrying out deletes: one at once, or all that wait, each touched shard rewritten once for all of them.
 //!
 //! ```text
-//!   lease ─> an unfinished pass is ended first ─> pass.json (staging) ─> index refreshed, requests planned, refused
+//!   lease ─> an unfinished pass is finished first ─> pass.json (staging) ─> index refreshed, requests planned, refused
 //!     ─> pass.json (started): from here on nothing can be cancelled
 //!     ─> per batch: tasks (new shards staged beside the old ones) ─> made durable together ─> read back, checked
 //!                   ─> progress ─> commit: each still as it was? ─> renamed over
@@ -15,15 +15,16 @@
 //! * [`Compaction`]: a pass that was started. [`task`]: one shard's part, which can be run anywhere;
 //!   `batch`: tasks that are run here, many at a time; `commit`: checks what came of tasks and swaps new shards in
 //! * `finish`: what follows when every task is accounted for
+//! * `elsewhere`, `published`: tasks that lie in the state, to be run on other machines, and what came of them
 //! * `suppressing`: rows of suppressed ids that came in since the last pass
 //! * [`delete`]: one delete at once
 //!
 //! # Crash behaviour
-//! The commit of the table is the only commit point: a shard has all its rows or none of the victims. What was
-//! started is carried on by whoever opens the dataset for writing next, with the configuration that it was planned
-//! with: shards that were swapped have no victims left, so planning again finds the others; the progress says what
-//! was swapped. Alias rows go after all events, so that every id is still found; receipts come before the requests
-//! go, so none is forgotten, and a pass that has receipts gets no second ones.
+//! The commit of the table is the only commit point: a shard has all its rows or none of the victims. Whoever opens
+//! the dataset for writing next carries a started pass on, with the configuration that it was planned with. Shards
+//! that were swapped have no victims left, so planning again finds the others; the progress says which ones were
+//! swapped. Alias rows go after all events, so that every id is still found. Receipts come before the requests go,
+//! so none is forgotten, and a pass that has receipts gets no second ones.
 //!
 //! Memory: that of the rewrites of two batches, the covered ids, and a few numbers for each shard.
 
@@ -34,7 +35,9 @@ mod begin;
 mod class;
 mod commit;
 pub mod delete;
+mod elsewhere;
 mod finish;
+mod published;
 mod ready;
 mod report;
 mod rows;
@@ -44,18 +47,21 @@ mod staging;
 mod suppressing;
 pub mod task;
 
+pub(crate) use elsewhere::run_numbered;
+pub use elsewhere::{PassEnd, Published};
 pub use report::CompactReport;
 pub use running::Compaction;
 pub use site::CompactOptions;
-pub(crate) use site::Site;
+pub(crate) use site::{Purpose, Site};
 
-/// Ends what an interrupted run left, then carries out all that waits.
+/// Finishes the pass that an interrupted run left, then carries out all requests that wait.
 pub(crate) fn compact(site: &Site, options: &CompactOptions) -> Result<CompactReport> {
     let mut report = CompactReport::default();
-    if let Some(unfinished) = Compaction::unfinished(site.clone(), options)? {
+    if let Some(unfinished) = Compaction::unfinished(site.clone(), options, Purpose::RunHere)? {
         report = unfinished.run_to_end()?.0;
     }
-    if let Some(pending) = Compaction::of_pending(site.clone(), options.clone())? {
+    let purpose = Purpose::RunHere;
+    if let Some(pending) = Compaction::of_pending(site.clone(), options.clone(), purpose)? {
         let (pending, _) = pending.run_to_end()?;
         report.add(pending);
     }

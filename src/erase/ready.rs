@@ -1,5 +1,6 @@
 //! The outcomes of tasks, after their results were checked.
 
+use crate::error::Error;
 use crate::pass::Swap;
 use crate::table::Replacement;
 
@@ -7,8 +8,8 @@ use crate::table::Replacement;
 pub(super) enum Outcome {
     /// There was nothing to do.
     Nothing,
-    /// The new shard is gone: it was removed as a leftover, say. The task is to be run again.
-    Lost,
+    /// The result is of no use, because the new shard is gone or fails its check, say. The task is to be run again.
+    Useless(Error),
     /// A new shard can take the old one's place.
     Swap(Box<Ready>),
 }

@@ -50,18 +50,19 @@ pub struct CompactReport {
 impl CompactReport {
     /// Adds the figures of a later pass.
     pub(super) fn add(&mut self, later: Self) {
+        let add = |total: &mut u64, more: u64| *total = total.saturating_add(more);
         self.tracking_id = later.tracking_id.or(self.tracking_id);
-        self.rows_removed += later.rows_removed;
-        self.rows_suppressed += later.rows_suppressed;
-        self.values_cleared += later.values_cleared;
-        self.shards_rewritten += later.shards_rewritten;
-        self.shards_removed += later.shards_removed;
-        self.row_groups_rewritten += later.row_groups_rewritten;
-        self.row_groups_dropped += later.row_groups_dropped;
-        self.pages_rewritten += later.pages_rewritten;
-        self.bytes_copied += later.bytes_copied;
-        self.bytes_encoded += later.bytes_encoded;
-        self.alias_rows_removed += later.alias_rows_removed;
+        add(&mut self.rows_removed, later.rows_removed);
+        add(&mut self.rows_suppressed, later.rows_suppressed);
+        add(&mut self.values_cleared, later.values_cleared);
+        add(&mut self.shards_rewritten, later.shards_rewritten);
+        add(&mut self.shards_removed, later.shards_removed);
+        add(&mut self.row_groups_rewritten, later.row_groups_rewritten);
+        add(&mut self.row_groups_dropped, later.row_groups_dropped);
+        add(&mut self.pages_rewritten, later.pages_rewritten);
+        add(&mut self.bytes_copied, later.bytes_copied);
+        add(&mut self.bytes_encoded, later.bytes_encoded);
+        add(&mut self.alias_rows_removed, later.alias_rows_removed);
         self.summaries_removed.extend(later.summaries_removed);
         self.dropped_key_values.extend(later.dropped_key_values);
         self.partitions_left.extend(later.partitions_left);

@@ -10,6 +10,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::find::upkeep::Upkeep;
 use crate::limits;
+use crate::pass::{Pass, Stage};
 use crate::queue::Queue;
 use crate::shard::chunk::level::ZstdLevel;
 use crate::state::{DIRECTORY, Lease};
@@ -20,15 +21,15 @@ use crate::tracking::TrackingId;
 /// How requests are carried out.
 #[derive(Debug, Clone)]
 pub struct CompactOptions {
-    /// What time it is; the library never reads a clock.
+    /// The current time; the library never reads a clock.
     pub now: Timestamp,
-    /// How the pass is to be known.
+    /// The id of the pass.
     pub pass: TrackingId,
     /// The level at which zstd pages are compressed again.
     pub zstd_level: ZstdLevel,
-    /// The part of the dataset's rows that may go because their ids are suppressed.
+    /// The part of the dataset's rows, from 0 to 1, that may go because their ids are suppressed.
     pub max_match: f64,
-    /// Set to end between two batches: the pass can be carried on later.
+    /// Set it to stop between two batches: the pass can be carried on later.
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
@@ -42,6 +43,17 @@ pub(crate) struct Site {
     pub(crate) seed_if_new: u64,
     /// Memory that the work may take, in bytes.
     pub(crate) memory: u64,
+}
+
+/// What a pass is begun or taken up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To run its tasks in this process.
+    RunHere,
+    /// To hand its tasks out to other machines.
+    HandOut,
+    /// To take in what other machines did for this pass, and to end it.
+    TakeIn(TrackingId),
 }
 
 impl CompactOptions {
@@ -80,24 +92,43 @@ impl Site {
         }
     }
 
-    /// The same place, with the columns as `config` says: a pass goes on with what it was planned with.
+    /// The same place with another configuration: a pass continues with the one that it was planned with.
     pub(super) fn with_config(mut self, config: Config) -> Self {
         self.dataset.config = config;
         self
     }
 
-    /// Takes the lease of the dataset and lists its shards. What runs that died left behind goes.
+    /// Takes the lease of the dataset and lists its shards. What runs that died left in the state goes; what they
+    /// staged is [`discarded`](Self::discard) once it is known whether it is wanted.
     pub(super) fn open(&self) -> Result<(Box<dyn Lease>, Snapshot)> {
         let lease = self.dataset.lease(&self.holder)?;
-        let mut snapshot = self.dataset.snapshot()?;
+        let snapshot = self.dataset.snapshot()?;
         if let Some(path) = snapshot.managed_by {
             return Err(Error::ManagedTable { path });
         }
-        let table = &self.dataset.table;
-        table.discard(&std::mem::take(&mut snapshot.leftovers))?;
-        // With both leases nobody alive is writing there.
+        // With both leases nobody alive is writing there, except tasks that are run elsewhere: they write what came
+        // of them again.
         let _queue_lease = self.queue().lease()?;
         self.dataset.state.clean_up(DIRECTORY)?;
         Ok((lease, snapshot))
+    }
+
+    /// The same for a pass that is yet to begin: none may be open, and all that was staged goes.
+    pub(super) fn open_new(&self) -> Result<(Box<dyn Lease>, Snapshot)> {
+        let (lease, mut snapshot) = self.open()?;
+        // Who left it did so after the caller looked for unfinished ones.
+        match Pass::load(&*self.dataset.state)? {
+            Some(pass) if pass.stage == Stage::Started => Err(Error::PassOpen { pass: pass.id }),
+            _ => {
+                self.discard(&mut snapshot)?;
+                Ok((lease, snapshot))
+            }
+        }
+    }
+
+    /// Removes the leftovers of `snapshot`.
+    pub(super) fn discard(&self, snapshot: &mut Snapshot) -> Result<()> {
+        let leftovers = std::mem::take(&mut snapshot.leftovers);
+        self.dataset.table.discard(&leftovers)
     }
 }

@@ -26,7 +26,7 @@ use crate::shard::chunk::level::ZstdLevel;
 use crate::shard::clear::Clearing;
 use crate::shard::readback::{self, Compared};
 use crate::shard::rewrite::{RewriteOptions, RewriteReport, clear, is_clear, rewrite};
-use crate::table::{ShardRef, Staging, Table};
+use crate::table::{ShardRef, Staging, Table, inside};
 use crate::tracking::TrackingId;
 
 /// The version of tasks and results, and the only one that is run or accepted.
@@ -103,6 +103,7 @@ pub struct TaskResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewShard {
     /// Its name in the table.
+    #[serde(deserialize_with = "inside")]
     pub staged: String,
     /// The old shard.
     pub before: Content,
@@ -400,14 +401,7 @@ impl Settled {
             return Err(failed(format!("it has {found} rows instead of {expected}")));
         }
         for (rows, clearing) in &rewrite.cleared {
-            // The place of a row after the removed rows before it are gone.
-            let moved = |row: u32| {
-                let before = rewrite.removed.rank(row);
-                u32::try_from(u64::from(row).saturating_sub(before)).unwrap_or(u32::MAX)
-            };
-            if !is_clear(&self.new, &rows.iter().map(moved).collect(), clearing)? {
-                return Err(failed("values to clear are still there".to_owned()));
-            }
+            check_cleared(&self.new, &rewrite.removed, rows, clearing)?;
         }
         readback::check_pages(&self.new, &rewrite.report.new_ranges).map_err(doubted(path))
     }
@@ -421,6 +415,28 @@ impl Written {
         // Another error is reported; the next run removes what is left.
         let _ignored = table.discard(&[name]);
     }
+}
+
+/// Checks that no value is left in `new` that was to be cleared in `rows`, which are counted in the old shard: it had
+/// the `removed` ones, too.
+pub(super) fn check_cleared(
+    new: &Shard,
+    removed: &RoaringBitmap,
+    rows: &RoaringBitmap,
+    clearing: &Clearing,
+) -> Result<()> {
+    // The place of a row after the removed rows before it are gone.
+    let moved = |row: u32| {
+        let before = removed.rank(row);
+        u32::try_from(u64::from(row).saturating_sub(before)).unwrap_or(u32::MAX)
+    };
+    if is_clear(new, &rows.iter().map(moved).collect(), clearing)? {
+        return Ok(());
+    }
+    Err(Error::CheckFailed {
+        path: new.path.clone(),
+        reason: "values to clear are still there".to_owned(),
+    })
 }
 
 /// A fault of a new shard is a failed check. A new shard that can't be read may still be right: that error stays.

@@ -70,6 +70,8 @@ impl Error {
             | Self::NoSuchRowGroup { .. }
             | Self::NoTimeColumn { .. }
             | Self::OtherConfig { .. }
+            | Self::NotOpen { .. }
+            | Self::NoSuchTask { .. }
             | Self::Outstanding { .. } => ErrorKind::Usage,
             Self::TooManySubjects { .. }
             | Self::NoSubjects
@@ -81,9 +83,11 @@ impl Error {
             | Self::PlanChanged { .. }
             | Self::CannotBeNull { .. }
             | Self::NotCancellable { .. } => ErrorKind::Refused,
-            Self::Locked { .. } | Self::ShardChanged { .. } | Self::StateChanged { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::Locked { .. }
+            | Self::ShardChanged { .. }
+            | Self::StateChanged { .. }
+            | Self::PassOpen { .. }
+            | Self::TasksOutstanding { .. } => ErrorKind::Conflict,
             Self::NoRoom { .. } => ErrorKind::Io,
             Self::SchemaConflict { .. } | Self::ManagedTable { .. } | Self::LinkedShard { .. } => {
                 ErrorKind::Unsupported

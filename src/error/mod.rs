@@ -429,6 +429,53 @@ pub enum Error {
         shards: Vec<String>,
     },
 
+    /// A pass is open whose tasks are run elsewhere.
+    #[error(
+        "pass {pass} is open and its tasks are run elsewhere: commit it first, or carry out all that waits here, which ends it"
+    )]
+    PassOpen {
+        /// The pass.
+        pass: TrackingId,
+    },
+
+    /// A call names a pass that is not open.
+    #[error(
+        "pass {pass} is not open for tasks that are run elsewhere ({}): it has ended, or never was",
+        open.map_or_else(|| "none is".to_owned(), |open| format!("the open one is {open}"))
+    )]
+    NotOpen {
+        /// The pass.
+        pass: TrackingId,
+        /// The one that is open, if one is.
+        open: Option<TrackingId>,
+    },
+
+    /// A call names a task that the pass doesn't have.
+    #[error("pass {pass} has no task {number}: its tasks are numbered from 1 to {tasks}")]
+    NoSuchTask {
+        /// The pass.
+        pass: TrackingId,
+        /// The number.
+        number: u32,
+        /// The last number that there is; 0 if there are no tasks.
+        tasks: u32,
+    },
+
+    /// A pass can't be committed yet.
+    #[error(
+        "{} of pass {pass} gave no result that can be committed: number {}{}; run them (a task can be run any number of times) and commit again",
+        match numbers.len() { 1 => "1 task".to_owned(), tasks => format!("{tasks} tasks") },
+        list(numbers), news(again)
+    )]
+    TasksOutstanding {
+        /// The pass.
+        pass: TrackingId,
+        /// The numbers of these tasks.
+        numbers: Vec<u32>,
+        /// Those of them that are new: they stand for earlier ones whose shard changed meanwhile.
+        again: Vec<u32>,
+    },
+
     /// The caller cancelled the operation.
     #[error("cancelled")]
     Cancelled,
@@ -460,8 +507,19 @@ impl Error {
     }
 }
 
+/// The tasks that are new, for a message.
+fn news(again: &[u32]) -> String {
+    match again {
+        [] => String::new(),
+        again => format!(
+            " (new, because the shard or what is asked of it changed: {})",
+            list(again)
+        ),
+    }
+}
+
 /// The first few of a list of positions, for a message.
-fn list(positions: &[usize]) -> String {
+fn list(positions: &[impl ToString]) -> String {
     const SHOWN: usize = 20;
     let shown: Vec<_> = positions
         .iter()

@@ -54,7 +54,7 @@ impl Disk {
         self.root.join(path)
     }
 
-    /// Makes the directories that the file at `path` needs, durably.
+    /// Creates the missing directories of the file at `path`, durably.
     fn make_parents(&self, path: &str) -> Result<()> {
         let full = self.at(path);
         let missing = parent(&full)
@@ -69,7 +69,7 @@ impl Disk {
         make().map_err(Error::io("make the directory of", path))
     }
 
-    /// `above` are the real directories that this one lies in, itself included.
+    /// `above` holds the real directories that contain this one, and this one.
     fn list_into(
         &self,
         dir: &str,
@@ -93,7 +93,7 @@ impl Disk {
                     continue;
                 }
                 let real = fs::canonicalize(&full).map_err(Error::io("look at", &path))?;
-                // A link to where it lies itself leads nowhere new.
+                // A link to a directory that contains it leads nowhere new.
                 if above.contains(&real) {
                     continue;
                 }
@@ -249,7 +249,7 @@ impl FileSystem for Disk {
     fn create(&self, beside: &str, like: Option<&str>) -> Result<NewFile> {
         self.make_parents(beside)?;
         let mut options = File::options();
-        // Neither a file nor a link that somebody else put there is ever opened.
+        // A file or a link that somebody else put there is never opened.
         options
             .read(true)
             .write(true)
@@ -295,7 +295,7 @@ impl FileSystem for Disk {
         match renamed {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
-            // Not every file system can: those who give names take turns by a lock there.
+            // Not every file system can. There, callers that give names take turns by a lock.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 if self.info(to)?.is_some() {
                     return Ok(false);
@@ -348,7 +348,7 @@ impl FileSystem for Disk {
     }
 
     fn clock_ns(&self) -> Result<Option<i64>> {
-        // A file that never has a name leaves nothing behind. Who can't write here can't tell what time it is.
+        // A file without a name leaves nothing behind. Without the right to write here, the time stays unknown.
         let probe = File::options()
             .write(true)
             .custom_flags(OFlags::TMPFILE.bits().cast_signed())
@@ -376,7 +376,7 @@ impl FileSystem for Disk {
     fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn Lock>> {
         let full = self.at(path);
         self.make_parents(path)?;
-        // Who made the directory may not have lived to see it durable.
+        // Whoever created the directory may have died before it was durable.
         let is_first = !full.exists();
         let mut file = File::options()
             .read(true)
@@ -390,7 +390,7 @@ impl FileSystem for Disk {
             taken.map_err(|error| Error::io("lock", path)(error.into()))?;
         }
         let mut left = String::new();
-        // What can't be read is only missing from the message, or was left by a holder that did not end well.
+        // If this can't be read, the message lacks the holder, or the last holder did not end well.
         let is_read = file.read_to_string(&mut left).is_ok();
         if taken.is_err() {
             return Err(Error::Locked {

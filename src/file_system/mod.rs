@@ -1,4 +1,4 @@
-//! What the directory table and the state need of a system of files, so small that it can be simulated in full.
+//! The few operations that the directory table and the state need: so few that they can be simulated in full.
 //!
 //! ```text
 //!   FileSystem ── list, info ──> FileInfo
@@ -18,9 +18,9 @@
 //! * A new file has one writer: nobody else ever gets the name that [`FileSystem::create`] drew.
 //!
 //! # Crash behaviour
-//! What a file holds is durable once [`Sink::sync`] returns; its name is durable once
-//! [`FileSystem::sync_directories`] of it returns. After a power cut a file that was not synced may hold anything,
-//! and of each directory the first so many changes of names that were not synced are there, in their order.
+//! A file's bytes are durable once [`Sink::sync`] returns; its name is durable once [`FileSystem::sync_directories`]
+//! of it returns. After a power cut, a file that was not synced may hold anything. Of the changes of names in a
+//! directory that were not synced, some are there: the first ones, in their order.
 
 use std::sync::Arc;
 
@@ -31,17 +31,17 @@ use crate::io::{Mapped, ReadAt, Sink};
 
 pub mod disk;
 
-/// What is known of a file without reading it.
+/// Facts about a file that need no read of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileInfo {
-    /// The file, relative to the root.
+    /// The path, relative to the root.
     pub path: String,
     /// The length in bytes.
     pub size: u64,
-    /// Time of the last modification, in nanoseconds since 1970, or 0 where it is not known.
+    /// The time of the last modification, in nanoseconds since 1970; 0 if it is not known.
     pub modified_ns: i64,
-    /// Time of the last change that no program can set back (Unix: ctime), in nanoseconds since 1970, or 0
-    /// where there is none: content that was replaced under the same size and modification time shows here.
+    /// The time of the last change, which no program can set back (Unix: ctime), in nanoseconds since 1970; 0 if
+    /// there is none. It shows content that was replaced under the same size and modification time.
     pub changed_ns: i64,
     /// Whether the path is a symbolic link, or lies behind one (size and time are those of what it points to).
     pub is_link: bool,
@@ -60,11 +60,11 @@ pub trait Lock: Send + Sync {}
 
 /// Files below one root.
 pub trait FileSystem: Send + Sync {
-    /// How messages name the root.
+    /// The name of the root in messages.
     fn root(&self) -> String;
 
-    /// All files below `dir` (`""` for the root), in the order of their paths, except those in directories that
-    /// `enters` says no to.
+    /// All files below `dir` (`""` for the root), in the order of their paths, except those in directories for which
+    /// `enters` returns false.
     ///
     /// # Errors
     /// When a directory can't be read, or a name is not UTF-8. A `dir` that isn't there has no files.
@@ -87,14 +87,14 @@ pub trait FileSystem: Send + Sync {
     /// What is known of one file; `None` when there is no such file.
     ///
     /// # Errors
-    /// When the file system can't tell.
+    /// When the file system fails.
     fn info(&self, path: &str) -> Result<Option<FileInfo>>;
 
     /// The path at which [`list`](Self::list) has the file that `path` names, which may be absolute or hold
     /// `.` and `..`; `None` when that file isn't there or isn't below the root.
     ///
     /// # Errors
-    /// When the file system can't tell.
+    /// When the file system fails.
     fn resolve(&self, path: &str) -> Result<Option<String>> {
         Ok(self.info(path)?.map(|file| file.path))
     }
@@ -111,16 +111,16 @@ pub trait FileSystem: Send + Sync {
     /// When it isn't there or can't be mapped.
     fn map(&self, path: &str) -> Result<Mapped>;
 
-    /// Makes a new file in the directory of `beside`, under a hidden name that nobody can foresee
-    /// ([`is_temporary`]). The directories that it needs are made, durably.
+    /// Creates a new file in the directory of `beside`, under a hidden name that nobody can predict
+    /// ([`is_temporary`]). Missing directories are created, durably.
     ///
     /// `like` names a file whose permissions the new one gets.
     ///
     /// # Errors
-    /// When it can't be made.
+    /// When it can't be created.
     fn create(&self, beside: &str, like: Option<&str>) -> Result<NewFile>;
 
-    /// Puts `from` in the place of `to` in one step. A file `to` that is there is replaced.
+    /// Gives `from` the name `to`, in one step. A file that has that name is replaced.
     ///
     /// # Errors
     /// When `from` isn't there, or the rename fails.
@@ -144,8 +144,8 @@ pub trait FileSystem: Send + Sync {
     /// When a sync fails: then names there may not last until the next [`lock`](Self::lock), or another sync.
     fn sync_directories(&self, files: &[&str]) -> Result<()>;
 
-    /// Makes everything in the whole file system durable at once, the names too, where that is known to be so;
-    /// `false` where it isn't.
+    /// Makes everything in the whole file system durable at once, names too. Returns `false` if it isn't known that
+    /// this file system does so.
     ///
     /// # Errors
     /// When the sync fails.
@@ -153,17 +153,17 @@ pub trait FileSystem: Send + Sync {
         Ok(false)
     }
 
-    /// What time it is by the clock that gives files their times, in nanoseconds since 1970; `None` where that can't
-    /// be told.
+    /// The current time by the clock that gives files their times, in nanoseconds since 1970; `None` if it can't be
+    /// read.
     ///
     /// # Errors
     /// When the file system fails.
     fn clock_ns(&self) -> Result<Option<i64>>;
 
-    /// Bytes that there is room for; `None` where that isn't known.
+    /// Bytes of free room; `None` if that isn't known.
     ///
     /// # Errors
-    /// When the file system can't tell.
+    /// When the file system fails.
     fn room(&self) -> Result<Option<u64>>;
 
     /// Files that the process may have open at a time; `None` where that has no bound, or none that is known.
@@ -173,32 +173,32 @@ pub trait FileSystem: Send + Sync {
 
     /// Takes the exclusive lock of `path` (made if need be) and writes `holder` into it until it is released.
     ///
-    /// A lock goes with its process, so it can't be stale. If its last holder did not release it, or saw a sync of a
-    /// directory fail, then the names in the directory of the lock and in all below it are made durable first.
+    /// A lock ends with its process, so it can't be stale. If its last holder did not release it, or saw a sync of a
+    /// directory fail, the names in the directory of the lock and in all directories below it are made durable first.
     ///
     /// # Errors
     /// [`Locked`](crate::error::Error::Locked) when another process has it.
     fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn Lock>>;
 }
 
-/// The ending of every temporary file. The name before it begins with a dot, so readers skip it.
+/// The extension of every temporary file. Its name begins with a dot, so readers skip it.
 pub const TEMPORARY_SUFFIX: &str = ".efface-tmp";
 
-/// Hexadecimal digits of a temporary file's name: 16 of what it is to replace, and 16 that tell it from others.
+/// Hexadecimal digits of a temporary file's name: 16 for the file that it will replace, 16 that distinguish it.
 const TEMPORARY_DIGITS: usize = 32;
 
-/// A name for a temporary file that is to replace `target`, told from others by `number`. It is short whatever the
-/// target is called, and doesn't say how that is.
+/// A name for a temporary file that will replace `target`, distinguished from others by `number`. It is short and does
+/// not show the target's name, whatever that is.
 pub fn temporary_path(target: &str, number: u64) -> String {
     format!("{}{number:016x}{TEMPORARY_SUFFIX}", temporary_front(target))
 }
 
-/// Whether a path is that of a temporary file that is to replace `target`.
+/// Whether `path` is a temporary file that will replace `target`.
 pub fn is_temporary_of(path: &str, target: &str) -> bool {
     is_temporary(path) && path.starts_with(&temporary_front(target))
 }
 
-/// How the temporary files begin that are to replace `target`.
+/// The beginning of the paths of temporary files that will replace `target`.
 fn temporary_front(target: &str) -> String {
     let (directory, name) = match target.rfind('/') {
         Some(end) => target.split_at(end + 1),
@@ -207,7 +207,7 @@ fn temporary_front(target: &str) -> String {
     format!("{directory}.{:016x}", xxh3_64(name.as_bytes()))
 }
 
-/// Whether a path is that of a temporary file that [`FileSystem::create`] made.
+/// Whether [`FileSystem::create`] gave a file this path.
 pub fn is_temporary(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     let digits = name

@@ -1,4 +1,4 @@
-//! Delete requests that were handed over and wait for a compaction.
+//! Delete requests that wait for a compaction.
 //!
 //! ```text
 //! submit ─> _efface/queue/<tracking id>.json ── compact ──> receipt; the file is removed
@@ -21,8 +21,8 @@
 //! | `NOT_FOUND` | nowhere |
 //!
 //! # Invariants
-//! The file of a request is the only one that holds its raw ids, and it is removed when the request ends. It is
-//! never appended to. Whoever changes the queue or the receipts holds the queue's lock, shortly.
+//! Only the file of a request holds its raw ids, and it is removed when the request ends. It is never appended to.
+//! Whoever changes the queue or the receipts holds the queue's lock, for a short time.
 //!
 //! # Crash behaviour
 //! A request is durable before its tracking id is given out. It is removed after its receipt is durable; one that has
@@ -54,18 +54,18 @@ pub use status::{RequestState, Status, SubjectOutcome};
 pub const DIRECTORY: &str = "_efface/queue";
 
 const LOCK: &str = "_efface/queue.lock";
-/// How often the lock is tried, and how long it is waited for in between: 10 seconds in all.
+/// Attempts to take the lock, and the pause between them: 10 seconds in all.
 const LOCK_ATTEMPTS: u32 = 1000;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
-/// How long after it was asked a request is due, unless it says otherwise.
+/// The deadline of a request, counted from the time of asking, unless it has another one.
 pub const DUE_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// A request that was handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Submitted {
-    /// How it is known from now on.
+    /// Its tracking id.
     pub tracking_id: TrackingId,
-    /// Whether the same was already asked and waits: the tracking id is that of then.
+    /// Whether the same request already waited: then the tracking id is the earlier one.
     pub joined: bool,
     /// Its deadline.
     pub due: Timestamp,
@@ -90,7 +90,7 @@ impl Queue {
     /// Hands a delete request over. It is durable when this returns.
     ///
     /// # Errors
-    /// What [`Request::check`] refuses, an export, and failures of the place where the state lies.
+    /// The refusals of [`Request::check`], an export, and failures of the state.
     pub fn submit(
         &self,
         id: TrackingId,
@@ -128,7 +128,7 @@ impl Queue {
         })
     }
 
-    /// Puts an entry into the queue, durably. The caller holds the lock, or is about to carry it out.
+    /// Puts an entry into the queue, durably. The caller holds the lock, or is about to carry the request out.
     pub(crate) fn enter(&self, entry: &Entry) -> Result<()> {
         document::store(
             &*self.state,
@@ -138,8 +138,8 @@ impl Queue {
         )
     }
 
-    /// The requests that wait, in the order in which they were asked, and in the place of one whose file is
-    /// damaged an [`Error::State`] that names it.
+    /// The requests that wait, in the order in which they were asked. If the file of one is damaged, an
+    /// [`Error::State`] that names it stands in its place.
     ///
     /// # Errors
     /// When the queue can't be read.
@@ -148,7 +148,7 @@ impl Queue {
         for id in self.waiting_ids()? {
             match self.entry(id) {
                 Ok(Some(entry)) => entries.push(Ok(entry)),
-                // It was carried out or cancelled since it was listed.
+                // It was carried out or cancelled after it was listed.
                 Ok(None) => {}
                 Err(damaged @ Error::State { .. }) => entries.push(Err(damaged)),
                 Err(error) => return Err(error),
@@ -199,7 +199,7 @@ impl Queue {
         }
     }
 
-    /// How all requests stand that have not ended.
+    /// The status of all requests that have not ended.
     ///
     /// # Errors
     /// As [`status`](Self::status).
@@ -251,10 +251,10 @@ impl Queue {
             .collect())
     }
 
-    /// Cancels a request that was not begun; a receipt says so.
+    /// Cancels a request that was not started, and writes a receipt of that.
     ///
     /// # Errors
-    /// [`NotCancellable`](Error::NotCancellable) with the state that it is in, and failures of the place where the state lies.
+    /// [`NotCancellable`](Error::NotCancellable) with the state of the request, and failures of efface's own state.
     pub fn cancel(&self, id: TrackingId, now: Timestamp) -> Result<()> {
         let _lease = self.lease()?;
         let status = self.status(id, now)?;
@@ -275,14 +275,14 @@ impl Queue {
 
     /// Removes ended requests, and with them their raw ids.
     pub(crate) fn leave(&self, entries: &[Entry]) -> Result<()> {
-        // The hints first: without its entry nobody could tell what a hint is of.
+        // The hints first: without the entry, nobody could tell which request a hint belongs to.
         let hints = entries.iter().map(|entry| self.hint_path(entry));
         self.state.remove(&hints.collect::<Vec<_>>())?;
         let paths = entries.iter().map(|entry| entry_path(entry.tracking_id));
         self.state.remove(&paths.collect::<Vec<_>>())
     }
 
-    /// Takes out what an interrupted run left of requests that have a receipt.
+    /// Removes what an interrupted run left of requests that have a receipt.
     fn settle(&self) -> Result<()> {
         Receipts::new(&*self.state).catch_up(|id| match self.entry(id) {
             Ok(entry) => self.leave(entry.as_slice()),
@@ -291,8 +291,8 @@ impl Queue {
         })
     }
 
-    /// Takes the lease, waiting for others that have it shortly. Requests that have ended are no longer in the queue
-    /// then, also if who ended them did not live to take them out.
+    /// Takes the lease, waiting for others that hold it for a short time. Afterwards no ended request is in the queue,
+    /// even if the process that ended it died before it removed the request.
     ///
     /// # Errors
     /// [`Locked`](Error::Locked) when it isn't given up within 10 seconds.
@@ -307,7 +307,7 @@ impl Queue {
         Ok(stage.map_or(RequestState::Pending, RequestState::from))
     }
 
-    /// The request that waits, was not begun, and asks the same as `entry`.
+    /// The request that waits, was not started, and asks the same as `entry`.
     pub(crate) fn same(&self, entry: &Entry) -> Result<Option<Entry>> {
         const HINT_BYTES_MAX: u64 = 64;
         let path = self.hint_path(entry);
@@ -328,7 +328,7 @@ impl Queue {
     }
 }
 
-/// Takes the lease of the queue and the receipts, waiting for others that have it shortly.
+/// Takes the lease of the queue and the receipts, waiting for others that hold it for a short time.
 ///
 /// # Errors
 /// [`Locked`](Error::Locked) when it isn't given up within 10 seconds.

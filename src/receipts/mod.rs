@@ -181,6 +181,35 @@ impl<'a> Receipts<'a> {
         Ok(found.is_some())
     }
 
+    /// The receipts of this pass, in their order.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find), and when a line of the pass is damaged.
+    pub fn of_pass(&self, pass: TrackingId) -> Result<Vec<Receipt>> {
+        let key = Key::pass(pass);
+        let text = format!("\"pass\":\"{pass}\"");
+        let is_of_pass = |receipt: &Receipt| receipt.pass == Some(pass);
+        let Some(first) = self.search(key, &text, &is_of_pass)? else {
+            return Ok(Vec::new());
+        };
+        // They were written all at once, so they are in one file.
+        let files = self.files()?;
+        let Some((_, path)) = files.range(..=first.number).next_back() else {
+            return Ok(Vec::new());
+        };
+        let bytes = chain::map(self.state, path)?;
+        bytes.advise(Access::Sequential);
+        let finder = memmem::Finder::new(text.as_bytes());
+        let mut of_pass = Vec::new();
+        for line in bytes.split(|byte| *byte == b'\n') {
+            if finder.find(line).is_some() {
+                let (receipt, _) = chain::parse(path, line)?;
+                of_pass.extend(is_of_pass(&receipt).then_some(receipt));
+            }
+        }
+        Ok(of_pass)
+    }
+
     /// Looks through the index and what it leaves out, the latest receipts first.
     fn search(
         &self,

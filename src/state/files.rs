@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   put, publish:  temporary file ── write, sync ── rename ── sync of the directory
-//!   lease:         a lock that goes with its process
+//!   lease:         a lock that ends with its process
 //! ```
 
 use std::io::{self, Write};
@@ -51,7 +51,7 @@ impl State for StateFiles {
         }
         let file = match self.files.open(path) {
             Ok(file) => file,
-            // It was removed since it was looked at.
+            // It was removed in the meantime.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);
             }

@@ -14,11 +14,11 @@
 //! * [`document`]: small sealed JSON documents
 //!
 //! # Invariants
-//! A file is never modified, only replaced as a whole: nobody ever reads a part of one.
+//! A file is never modified, only replaced as a whole: nobody ever reads half of one.
 //!
 //! # Crash behaviour
-//! What `put`, `publish` and `remove` did is durable when they return. If a process dies before that, each of its
-//! files is the old one or the new one, and the next holder of the lease makes that durable.
+//! The changes of `put`, `publish` and `remove` are durable when they return. If a process dies before that, each of
+//! its files is the old one or the new one, and the next holder of the lease makes that durable.
 //! [`crate::testing::state`] checks all of this for any implementation.
 
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub mod files;
 /// The directory of efface's own files.
 pub const DIRECTORY: &str = "_efface";
 
-/// Tells one content of a file from every other.
+/// Distinguishes one content of a file from every other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub String);
@@ -48,7 +48,7 @@ pub struct Stored {
     pub version: Version,
 }
 
-/// What must be there for a file to be put in its place.
+/// What a path must hold for a file to be put there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect<'a> {
     /// Anything, or nothing.
@@ -59,7 +59,7 @@ pub enum Expect<'a> {
     Version(&'a Version),
 }
 
-/// A file of the state, as it is listed.
+/// A file of the state, in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateFile {
     /// The path.
@@ -70,7 +70,7 @@ pub struct StateFile {
 
 /// Where efface keeps its own files.
 pub trait State: Send + Sync {
-    /// How messages name the place.
+    /// The name of the place in messages.
     fn name(&self) -> String;
 
     /// Reads a small file whole; `None` when there is none.
@@ -79,17 +79,17 @@ pub trait State: Send + Sync {
     /// When it can't be read; [`Error::State`] when it has more than `bytes_max` bytes or isn't a file.
     fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Stored>>;
 
-    /// Puts `bytes` in the place of `path` in one durable step, if what is there is what the caller expects.
+    /// Puts `bytes` at `path` in one durable step, if `expect` holds for what is there.
     ///
     /// # Errors
-    /// [`Error::StateChanged`] when it is something else; what keeps the file from being written. The old file is
-    /// then still in place.
+    /// [`Error::StateChanged`] when `expect` does not hold; any failure to write. The old file is then still in
+    /// place.
     fn put(&self, path: &str, bytes: &[u8], expect: Expect<'_>) -> Result<Version>;
 
     /// Whether there is a file.
     ///
     /// # Errors
-    /// When the place can't tell.
+    /// When the place can't be read.
     fn has(&self, path: &str) -> Result<bool>;
 
     /// The files below `directory`, in the order of their paths; none if it isn't there.
@@ -120,7 +120,7 @@ pub trait State: Send + Sync {
     /// When one can't be removed; some of the others may be gone then.
     fn remove(&self, paths: &[String]) -> Result<()>;
 
-    /// Begins a large file that gets the name `path` when it is published, and until then is nobody else's.
+    /// Begins a large file. It gets the name `path` when it is published; until then only the caller has it.
     ///
     /// # Errors
     /// When it can't be begun.
@@ -138,8 +138,8 @@ pub trait State: Send + Sync {
     /// [`Error::Locked`] when another process has it.
     fn lease(&self, path: &str, holder: &str) -> Result<Box<dyn Lease>>;
 
-    /// Removes drafts below `directory` whose writers did not live to publish them. The caller holds the lease that
-    /// guards the directory, so nobody alive is writing there.
+    /// Removes drafts below `directory` whose writers died before they published them. The caller holds the lease
+    /// that guards the directory, so no live process is writing there.
     ///
     /// # Errors
     /// When they can't be listed or removed.
@@ -148,16 +148,16 @@ pub trait State: Send + Sync {
 
 /// A file that is being written, and has no name yet. Dropped, it leaves nothing behind.
 pub trait Draft: Sink {
-    /// How messages name it.
+    /// Its name in messages.
     fn path(&self) -> &str;
 
-    /// What was written so far.
+    /// The bytes that were written so far.
     ///
     /// # Errors
     /// When it can't be read.
     fn read_back(&mut self) -> Result<Arc<dyn ReadAt>>;
 
-    /// Gives it its name, durably, in the place of what had the name before.
+    /// Gives it its name, durably. A file that had the name before is replaced.
     ///
     /// # Errors
     /// When that fails; the old file is then still in place.
@@ -166,7 +166,7 @@ pub trait Draft: Sink {
 
 /// A lease, held until this is dropped.
 pub trait Lease: Send + Sync {
-    /// Asks whether it is still held. One that goes with its process always is.
+    /// Checks that it is still held. A lease that ends with its process always is.
     ///
     /// # Errors
     /// [`Error::Locked`] when somebody else took it over.

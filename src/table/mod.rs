@@ -14,35 +14,36 @@
 //! * A staged file belongs to one run: no two calls of [`Table::stage`] ever give the same one, so a run that comes
 //!   back from the dead writes where nobody reads.
 //! * A commit swaps a shard only if it still has the version that the swap names.
-//! * What was staged is invisible to readers until it is committed.
+//! * A staged file is invisible to readers until it is committed.
 //!
 //! # Crash behaviour
 //! What a commit swapped is durable when it returns. If a process dies before that, each shard (or, by
 //! [`CommitUnit::WholeTable`], all of them) is the old one or the new one; [`Table::recover`] makes what is there
-//! durable, and removes what was staged and never committed.
+//! durable, and removes what was staged and is not wanted.
 //! [`crate::testing::table`] checks all of this for any implementation.
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
 use crate::io::{ReadAt, Sink};
 
 pub mod directory;
 
-/// Tells one content of a shard from every other.
+/// Distinguishes one content of a shard from every other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShardVersion {
-    /// By the times of a file. Two changes within a tick of the clock have the same.
+    /// By the times of a file. Two changes within one tick of the clock have the same times.
     Times {
         /// The last modification, in nanoseconds since 1970.
         modified_ns: i64,
         /// The last change that no program can set back, in nanoseconds since 1970; 0 where there is none.
         changed_ns: i64,
     },
-    /// By a tag that every content has of its own: an entity tag, a version, a name that is never used again.
+    /// By a tag that no other content ever has: an entity tag, a version, a name that is never used again.
     Tag(String),
 }
 
@@ -50,6 +51,7 @@ pub enum ShardVersion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardRef {
     /// The shard, relative to the table.
+    #[serde(deserialize_with = "inside")]
     pub path: String,
     /// The length in bytes.
     pub bytes: u64,
@@ -69,7 +71,7 @@ pub enum Obstacle {
     Link,
 }
 
-/// What a table holds at one moment.
+/// The content of a table at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// The live shards, in the order of their paths.
@@ -94,35 +96,35 @@ pub struct Replacement {
     pub new: Option<String>,
 }
 
-/// What a commit did.
+/// The outcome of a commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Committed {
     /// The positions of the replacements that were not done, because another process had changed or removed their
-    /// shards. By [`CommitUnit::WholeTable`] nothing was done if there are any.
+    /// shards. With [`CommitUnit::WholeTable`], nothing was done if there are any.
     pub changed: Vec<usize>,
 }
 
 /// How much a commit changes in one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitUnit {
-    /// Each shard for itself: a commit of some of them is as good as one of all.
+    /// Each shard on its own: a commit of some shards is as valid as a commit of all.
     EachShard,
-    /// The whole table: what belongs together must be in one commit.
+    /// The whole table: all replacements of a pass must be in one commit.
     WholeTable,
 }
 
 /// A new shard that is being written, and that no reader sees.
 pub trait Staging: Sink {
-    /// What the table calls it, also in other processes.
+    /// Its name in the table, which other processes can use, too.
     fn name(&self) -> &str;
 }
 
 /// Which shards are live, and the one way to change that.
 pub trait Table: Send + Sync {
-    /// How messages name the table.
+    /// The name of the table in messages.
     fn name(&self) -> String;
 
-    /// What is live now.
+    /// The shards that are live now.
     ///
     /// # Errors
     /// When the table can't be read.
@@ -137,23 +139,23 @@ pub trait Table: Send + Sync {
     /// Opens a shard in the version of `shard`.
     ///
     /// # Errors
-    /// [`Error::ShardChanged`] when that version can't be had any more; what keeps it from being opened.
+    /// [`Error::ShardChanged`] when that version is no longer there; any failure to open it.
     fn open(&self, shard: &ShardRef) -> Result<Arc<dyn ReadAt>>;
 
-    /// What time it is by the clock of [`ShardVersion::Times`]; `None` where that isn't known, or no version is made
-    /// of times.
+    /// The current time by the clock of [`ShardVersion::Times`]; `None` if it isn't known, or if no version is made of
+    /// times.
     ///
     /// # Errors
     /// When the clock can't be read.
     fn clock_ns(&self) -> Result<Option<i64>>;
 
-    /// Begins a file that is to take the place of `of`, with its permissions. Nobody else ever gets it.
+    /// Begins a file that can take the place of `of`, with its permissions. No other call ever returns the same file.
     ///
     /// # Errors
     /// When it can't be begun.
     fn stage(&self, of: &ShardRef) -> Result<Box<dyn Staging>>;
 
-    /// Makes staged files durable, those of a batch together. They stay open for reading by their names.
+    /// Makes the staged files of a batch durable together. They can still be opened by their names.
     ///
     /// # Errors
     /// When one of them can't be made durable.
@@ -162,7 +164,7 @@ pub trait Table: Send + Sync {
     /// Opens a staged file by its name.
     ///
     /// # Errors
-    /// When it isn't there (any more) or can't be opened.
+    /// When it isn't there, or no longer, or can't be opened.
     fn open_staged(&self, name: &str) -> Result<Arc<dyn ReadAt>>;
 
     /// Removes staged files that are not wanted. One that isn't there is no error; one that a commit has put in place
@@ -172,23 +174,24 @@ pub trait Table: Send + Sync {
     /// When one can't be removed.
     fn discard(&self, names: &[String]) -> Result<()>;
 
-    /// Carries out `replacements` of shards of `base`, and removes its [`summaries`](Snapshot::summaries) before.
+    /// Carries out `replacements` of shards of `base`, after removing its [`summaries`](Snapshot::summaries).
     ///
     /// # Errors
-    /// [`Error::ManagedTable`], or what went wrong. Some of the replacements may have been done then.
+    /// [`Error::ManagedTable`], or any failure of the table. Some of the replacements may have been done then.
     fn commit(&self, base: &Snapshot, replacements: &[Replacement]) -> Result<Committed>;
 
     /// How much a commit changes in one step.
     fn commit_unit(&self) -> CommitUnit;
 
-    /// Makes durable what a process that died had committed or was about to (`announced`), and removes what was
-    /// staged and not committed. The caller has the lease of all work that changes the dataset.
+    /// Makes durable what a process that died had committed or was about to (`announced`), and removes the
+    /// [`leftovers`](Snapshot::leftovers) of `base`: nothing else that was staged, because other machines may still
+    /// hand it in. The caller has the lease of all work that changes the dataset.
     ///
     /// # Errors
     /// When something can't be made durable or removed.
     fn recover(&self, base: &Snapshot, announced: &[String]) -> Result<()>;
 
-    /// Bytes that there is room for; `None` where that has no bound, or none that is known.
+    /// Bytes of free room; `None` if there is no bound, or none that is known.
     ///
     /// # Errors
     /// When the table can't tell.
@@ -205,7 +208,7 @@ pub trait Table: Send + Sync {
     /// When there can't be one.
     fn neighbour(&self, path: &str) -> Result<Arc<dyn Table>>;
 
-    /// The path at which a snapshot has the file that `path` names; `None` if it is none of the table's.
+    /// The path that a snapshot uses for the file that `path` names; `None` if that file isn't in the table.
     ///
     /// # Errors
     /// When the table can't tell.
@@ -213,7 +216,7 @@ pub trait Table: Send + Sync {
 }
 
 impl ShardVersion {
-    /// The version as two numbers, which are the same if and (as far as a hash can tell) only if the versions are.
+    /// The version as two numbers. Equal versions give equal numbers; different ones differ, as far as a hash can tell.
     pub fn stamp(&self) -> (i64, i64) {
         match self {
             Self::Times {
@@ -232,13 +235,24 @@ impl ShardVersion {
     }
 }
 
+/// A path of a task or a result, which may have been written by anybody: it must not lead out of the table.
+pub(crate) fn inside<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<String, D::Error> {
+    let path = String::deserialize(deserializer)?;
+    if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+        return Err(D::Error::custom("a path leads out of the table"));
+    }
+    Ok(path)
+}
+
 impl ShardRef {
-    /// Whether `now` is the same shard in the same version.
+    /// Whether `now` is the same shard, in the same version.
     pub fn is_same(&self, now: &Self) -> bool {
         self.path == now.path && self.bytes == now.bytes && self.version == now.version
     }
 
-    /// The error that the shard is no longer this version.
+    /// The error for a shard that no longer has this version.
     pub fn changed(&self) -> Error {
         Error::ShardChanged {
             path: self.path.clone(),

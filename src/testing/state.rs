@@ -1,4 +1,4 @@
-//! What every [`State`] must do.
+//! The rules that every [`State`] must keep.
 //!
 //! ```
 //! use efface::Disk;
@@ -9,7 +9,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What a crash leaves can't be checked from here: a store that promises durability when a call returns is believed.
+//! The effects of a crash can't be checked from here: a store that promises durability when a call returns is believed.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ const LONG: usize = 9 << 20;
 /// No limit that a check runs into.
 const ANY_LENGTH: u64 = u64::MAX - 1;
 
-/// Checks a state that is empty, and leaves it with files of the check.
+/// Checks an empty state. Files of the check are left in it.
 ///
 /// # Errors
 /// The first rule that it breaks.
@@ -315,7 +315,7 @@ fn leases(state: &dyn State) -> Result<(), Violation> {
     works(again, "a lease that was given up can be taken").map(drop)
 }
 
-/// Of many that expect nothing to be there, one puts its file.
+/// If many expect that nothing is there, exactly one puts its file.
 fn rivals(state: &dyn State) -> Result<(), Violation> {
     let name = path("rivals");
     let done = AtomicUsize::new(0);

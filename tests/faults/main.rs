@@ -3,6 +3,8 @@
 //! * [`lake`]: a small dataset in memory, and a delete from it;
 //! * [`cuts`]: power cut, process killed, operation failed, at each place;
 //! * [`requests`]: the same for all that a service asks, through the queue;
+//! * [`elsewhere`]: the same for tasks that are run on other machines, twice, too late, or not at all;
+//! * [`forged`]: tasks and results that somebody changed;
 //! * [`mishaps`]: full disk, read-only disk, shards that vanish or are replaced, clocks that are set back;
 //! * [`archives`]: the same for an export of a file for each subject;
 //! * [`beside`]: an index that other processes left behind in any state.
@@ -12,6 +14,8 @@
 mod archives;
 mod beside;
 mod cuts;
+mod elsewhere;
+mod forged;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod lake;
 mod mishaps;

@@ -149,11 +149,39 @@ pub(crate) enum Command {
     Compact {
         #[command(flatten)]
         dataset: Dataset,
-        /// The part of the dataset's rows, from 0 to 1, that may go since their ids are suppressed
+        /// The part of the dataset's rows, from 0 to 1, that may go because their ids are suppressed
         #[arg(long, value_name = "FRACTION", default_value_t = limits::MAX_MATCH)]
         max_match: f64,
+        /// Only plan it, and write it down as numbered tasks for other processes and machines: `efface task` runs
+        /// one, `efface commit` ends it
+        #[arg(long)]
+        tasks: bool,
         #[command(flatten)]
         compression: Compression,
+    },
+    /// Run one task of a pass that `compact --tasks` began, on whatever machine; print what came of it as JSON
+    ///
+    /// It needs no lock. A task can be run any number of times, also at a time: the first good result counts.
+    Task {
+        #[command(flatten)]
+        dataset: Dataset,
+        /// The pass, as `compact --tasks` said it
+        #[arg(value_name = "PASS")]
+        pass: String,
+        /// The number of the task, from 1 to as many as `compact --tasks` said
+        #[arg(value_name = "N")]
+        number: String,
+    },
+    /// Check and commit what the tasks of a pass did, and end it; exit status 4 while tasks are outstanding
+    ///
+    /// Tasks whose shard another process changed meanwhile are to be done again: they get new numbers, which are
+    /// told. If a plain `compact` ended the pass before, its receipts are printed.
+    Commit {
+        #[command(flatten)]
+        dataset: Dataset,
+        /// The pass, as `compact --tasks` said it
+        #[arg(value_name = "PASS")]
+        pass: String,
     },
     /// List the receipts of ended requests, and check that none was changed, removed or moved
     Receipts {
@@ -167,15 +195,6 @@ pub(crate) enum Command {
     Suppress {
         #[command(subcommand)]
         what: Suppression,
-    },
-    /// Run one task of a compaction that another process began, and print what came of it
-    #[command(hide = true)]
-    Task {
-        #[command(flatten)]
-        dataset: Dataset,
-        /// The task, as JSON
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
     },
     /// Look for any trace of the ids in every structure of every shard; exit status 6 when there is one
     Verify {

@@ -23,7 +23,7 @@ use crate::failure::{Failure, Result};
 use crate::output::{self, Destination, Place, io_error};
 use crate::report::{self, Report};
 use crate::session::open;
-use crate::{demo, ids, pending, signals};
+use crate::{demo, ids, pending, signals, tasks};
 
 /// The exit status of `verify` when something of the ids is left.
 const RESIDUE_FOUND: u8 = 6;
@@ -89,18 +89,26 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Command::Compact {
             dataset,
             max_match,
+            tasks,
             compression,
         } => {
-            return pending::compact(
-                args,
-                &open(args, dataset)?,
-                *max_match,
-                compression.zstd_level,
-            );
+            let options = pending::compact_options(*max_match, compression.zstd_level)?;
+            let engine = open(args, dataset)?;
+            if !tasks {
+                return pending::compact(args, &engine, &options);
+            }
+            tasks::hand_out(&engine, &options)
+        }
+        Command::Task {
+            dataset,
+            pass,
+            number,
+        } => return tasks::run(&open(args, dataset)?, pass, number).map(|()| 0),
+        Command::Commit { dataset, pass } => {
+            return tasks::commit(args, &open(args, dataset)?, pass);
         }
         Command::Receipts { dataset, check } => pending::receipts(&open(args, dataset)?, *check),
         Command::Suppress { what } => pending::suppress(args, what),
-        Command::Task { dataset, file } => return pending::task(&open(args, dataset)?, file),
         Command::Rewrite {
             input,
             output,

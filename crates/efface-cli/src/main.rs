@@ -32,6 +32,7 @@ mod progress;
 mod report;
 mod session;
 mod signals;
+mod tasks;
 
 use args::Args;
 use failure::{Failure, Result};

@@ -1,12 +1,10 @@
 //! The commands around requests that wait: submit, status, cancel, compact, receipts, suppress.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::time::Instant;
 
 use efface::engine::Engine;
-use efface::erase::CompactOptions;
-use efface::erase::task::ShardTask;
+use efface::erase::{CompactOptions, CompactReport};
 use efface::receipts::Receipt;
 use efface::request::{Request, Suppress};
 use efface::shard::chunk::level::ZstdLevel;
@@ -16,7 +14,6 @@ use jiff::Timestamp;
 use crate::args::{Args, RequestArgs, SuppressedIds, Suppression};
 use crate::failure::{Failure, Result};
 use crate::ids;
-use crate::output::{self, io_error};
 use crate::report::Report;
 use crate::report::pending as report;
 use crate::session::open;
@@ -43,13 +40,14 @@ pub(crate) fn submit(
 }
 
 /// Tracking ids are parsed here: the parser of the command line would repeat what may be a subject id.
-fn parsed(tracking_id: &str) -> Result<TrackingId> {
+pub(crate) fn parsed(word: &'static str, tracking_id: &str) -> Result<TrackingId> {
     let parsed = tracking_id.parse();
-    parsed.map_err(|error: ParseError| Failure::usage("TRACKING_ID", error.to_string()))
+    parsed.map_err(|error: ParseError| Failure::usage(word, error.to_string()))
 }
 
 pub(crate) fn status(engine: &Engine, tracking_id: &str) -> Result<Report> {
-    let status = engine.status(parsed(tracking_id)?, Timestamp::now())?;
+    let id = parsed("TRACKING_ID", tracking_id)?;
+    let status = engine.status(id, Timestamp::now())?;
     Ok(report::status(&status)?)
 }
 
@@ -60,7 +58,7 @@ pub(crate) fn waiting(
     limit: Option<NonZeroUsize>,
 ) -> Result<Report> {
     let now = Timestamp::now();
-    let after = after.map(parsed).transpose()?;
+    let after = after.map(|id| parsed("--after", id)).transpose()?;
     let Some(limit) = limit else {
         let waiting = match after {
             None => engine.waiting(now)?,
@@ -77,31 +75,35 @@ pub(crate) fn waiting(
 
 pub(crate) fn cancel(engine: &Engine, tracking_id: &str) -> Result<Report> {
     let now = Timestamp::now();
-    let tracking_id = parsed(tracking_id)?;
+    let tracking_id = parsed("TRACKING_ID", tracking_id)?;
     engine.cancel(tracking_id, now)?;
     Ok(report::status(&engine.status(tracking_id, now)?)?)
 }
 
-pub(crate) fn compact(
-    args: &Args,
-    engine: &Engine,
-    max_match: f64,
-    zstd_level: ZstdLevel,
-) -> Result<u8> {
-    let started = Instant::now();
+/// How a compaction that begins now is carried out.
+pub(crate) fn compact_options(max_match: f64, zstd_level: ZstdLevel) -> Result<CompactOptions> {
     if !(0.0..=1.0).contains(&max_match) {
         return Err(Failure::usage(
             "--max-match",
             format!("{max_match} is not between 0 and 1"),
         ));
     }
-    let options = CompactOptions {
+    Ok(CompactOptions {
         zstd_level,
         max_match,
         ..CompactOptions::at(Timestamp::now())
-    };
-    let done = engine.compact(&options)?;
-    report::compacted(&done, started.elapsed())?.print(args.json)?;
+    })
+}
+
+pub(crate) fn compact(args: &Args, engine: &Engine, options: &CompactOptions) -> Result<u8> {
+    let started = Instant::now();
+    let done = engine.compact(options)?;
+    compacted(args, &done, started)
+}
+
+/// Reports what a compaction did, and gives the exit status.
+pub(crate) fn compacted(args: &Args, done: &CompactReport, started: Instant) -> Result<u8> {
+    report::compacted(done, started.elapsed())?.print(args.json)?;
     let is_whole = done.shards_failed.is_empty() && done.requests_damaged.is_empty();
     Ok(if is_whole { 0 } else { DAMAGED })
 }
@@ -152,16 +154,4 @@ pub(crate) fn suppress(args: &Args, what: &Suppression) -> Result<Report> {
             Ok(report::suppression(&open(args, dataset)?.suppression()?))
         }
     }
-}
-
-/// Runs a task for the process that began the compaction; what came of it is one JSON document on standard output.
-pub(crate) fn task(engine: &Engine, file: &Path) -> Result<u8> {
-    let task: ShardTask = serde_json::from_reader(output::open(file)?).map_err(|error| {
-        Failure::usage("FILE", format!("{} is no task: {error}", file.display()))
-    })?;
-    let result = engine.run_task(&task)?;
-    let text =
-        serde_json::to_string(&result).map_err(|error| io_error("write", file)(error.into()))?;
-    output::print(&text)?;
-    Ok(0)
 }

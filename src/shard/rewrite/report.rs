@@ -70,14 +70,16 @@ impl RewriteReport {
 
     /// Adds what another rewrite did. Its spans and its lineage are those of another file, and are left out.
     pub fn add(&mut self, other: Self) {
-        self.rows_removed += other.rows_removed;
-        self.values_cleared += other.values_cleared;
-        self.row_groups_rewritten += other.row_groups_rewritten;
-        self.row_groups_dropped += other.row_groups_dropped;
-        self.pages_rewritten += other.pages_rewritten;
-        self.pages_copied += other.pages_copied;
-        self.bytes_copied += other.bytes_copied;
-        self.bytes_encoded += other.bytes_encoded;
+        // Figures may come from other machines, and no sum of theirs may be a panic.
+        let add = |total: &mut u64, more: u64| *total = total.saturating_add(more);
+        add(&mut self.rows_removed, other.rows_removed);
+        add(&mut self.values_cleared, other.values_cleared);
+        add(&mut self.row_groups_rewritten, other.row_groups_rewritten);
+        add(&mut self.row_groups_dropped, other.row_groups_dropped);
+        add(&mut self.pages_rewritten, other.pages_rewritten);
+        add(&mut self.pages_copied, other.pages_copied);
+        add(&mut self.bytes_copied, other.bytes_copied);
+        add(&mut self.bytes_encoded, other.bytes_encoded);
         self.dropped_key_values.extend(other.dropped_key_values);
     }
 }

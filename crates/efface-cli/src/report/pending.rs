@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use efface::Result;
-use efface::erase::CompactReport;
+use efface::erase::{CompactReport, Published};
 use efface::queue::{RequestState, Status, Submitted};
 use efface::receipts::{Cause, Head, Receipt};
 use efface::suppression::Suppression;
+use efface::tracking::TrackingId;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -192,6 +193,38 @@ pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> 
     Ok(report)
 }
 
+pub(crate) fn handed_out(published: Option<Published>) -> Report {
+    let Some(Published { pass, tasks }) = published else {
+        return Report::new(
+            "Nothing waits".to_owned(),
+            json!({"pass": null, "tasks": 0}),
+        );
+    };
+    let headline = format!(
+        "{} to be run elsewhere",
+        counted(tasks.into(), "task is", "tasks are")
+    );
+    Report::new(headline, json!({"pass": pass, "tasks": tasks}))
+        .fact("pass", pass.to_string())
+        .note_if(tasks > 0, || {
+            format!("next: efface task DATASET {pass} N, for each N from 1 to {tasks}")
+        })
+        .note(format!("then: efface commit DATASET {pass}"))
+}
+
+/// # Errors
+/// None that a report of the library can cause.
+pub(crate) fn ended_before(pass: TrackingId, receipts: &[Receipt]) -> Result<Report> {
+    let json = json!({ "tracking_id": pass, "receipts": to_json(&receipts)? });
+    let headline = format!(
+        "Pass {pass} had ended before, with {}",
+        counted(receipts.len() as u64, "receipt", "receipts")
+    );
+    let mut report = Report::new(headline, json);
+    report.table = receipts_table(receipts);
+    Ok(report)
+}
+
 /// # Errors
 /// None that a report of the library can cause.
 pub(crate) fn receipts(head: &Head, listed: &[Receipt]) -> Result<Report> {
@@ -208,7 +241,12 @@ pub(crate) fn receipts(head: &Head, listed: &[Receipt]) -> Result<Report> {
     let mut report = Report::new(headline, json)
         .fact("head", head.hash.as_str())
         .note("keep the head elsewhere: who can write here can forge a whole chain, but not this hash");
-    report.table = table(
+    report.table = receipts_table(listed);
+    Ok(report)
+}
+
+fn receipts_table(listed: &[Receipt]) -> Vec<Vec<String>> {
+    table(
         ["number", "ended", "state", "rows", "tracking id"],
         listed.iter().map(|receipt| {
             let state = match receipt.cause {
@@ -223,8 +261,7 @@ pub(crate) fn receipts(head: &Head, listed: &[Receipt]) -> Result<Report> {
                 receipt.tracking_id.to_string(),
             ]
         }),
-    );
-    Ok(report)
+    )
 }
 
 pub(crate) fn suppressed(done: &str, ids: u64, on_the_list: usize) -> Report {
