@@ -322,7 +322,8 @@ impl Engine {
     /// request was asked.
     ///
     /// # Errors
-    /// The refusals of [`Request::check`], an export, and failures of the state.
+    /// The refusals of [`Request::check`], an export, a tracking id that stands for something already, and failures of the
+    /// state.
     pub fn submit(
         &self,
         tracking_id: TrackingId,

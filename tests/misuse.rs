@@ -5,7 +5,9 @@ use std::path::Path;
 
 use efface::engine::{Configuration, Engine, EngineOptions};
 use efface::erase::CompactOptions;
+use efface::erase::delete::{DeleteOptions, DeleteReport};
 use efface::erase::task::TaskResult;
+use efface::error::RequestFault;
 use efface::index::Index;
 use efface::queue::RequestState;
 use efface::request::{Request, Subjects};
@@ -18,6 +20,8 @@ use tempfile::TempDir;
 /// The first alias of the samples, and the id that it stands for.
 const ALIAS: &str = "anon-306bjrwl";
 const PERSON: &str = "u224xoglc";
+/// Another id that an alias stands for.
+const OTHER: &str = "u0bnaeqrh";
 
 fn now() -> Timestamp {
     "2026-01-31T12:00:00Z".parse().unwrap()
@@ -258,6 +262,84 @@ fn a_result_of_another_pass_or_version_is_refused() {
         ErrorKind::Damaged
     );
     pass.commit(vec![result]).unwrap();
+}
+
+#[track_caller]
+fn assert_is_taken<T: std::fmt::Debug>(outcome: Result<T, Error>, taken: TrackingId) {
+    let error = outcome.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    let fault = match &error {
+        Error::Request { fault } => *fault,
+        error => panic!("{error}"),
+    };
+    let expected = RequestFault::TrackingIdTaken { tracking_id: taken };
+    assert_eq!(fault, expected, "{error}");
+}
+
+fn delete_of(id: &str) -> Request {
+    Request {
+        max_match: 1.0,
+        ..Request::delete(Subjects::new([id]).unwrap(), now())
+    }
+}
+
+fn delete_as(engine: &Engine, id: TrackingId, subject: &str) -> Result<DeleteReport, Error> {
+    let options = DeleteOptions {
+        tracking_id: Some(id),
+        ..DeleteOptions::default()
+    };
+    engine.delete(&delete_of(subject), None, &options)
+}
+
+/// Its file would be overwritten, and the request in it forgotten.
+#[test]
+fn the_id_of_a_request_that_waits_is_taken_for_every_other_request() {
+    let (_dir, engine, id) = submitted();
+    let submit = |subject: &str| engine.submit(id, &delete_of(subject), now(), None);
+    assert_is_taken(submit(PERSON), id);
+    assert_is_taken(delete_as(&engine, id, PERSON), id);
+    assert!(submit(ALIAS).unwrap().joined, "the same request joins it");
+    assert_eq!(engine.waiting(now()).unwrap().len(), 1);
+    assert!(rows_left(&engine) > 0);
+    let pass = CompactOptions {
+        pass: id,
+        ..CompactOptions::at(now())
+    };
+    let done = engine.compact(&pass).unwrap();
+    assert_ne!(done.tracking_id, Some(id), "the pass gets an id of its own");
+    assert_eq!(
+        engine.status(id, now()).unwrap().state,
+        RequestState::Success
+    );
+    assert_eq!(engine.plan(&export_of(ALIAS)).unwrap().rows, 0);
+}
+
+/// `status` would tell of the old receipt.
+#[test]
+fn the_id_of_a_request_or_a_pass_that_has_ended_is_taken() {
+    let (_dir, engine, id) = submitted();
+    let cancelled = TrackingId::new(now(), [2; 10]);
+    engine
+        .submit(cancelled, &delete_of(OTHER), now(), None)
+        .unwrap();
+    engine.cancel(cancelled, now()).unwrap();
+    let pass = CompactOptions::at(now());
+    engine.compact(&pass).unwrap();
+    let rows = engine.plan(&export_of(OTHER)).unwrap().rows;
+    for taken in [id, cancelled, pass.pass] {
+        let request = delete_of(OTHER);
+        assert_is_taken(engine.submit(taken, &request, now(), None), taken);
+        assert_is_taken(delete_as(&engine, taken, OTHER), taken);
+    }
+    assert!(engine.waiting(now()).unwrap().is_empty());
+    assert_eq!(engine.plan(&export_of(OTHER)).unwrap().rows, rows);
+    let new = TrackingId::new(now(), [3; 10]);
+    engine.submit(new, &delete_of(OTHER), now(), None).unwrap();
+    let again = engine.begin(&pass).unwrap().unwrap();
+    assert_ne!(again.id(), pass.pass, "the id of a call that ended before");
+    drop(again);
+    let done = engine.compact(&pass).unwrap();
+    assert_eq!(done.rows_removed, rows);
 }
 
 /// Retries, speculative copies and workers that come back from the dead.

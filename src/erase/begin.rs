@@ -17,6 +17,7 @@ use crate::shard::readback;
 use crate::state::Lease;
 use crate::suppression::{Checked, Suppression};
 use crate::table::Snapshot;
+use crate::tracking::TrackingId;
 
 /// A pass that is being planned. Nothing of the dataset was touched for it, unless it is resumed.
 struct Planning {
@@ -150,10 +151,15 @@ impl Compaction {
             let entries: Vec<Entry> = queue.entries()?.into_iter().flatten().collect();
             let requests = entries.iter().map(|entry| entry.tracking_id).collect();
             let config = site.dataset.config.clone();
-            let pass = Pass::staging(options.pass, requests, options.now, config);
             if entries.is_empty() && Suppression::load(state)?.is_empty() {
                 return Ok(None);
             }
+            // The options of a call that was cut off may be used again, after the pass has ended.
+            let id = match queue.check_is_new(options.pass) {
+                Err(Error::Request { .. }) => TrackingId::draw(options.now),
+                checked => checked.map(|()| options.pass)?,
+            };
+            let pass = Pass::staging(id, requests, options.now, config);
             pass.store(state)?;
             (pass, entries)
         };
@@ -217,13 +223,15 @@ impl Compaction {
         let staged = planning.plan(&mut agreed, Manner::Strict)?;
         let queue = planning.site.queue();
         let _queue_lease = queue.lease()?;
-        if matches!(one, One::Waiting(_)) && queue.entry(planning.pass.id)?.is_none() {
-            return Ok(None);
+        match one {
+            One::Waiting(entry) if queue.entry(entry.tracking_id)?.is_none() => return Ok(None),
+            One::Waiting(_) => {}
+            One::New(entry) => queue.check_is_new(entry.tracking_id)?,
         }
         let this = planning.start(staged, Purpose::RunHere)?;
         // Nothing of the dataset is touched before the request, too, is durable.
-        for member in &this.members {
-            queue.enter(&member.entry)?;
+        if let One::New(entry) = one {
+            queue.enter(entry)?;
         }
         Ok(Some(this))
     }

@@ -23,7 +23,7 @@ use crate::tracking::TrackingId;
 pub struct CompactOptions {
     /// The current time; the library never reads a clock.
     pub now: Timestamp,
-    /// The id of the pass.
+    /// The id of the pass. If it stands for something already, the pass gets a new one.
     pub pass: TrackingId,
     /// The level at which zstd pages are compressed again.
     pub zstd_level: ZstdLevel,

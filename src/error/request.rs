@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use crate::tracking::TrackingId;
+
 /// What is wrong with a field of a [`Request`](crate::Request).
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -12,6 +14,14 @@ pub enum RequestFault {
     /// An export was given where only deletes can wait.
     #[error("only deletes wait for a compaction; an export is carried out at once")]
     ExportCannotWait,
+    /// The tracking id stands for another request already.
+    #[error(
+        "{tracking_id} is the id of a request that waits, of one that has ended, or of a pass: draw a new one"
+    )]
+    TrackingIdTaken {
+        /// The id.
+        tracking_id: TrackingId,
+    },
     /// The guard is no fraction.
     #[error("{found} is not between 0 and 1")]
     NotAFraction {
@@ -52,6 +62,7 @@ impl RequestFault {
     pub fn field(&self) -> &'static str {
         match self {
             Self::NotADelete | Self::ExportCannotWait => "kind",
+            Self::TrackingIdTaken { .. } => "tracking_id",
             Self::NotAFraction { .. } => "max_match",
             Self::NoIdentity => "identity_cap",
             Self::NothingToSuppress => "suppress",

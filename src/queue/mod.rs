@@ -90,7 +90,8 @@ impl Queue {
     /// Hands a delete request over. It is durable when this returns.
     ///
     /// # Errors
-    /// The refusals of [`Request::check`], an export, and failures of the state.
+    /// The refusals of [`Request::check`], an export, a tracking id that stands for something already, and failures of the
+    /// state.
     pub fn submit(
         &self,
         id: TrackingId,
@@ -116,6 +117,7 @@ impl Queue {
                 due: other.due,
             });
         }
+        self.check_is_new(id)?;
         self.enter(&entry)?;
         // Without it the same request would only be carried out as two.
         let same = self.hint_path(&entry);
@@ -128,14 +130,27 @@ impl Queue {
         })
     }
 
-    /// Puts an entry into the queue, durably. The caller holds the lock, or is about to carry the request out.
+    /// Puts a new entry into the queue, durably. The caller holds the lease, and has checked that its id is new.
     pub(crate) fn enter(&self, entry: &Entry) -> Result<()> {
-        document::store(
-            &*self.state,
-            &entry_path(entry.tracking_id),
-            entry,
-            Expect::Any,
-        )
+        let path = entry_path(entry.tracking_id);
+        let stored = document::store(&*self.state, &path, entry, Expect::Absent);
+        stored.map_err(|error| match error {
+            Error::StateChanged { .. } => taken(entry.tracking_id),
+            error => error,
+        })
+    }
+
+    /// Checks that an id stands for nothing yet: no request that waits, no receipt and no pass that has ended. The
+    /// caller holds the lease.
+    ///
+    /// # Errors
+    /// [`TrackingIdTaken`](RequestFault::TrackingIdTaken), and when the receipts can't be read.
+    pub(crate) fn check_is_new(&self, id: TrackingId) -> Result<()> {
+        let receipts = Receipts::new(&*self.state);
+        let is_taken = self.state.has(&entry_path(id))?
+            || receipts.find(id)?.is_some()
+            || receipts.has_pass(id)?;
+        if is_taken { Err(taken(id)) } else { Ok(()) }
     }
 
     /// The requests that wait, in the order in which they were asked. If the file of one is damaged, an
@@ -345,6 +360,10 @@ pub(crate) fn lease(state: &dyn State, holder: &str) -> Result<Box<dyn Lease>> {
 /// The deadline of what was asked at `time`.
 pub(crate) fn due_after(time: Timestamp) -> Timestamp {
     time.checked_add(DUE_AFTER).unwrap_or(Timestamp::MAX)
+}
+
+fn taken(tracking_id: TrackingId) -> Error {
+    RequestFault::TrackingIdTaken { tracking_id }.into()
 }
 
 fn entry_path(id: TrackingId) -> String {
