@@ -210,6 +210,7 @@ fn receipt(number: u64, pass: TrackingId, key: &SubjectKey) -> Receipt {
         pass: Some(pass),
         state: Ended::Success,
         reason: None,
+        reason_kind: None,
         regulation: Regulation::Gdpr,
         disclosure: Disclosure::Data,
         identity: Identity::Forward,

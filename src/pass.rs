@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::shard::rewrite::RewriteReport;
 use crate::state::{self, Expect, State, document};
@@ -71,6 +71,9 @@ pub struct Pass {
 pub struct Planned {
     /// Why it is refused, if it is.
     pub refused: Option<String>,
+    /// The kind of that error. Version 0.1 wrote none.
+    #[serde(default)]
+    pub refused_kind: Option<ErrorKind>,
     /// Other aliases that also map to a covered id and were left out.
     pub left_out: u64,
     /// The digest of its plan, if it was planned on its own.

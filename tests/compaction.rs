@@ -305,13 +305,18 @@ fn a_refused_request_fails_alone() {
         (status.state, status.rows_removed),
         (RequestState::Failure, 0)
     );
+    assert_eq!(status.reason_kind, Some(ErrorKind::Refused));
     let reason = status.reason.unwrap();
     assert!(
         reason.contains("position 1") && !reason.contains("zoe"),
         "{reason}"
     );
     assert_eq!(state(&engine, too_many), RequestState::Failure);
-    assert_eq!(state(&engine, good), RequestState::Success);
+    let done = engine.status(good, now()).unwrap();
+    assert_eq!(
+        (done.state, done.reason_kind),
+        (RequestState::Success, None)
+    );
     let left = held(&sim);
     assert_eq!((left["ada"], left["bob"], left.get("cyd")), (30, 15, None));
     assert_no_trace_in_state(&sim, "zoe");
@@ -333,6 +338,7 @@ fn a_damaged_shard_fails_just_the_requests_that_could_have_rows_in_it() {
     for id in [of_c, not_of_c] {
         let status = engine.status(id, now()).unwrap();
         assert_eq!(status.state, RequestState::Failure);
+        assert_eq!(status.reason_kind, Some(ErrorKind::Damaged));
         assert!(status.reason.unwrap().contains("c.parquet"));
     }
     assert_eq!(read(&sim, "c.parquet"), bytes);

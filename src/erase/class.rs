@@ -116,6 +116,7 @@ impl Member {
         Self {
             planned: Planned {
                 refused: None,
+                refused_kind: None,
                 left_out: 0,
                 digest: None,
                 subjects: subjects.collect(),
@@ -143,9 +144,10 @@ impl Member {
     }
 
     pub(super) fn refuse(&mut self, error: &Error) {
-        self.planned
-            .refused
-            .get_or_insert_with(|| error.to_string());
+        if self.planned.refused.is_none() {
+            self.planned.refused = Some(error.to_string());
+            self.planned.refused_kind = Some(error.kind());
+        }
     }
 }
 

@@ -226,6 +226,7 @@ impl Compaction {
             Receipt {
                 pass: Some(self.pass.id),
                 reason: planned.refused.clone(),
+                reason_kind: planned.refused_kind,
                 started_at: Some(self.pass.started_at),
                 rows_removed: if is_removal { rows } else { 0 },
                 rows_cleared: if is_removal { 0 } else { rows },

@@ -137,6 +137,7 @@ impl Compaction {
             pass: Some(self.pass.id),
             state: Ended::Success,
             reason: None,
+            reason_kind: None,
             regulation: Regulation::default(),
             disclosure: Disclosure::Data,
             identity: Identity::Exact,

@@ -3,6 +3,7 @@
 use std::io;
 
 use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
 
 use super::Error;
 
@@ -19,7 +20,10 @@ use super::Error;
 /// * [`Cancelled`](Self::Cancelled): nothing. Whoever cancelled knows; the same call takes up where this one was.
 ///
 /// A kind that you don't know is best treated as [`Io`](Self::Io): stop, and show the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// Receipts hold kinds by their names in snake case, which therefore stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The file system failed.
@@ -110,5 +114,30 @@ pub(super) fn of_io(error: &io::Error) -> ErrorKind {
         | io::ErrorKind::NetworkUnreachable
         | io::ErrorKind::NetworkDown => ErrorKind::Unavailable,
         _ => ErrorKind::Io,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_names_that_stay() {
+        let names = [
+            (ErrorKind::Io, "io"),
+            (ErrorKind::Unavailable, "unavailable"),
+            (ErrorKind::Usage, "usage"),
+            (ErrorKind::Refused, "refused"),
+            (ErrorKind::Conflict, "conflict"),
+            (ErrorKind::Damaged, "damaged"),
+            (ErrorKind::Unsupported, "unsupported"),
+            (ErrorKind::Internal, "internal"),
+            (ErrorKind::Cancelled, "cancelled"),
+        ];
+        for (kind, name) in names {
+            let json = serde_json::json!(name);
+            assert_eq!(serde_json::to_value(kind).unwrap(), json);
+            assert_eq!(serde_json::from_value::<ErrorKind>(json).unwrap(), kind);
+        }
     }
 }

@@ -85,6 +85,7 @@ impl Entry {
             pass: None,
             state,
             reason: None,
+            reason_kind: None,
             regulation: request.regulation,
             disclosure: request.disclosure,
             identity: request.identity,

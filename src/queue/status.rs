@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::entry::Entry;
+use crate::error::ErrorKind;
 use crate::pass::Stage;
 use crate::receipts::{Ended, Outcome, Receipt};
 use crate::tracking::TrackingId;
@@ -57,6 +58,8 @@ pub struct Status {
     pub digest: Option<String>,
     /// Why it failed.
     pub reason: Option<String>,
+    /// The kind of that error, which says what can be done; `None` for what version 0.1 ended.
+    pub reason_kind: Option<ErrorKind>,
     /// What became of each id, once it has ended.
     pub outcomes: Vec<SubjectOutcome>,
 }
@@ -125,6 +128,7 @@ impl Status {
             left_out: 0,
             digest: None,
             reason: None,
+            reason_kind: None,
             outcomes: Vec::new(),
         }
     }
@@ -163,6 +167,7 @@ impl Status {
             left_out: receipt.left_out,
             digest: receipt.digest.clone(),
             reason: receipt.reason.clone(),
+            reason_kind: receipt.reason_kind,
             outcomes: outcome.collect(),
         }
     }

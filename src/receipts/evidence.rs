@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::error::ErrorKind;
 use crate::request::{Disclosure, Identity, Regulation};
 use crate::subject::KeyedHash;
 use crate::tracking::TrackingId;
@@ -91,6 +92,9 @@ pub struct Receipt {
     pub state: Ended,
     /// Why it failed.
     pub reason: Option<String>,
+    /// The kind of that error. Version 0.1 wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_kind: Option<ErrorKind>,
     /// The law that it was made under.
     pub regulation: Regulation,
     /// What was deleted.

@@ -21,6 +21,7 @@ fn receipt(number: u8) -> Receipt {
         pass: Some(TrackingId::new(time, [number / 2; 10])),
         state: Ended::Success,
         reason: None,
+        reason_kind: None,
         regulation: Regulation::Gdpr,
         disclosure: Disclosure::Data,
         identity: Identity::Forward,

@@ -224,6 +224,7 @@ impl Case {
         assert_eq!(rows.collect::<Vec<_>>(), [12, 12]);
         let refused = self.status("unknown too");
         assert!(refused.reason.unwrap().contains("position 1"));
+        assert_eq!(self.status("unknown").reason_kind, None, "0.1 wrote none");
         assert_eq!(refused.outcomes[0].outcome, Outcome::Untouched);
 
         let receipts = self.new_receipts();

@@ -128,6 +128,7 @@ pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> 
                 "rows_cleared": request.rows_cleared,
                 "left_out": request.left_out,
                 "reason": request.reason,
+                "reason_kind": request.reason_kind,
                 "subjects": request.outcomes,
             })
         });

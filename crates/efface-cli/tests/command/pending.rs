@@ -158,6 +158,9 @@ fn a_request_of_an_unknown_id_fails_and_the_others_are_carried_out() {
     assert_eq!(lake.json("status", &[&good])["state"], "SUCCESS");
     let failed = lake.json("status", &[&bad]);
     assert_eq!(failed["state"], "FAILURE");
+    assert_eq!(failed["reason_kind"], "refused");
+    let receipt = &lake.json("receipts", &[])["receipts"][1];
+    assert_eq!(receipt["reason_kind"], "refused");
     // What is stored is read by others than users of the command.
     let reason = failed["reason"].as_str().unwrap();
     assert!(
