@@ -119,8 +119,7 @@ fn engine(criterion: &mut Criterion) {
         let plan = engine.plan(&request).unwrap();
         assert_eq!(plan.rows, export(&engine, &plan) as u64);
         let spans = hit(&disk, &plan);
-        let prices = engine.prices(&plan).unwrap();
-        let bytes = prices.iter().map(|price| price.bytes).sum();
+        let bytes = engine.report(&plan).unwrap().bytes;
         group.throughput(Throughput::Bytes(bytes));
         group.bench_function(BenchmarkId::new("limit/read_hit", ids.len()), |bencher| {
             bencher.iter(|| {

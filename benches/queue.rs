@@ -10,6 +10,11 @@
 //! without syncs. Then the median and the slowest of [`RUNS`] calls are printed, each of another request and on a
 //! dataset that is opened anew, and the most memory during them. The files are in memory (page cache) by then; syncs
 //! are real. `TMPDIR` says where.
+//!
+//! On 2 cores and a virtual disk: `status` of any request 0.3 to 0.4 ms, and 180 ms without an index; a page of 100
+//! 48 ms, nearly all of it listing the names; `submit` 2 ms (140 ms the first time, which syncs what was put there
+//! without syncs); `cancel` 3 ms; 13 MB of memory. The index of a million receipts is made again in 6.3 s, in steps of
+//! at most 0.4 s.
 
 use std::error::Error;
 use std::fs;

@@ -37,7 +37,7 @@ use crate::index::compare::Comparison;
 use crate::key_file;
 use crate::limits;
 use crate::observe::{Observer, Silent};
-use crate::plan::{Plan, Price};
+use crate::plan::{Plan, PlanReport};
 use crate::queue::{self, Queue, Status, Submitted};
 use crate::receipts::{Head, Receipt, Receipts};
 use crate::request::{Request, Suppress};
@@ -271,12 +271,12 @@ impl Engine {
         }
     }
 
-    /// The cost of each shard of `plan`, in its order.
+    /// What `plan` says, with the cost of each shard.
     ///
     /// # Errors
     /// When a shard has changed in the meantime, or its page index or page headers are damaged.
-    pub fn prices(&self, plan: &Plan) -> Result<Vec<Price>> {
-        price::prices(&self.dataset, plan)
+    pub fn report(&self, plan: &Plan) -> Result<PlanReport> {
+        price::report(&self.dataset, plan)
     }
 
     /// A stream of record batches with what `plan`'s disclosure asks for: the rows that it found, or the headers of

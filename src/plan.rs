@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use roaring::RoaringBitmap;
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::parquet_bytes::footer::Footer;
 use crate::request::{Disclosure, Kind, Request, Unknown};
 use crate::shard::select::{Selection, Wanted};
@@ -65,12 +65,86 @@ pub struct ShardPlan {
 }
 
 /// Data pages that an export reads or a delete encodes, on top of the dictionaries that they use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Price {
     /// Their number. A page whose rows can't be counted without decompressing it always counts.
     pub pages: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// What a plan says to people and programs: what it touches, what that costs, and whether it would be refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanReport {
+    /// What is planned.
+    pub kind: Kind,
+    /// Rows that match.
+    pub rows: u64,
+    /// Shards with matching rows.
+    pub shards: u64,
+    /// Row groups with matching rows.
+    pub row_groups: u64,
+    /// The price of all shards: pages.
+    pub pages: u64,
+    /// The price of all shards: bytes.
+    pub bytes: u64,
+    /// Rows of the whole dataset.
+    pub dataset_rows: u64,
+    /// See [`Plan::digest`].
+    pub digest: String,
+    /// Other aliases that also map to a covered id and were left out.
+    pub left_out: u64,
+    /// Why a guard refuses it, if one does.
+    pub refused: Option<String>,
+    /// The kind of that error.
+    pub refused_kind: Option<ErrorKind>,
+    /// The subjects, in the order of the request.
+    pub subjects: Vec<SubjectPlan>,
+    /// The shards, in the order of their paths.
+    pub per_shard: Vec<ShardReport>,
+}
+
+/// What a plan says of one shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShardReport {
+    /// The shard, relative to the dataset.
+    pub path: String,
+    /// Rows that match.
+    pub rows: u64,
+    /// Row groups with matching rows.
+    pub row_groups: u64,
+    /// What carrying the plan out costs here.
+    #[serde(flatten)]
+    pub price: Price,
+}
+
+impl PlanReport {
+    /// The report of `plan`, with the price of each of its shards.
+    pub(crate) fn new(plan: &Plan, prices: &[Price]) -> Self {
+        let refused = plan.check().err();
+        let shards = plan.shards.iter().zip(prices);
+        let per_shard = shards.map(|(shard, price)| ShardReport {
+            path: shard.path().to_owned(),
+            rows: shard.rows.len(),
+            row_groups: shard.row_groups,
+            price: *price,
+        });
+        Self {
+            kind: plan.kind,
+            rows: plan.rows,
+            shards: plan.shards.len() as u64,
+            row_groups: plan.row_groups,
+            pages: prices.iter().map(|price| price.pages).sum(),
+            bytes: prices.iter().map(|price| price.bytes).sum(),
+            dataset_rows: plan.dataset_rows,
+            digest: plan.digest.clone(),
+            left_out: plan.left_out,
+            refused: refused.as_ref().map(ToString::to_string),
+            refused_kind: refused.as_ref().map(Error::kind),
+            subjects: plan.subjects.clone(),
+            per_shard: per_shard.collect(),
+        }
+    }
 }
 
 impl ShardPlan {

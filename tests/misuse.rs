@@ -342,6 +342,36 @@ fn the_id_of_a_request_or_a_pass_that_has_ended_is_taken() {
     assert_eq!(done.rows_removed, rows);
 }
 
+#[test]
+fn what_a_plan_says_is_one_document_with_the_keys_that_others_rely_on() {
+    let dir = samples();
+    let engine = Engine::open_dir(events(&dir)).unwrap();
+    let plan = engine
+        .plan(&Request::delete(
+            Subjects::new([ALIAS, "nobody"]).unwrap(),
+            now(),
+        ))
+        .unwrap();
+    let report = serde_json::to_value(engine.report(&plan).unwrap()).unwrap();
+    assert_eq!(report["kind"], "delete");
+    assert_eq!(report["rows"], 257);
+    assert_eq!(report["digest"], plan.digest);
+    assert_eq!(report["refused_kind"], "refused");
+    assert!(report["refused"].as_str().unwrap().contains("position 2"));
+    let of_second = serde_json::json!({"position": 2, "found": false, "rows": 0});
+    assert_eq!(report["subjects"][1], of_second);
+    let shards = report["per_shard"].as_array().unwrap();
+    assert_eq!(report["shards"], shards.len());
+    for key in ["rows", "row_groups", "pages", "bytes"] {
+        let sum: u64 = shards
+            .iter()
+            .map(|shard| shard[key].as_u64().unwrap())
+            .sum();
+        assert!(sum > 0, "{key}");
+        assert_eq!(report[key], sum, "{key}");
+    }
+}
+
 /// Retries, speculative copies and workers that come back from the dead.
 #[test]
 fn two_runs_of_a_task_and_one_that_comes_too_late_leave_the_right_shard() {

@@ -9,12 +9,12 @@ use roaring::RoaringBitmap;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::parquet_bytes::page_places::Places;
-use crate::plan::{Plan, Price, ShardPlan};
+use crate::plan::{Plan, PlanReport, Price, ShardPlan};
 use crate::shard::Shard;
 use crate::shard::clear::Clearing;
 
-/// The price of each shard of `plan`, in its order.
-pub(crate) fn prices(dataset: &Dataset, plan: &Plan) -> Result<Vec<Price>> {
+/// What `plan` says, with the price of each shard.
+pub(crate) fn report(dataset: &Dataset, plan: &Plan) -> Result<PlanReport> {
     let of_each: Vec<Result<Price>> = plan
         .shards
         .par_iter()
@@ -23,7 +23,8 @@ pub(crate) fn prices(dataset: &Dataset, plan: &Plan) -> Result<Vec<Price>> {
             None => of_export(dataset, planned),
         })
         .collect();
-    of_each.into_iter().collect()
+    let prices: Vec<Price> = of_each.into_iter().collect::<Result<_>>()?;
+    Ok(PlanReport::new(plan, &prices))
 }
 
 fn of_export(dataset: &Dataset, planned: &ShardPlan) -> Result<Price> {

@@ -151,13 +151,9 @@ fn plan(args: &Args, dataset: &Dataset, request: &Request, words: &RequestArgs) 
     let engine = open(args, dataset)?;
     let plan = engine.plan(request)?;
     expect_digest(words, &plan.digest)?;
-    let prices = engine.prices(&plan)?;
-    Ok(report::plan(
-        &plan,
-        &prices,
-        request.kind,
-        started.elapsed(),
-    ))
+    let refused = plan.check().err();
+    let found = engine.report(&plan)?;
+    Ok(report::plan(&found, refused.as_ref(), started.elapsed())?)
 }
 
 fn export(args: &Args, dataset: &Dataset, words: &RequestArgs, how: &Written) -> Result<()> {
@@ -261,7 +257,7 @@ fn delete(
     };
     let expected = words.expected_plan.as_deref();
     let done = open(args, dataset)?.delete(request, expected, &options)?;
-    Ok(report::delete(&done, request.clears(), started.elapsed()))
+    Ok(report::delete(&done, request.clears(), started.elapsed())?)
 }
 
 fn verify(args: &Args, dataset: &Dataset, ids: &Ids) -> Result<u8> {

@@ -13,8 +13,7 @@ use efface::erase::delete::DeleteReport;
 use efface::export::sink::Written;
 use efface::find::verify::Verification;
 use efface::index::compare::Comparison;
-use efface::plan::Price;
-use efface::plan::{Plan, SubjectPlan};
+use efface::plan::{Plan, PlanReport, SubjectPlan};
 use efface::queue::Status;
 use efface::request::{Disclosure, Kind};
 use efface::shard::rewrite::RewriteReport;
@@ -137,6 +136,13 @@ fn to_json(found: &impl serde::Serialize) -> Result<Value> {
     })
 }
 
+/// The same, with how long it took.
+fn timed(found: &impl serde::Serialize, took: Duration) -> Result<Value> {
+    let mut json = to_json(found)?;
+    json["seconds"] = took.as_secs_f64().into();
+    Ok(json)
+}
+
 /// # Errors
 /// None that a report of the library can cause.
 pub(crate) fn inspect(found: &Inspection, waiting: &[Status]) -> Result<Report> {
@@ -195,32 +201,14 @@ pub(crate) fn inspect(found: &Inspection, waiting: &[Status]) -> Result<Report> 
     Ok(report)
 }
 
-pub(crate) fn plan(plan: &Plan, prices: &[Price], kind: Kind, took: Duration) -> Report {
-    let refused = plan.check().err().as_ref().map(told);
-    let touched = || plan.shards.iter().zip(prices);
-    let pages: u64 = prices.iter().map(|price| price.pages).sum();
-    let bytes: u64 = prices.iter().map(|price| price.bytes).sum();
-    let json = json!({
-        "kind": kind,
-        "rows": plan.rows,
-        "shards": touched().count(),
-        "row_groups": plan.row_groups,
-        "pages": pages,
-        "bytes": bytes,
-        "dataset_rows": plan.dataset_rows,
-        "digest": plan.digest,
-        "left_out": plan.left_out,
-        "refused": refused,
-        "subjects": subjects(&plan.subjects),
-        "per_shard": touched().map(|(shard, price)| json!({
-            "path": shard.path(),
-            "rows": shard.rows.len(),
-            "row_groups": shard.row_groups,
-            "pages": price.pages,
-            "bytes": price.bytes,
-        })).collect::<Vec<_>>(),
-        "seconds": took.as_secs_f64(),
-    });
+/// # Errors
+/// None that a report of the library can cause.
+pub(crate) fn plan(plan: &PlanReport, refused: Option<&Error>, took: Duration) -> Result<Report> {
+    let mut json = timed(plan, took)?;
+    // With what the words of the command can do about it.
+    let refused = refused.map(told);
+    json["refused"] = to_json(&refused)?;
+    let kind = plan.kind;
     let verb = match kind {
         Kind::Export => "read",
         Kind::Delete => "rewrite",
@@ -228,8 +216,8 @@ pub(crate) fn plan(plan: &Plan, prices: &[Price], kind: Kind, took: Duration) ->
     let headline = format!(
         "This {kind} would {verb} {} of {} in {} ({})",
         counted(plan.row_groups, "row group", "row groups"),
-        HumanBytes(bytes),
-        counted(touched().count() as u64, "shard", "shards"),
+        HumanBytes(plan.bytes),
+        counted(plan.shards, "shard", "shards"),
         seconds(took)
     );
     let mut report = Report::new(headline, json)
@@ -237,7 +225,7 @@ pub(crate) fn plan(plan: &Plan, prices: &[Price], kind: Kind, took: Duration) ->
             "rows",
             format!("{} of {}", grouped(&plan.rows), grouped(&plan.dataset_rows)),
         )
-        .fact("pages", grouped(&pages))
+        .fact("pages", grouped(&plan.pages))
         .fact("digest", plan.digest.as_str())
         .subjects(&plan.subjects, plan.left_out)
         .note(match &refused {
@@ -248,16 +236,16 @@ pub(crate) fn plan(plan: &Plan, prices: &[Price], kind: Kind, took: Duration) ->
         });
     report.table = table(
         ["rows", "row groups", "size", "shard"],
-        touched().map(|(shard, price)| {
+        plan.per_shard.iter().map(|shard| {
             [
-                grouped(&shard.rows.len()),
+                grouped(&shard.rows),
                 grouped(&shard.row_groups),
-                HumanBytes(price.bytes).to_string(),
-                shard.path().to_owned(),
+                HumanBytes(shard.price.bytes).to_string(),
+                shard.path.clone(),
             ]
         }),
     );
-    report
+    Ok(report)
 }
 
 /// What was exported; `files` of subjects, if `output` is a directory of these.
@@ -280,7 +268,7 @@ pub(crate) fn export(
         "files": files,
         "digest": plan.digest,
         "left_out": plan.left_out,
-        "subjects": subjects(&plan.subjects),
+        "subjects": plan.subjects,
         "seconds": took.as_secs_f64(),
     });
     let (one, many) = match plan.disclosure() {
@@ -317,27 +305,10 @@ pub(crate) fn export(
         .subjects(&plan.subjects, plan.left_out)
 }
 
-pub(crate) fn delete(done: &DeleteReport, is_clearing: bool, took: Duration) -> Report {
-    let json = json!({
-        "tracking_id": done.tracking_id,
-        "rows_removed": done.rows_removed,
-        "values_cleared": done.values_cleared,
-        "shards_rewritten": done.shards_rewritten,
-        "shards_removed": done.shards_removed,
-        "row_groups_rewritten": done.row_groups_rewritten,
-        "row_groups_dropped": done.row_groups_dropped,
-        "pages_rewritten": done.pages_rewritten,
-        "bytes_copied": done.bytes_copied,
-        "bytes_encoded": done.bytes_encoded,
-        "alias_rows_removed": done.alias_rows_removed,
-        "left_out": done.left_out,
-        "summaries_removed": done.summaries_removed,
-        "dropped_key_values": done.dropped_key_values,
-        "partitions_left": done.partitions_left,
-        "digest": done.digest,
-        "subjects": subjects(&done.subjects),
-        "seconds": took.as_secs_f64(),
-    });
+/// # Errors
+/// None that a report of the library can cause.
+pub(crate) fn delete(done: &DeleteReport, is_clearing: bool, took: Duration) -> Result<Report> {
+    let json = timed(done, took)?;
     let what = if is_clearing {
         format!(
             "Cleared {}",
@@ -347,7 +318,7 @@ pub(crate) fn delete(done: &DeleteReport, is_clearing: bool, took: Duration) -> 
         format!("Deleted {}", counted(done.rows_removed, "row", "rows"))
     };
     let headline = format!("{what} ({})", seconds(took));
-    Report::new(headline, json)
+    let report = Report::new(headline, json)
         .fact("tracking id", done.tracking_id.to_string())
         .fact(
             "shards",
@@ -387,7 +358,8 @@ pub(crate) fn delete(done: &DeleteReport, is_clearing: bool, took: Duration) -> 
             )
         })
         .dropped(&done.dropped_key_values)
-        .subjects(&done.subjects, done.left_out)
+        .subjects(&done.subjects, done.left_out);
+    Ok(report)
 }
 
 pub(crate) fn rewrite(done: &RewriteReport, took: Duration) -> Report {
@@ -455,19 +427,6 @@ impl Report {
             )
         })
     }
-}
-
-fn subjects(subjects: &[SubjectPlan]) -> Value {
-    subjects
-        .iter()
-        .map(|subject| {
-            json!({
-                "position": subject.position,
-                "found": subject.found,
-                "rows": subject.rows,
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]

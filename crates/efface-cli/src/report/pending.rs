@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::layout::{Report, bytes, counted, grouped, seconds, table};
-use super::to_json;
+use super::{timed, to_json};
 
 pub(crate) fn submitted(submitted: &Submitted) -> Report {
     let id = submitted.tracking_id;
@@ -118,7 +118,7 @@ pub(crate) fn waiting(waiting: &[Status], goes_on: bool) -> Result<Report> {
 /// # Errors
 /// None that a report of the library can cause.
 pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> {
-    let mut json = to_json(done)?;
+    let mut json = timed(done, took)?;
     if let Value::Object(json) = &mut json {
         let requests = done.requests.iter().map(|request| {
             json!({
@@ -136,7 +136,6 @@ pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> 
         let failed = failed.map(|(path, reason)| json!({"path": path, "reason": reason}));
         json.insert("requests".to_owned(), requests.collect());
         json.insert("shards_failed".to_owned(), failed.collect());
-        json.insert("seconds".to_owned(), took.as_secs_f64().into());
     }
     let of = |state| {
         done.requests
