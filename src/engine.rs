@@ -46,6 +46,7 @@ use crate::state::{Lease, State};
 use crate::subject::{SubjectId, SubjectKey};
 use crate::suppression::Suppression;
 use crate::table::directory::Directory;
+use crate::table::throttled::{Rate, Throttled};
 use crate::table::{ShardRef, Snapshot, Table};
 use crate::tracking::TrackingId;
 
@@ -81,6 +82,8 @@ pub struct EngineOptions {
     pub key_if_new: SubjectKey,
     /// What others learn of who holds the lease.
     pub holder: String,
+    /// Bytes of shards that may be read and written in a second, if not as many as can be.
+    pub rate: Option<Rate>,
 }
 
 impl Default for EngineOptions {
@@ -93,6 +96,7 @@ impl Default for EngineOptions {
             seed_if_new: RandomState::new().hash_one("seed"),
             key_if_new: SubjectKey::random(),
             holder: format!("pid {}", std::process::id()),
+            rate: None,
         }
     }
 }
@@ -163,6 +167,10 @@ impl Engine {
                 }
                 _ => config.clone(),
             },
+        };
+        let table = match &options.rate {
+            Some(rate) => Arc::new(Throttled::new(table, rate.clone())),
+            None => table,
         };
         Ok(Self {
             dataset: Dataset {

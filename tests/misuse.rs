@@ -1,7 +1,11 @@
 //! The most natural calls of the library are the right ones, and what a caller can get wrong is an error.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroU64;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use efface::engine::{Configuration, Engine, EngineOptions};
 use efface::erase::CompactOptions;
@@ -12,6 +16,7 @@ use efface::index::Index;
 use efface::queue::RequestState;
 use efface::request::{Request, Subjects};
 use efface::state::files::StateFiles;
+use efface::table::throttled::{Clock, Rate};
 use efface::tracking::TrackingId;
 use efface::{Config, Disk, Error, ErrorKind};
 use jiff::Timestamp;
@@ -370,6 +375,64 @@ fn what_a_plan_says_is_one_document_with_the_keys_that_others_rely_on() {
         assert!(sum > 0, "{key}");
         assert_eq!(report[key], sum, "{key}");
     }
+}
+
+/// Counts what would be waited.
+#[derive(Default)]
+struct Waits(Mutex<(Duration, u64)>);
+
+impl Clock for Waits {
+    fn now(&self) -> Duration {
+        self.0.lock().unwrap().0
+    }
+
+    fn sleep(&self, time: Duration) {
+        let mut waits = self.0.lock().unwrap();
+        waits.0 += time;
+        waits.1 += 1;
+    }
+}
+
+#[test]
+fn at_a_rate_the_same_is_done_and_what_is_read_and_written_is_waited_for() {
+    const RATE: u64 = 1 << 20;
+    let shards = |dir: &TempDir| {
+        let files = fs::read_dir(events(dir)).unwrap().map(Result::unwrap);
+        let shards = files.filter(|file| file.file_type().unwrap().is_file());
+        let shards = shards.map(|file| (file.file_name(), fs::read(file.path()).unwrap()));
+        shards.collect::<BTreeMap<_, _>>()
+    };
+    let delete = |clock: Option<Arc<Waits>>| {
+        let dir = samples();
+        let rate = clock.map(|clock| Rate::with_clock(NonZeroU64::new(RATE).unwrap(), clock));
+        let options = EngineOptions {
+            rate,
+            seed_if_new: 1,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::open_dir_with(events(&dir), options).unwrap();
+        let of_export = engine.plan(&export_of(OTHER)).unwrap();
+        let rows = engine
+            .export(&of_export)
+            .unwrap()
+            .map(|batch| batch.unwrap().num_rows());
+        let rows: usize = rows.sum();
+        let options = DeleteOptions::default();
+        let done = engine.delete(&delete_of(ALIAS), None, &options).unwrap();
+        (shards(&dir), rows, done.bytes_copied + done.bytes_encoded)
+    };
+    let clock = Arc::new(Waits::default());
+    let (at_once, at_a_rate) = (delete(None), delete(Some(Arc::clone(&clock))));
+    assert!(at_once == at_a_rate);
+    let (waited, times) = *clock.0.lock().unwrap();
+    // What is written is read back, beside the old shard.
+    let (_, _, written) = at_a_rate;
+    let least = Duration::from_secs(3 * written) / u32::try_from(RATE).unwrap();
+    assert!(
+        waited >= least && waited < 20 * least,
+        "{waited:?}, {least:?}"
+    );
+    assert!(times > 10, "{times}");
 }
 
 /// Retries, speculative copies and workers that come back from the dead.

@@ -9,6 +9,7 @@
 //! ```
 //!
 //! * [`directory`]: a directory of files, where the name of a file is its place
+//! * [`throttled`]: any table, at a rate
 //!
 //! # Invariants
 //! * A staged file belongs to one run: no two calls of [`Table::stage`] ever give the same one, so a run that comes
@@ -31,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::io::{ReadAt, Sink};
 
 pub mod directory;
+pub mod throttled;
 
 /// Distinguishes one content of a shard from every other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -7,7 +7,7 @@
     reason = "the docs of options are the help that the command prints"
 )]
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue};
@@ -25,7 +25,7 @@ mod written;
 
 pub(crate) use suppressed::{SuppressedIds, Suppression, SuppressionArgs};
 pub(crate) use values::Rows;
-use values::{date_or_time, empty_shards, size, zstd_level};
+use values::{date_or_time, empty_shards, rate, size, zstd_level};
 pub(crate) use written::{Form, Written};
 
 /// Exports or erases every row of a person from Parquet event shards.
@@ -49,6 +49,11 @@ pub(crate) struct Args {
     /// Memory to stay within, such as 512MiB or 2GiB [default: 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = size, global = true)]
     memory: Option<u64>,
+
+    /// Bytes of shards to read and write in a second, such as 50MiB, so that others keep their share of the disk
+    /// [default: as many as can be]
+    #[arg(long, value_name = "SIZE", value_parser = rate, global = true)]
+    pub(crate) rate: Option<NonZeroU64>,
 
     /// Log what is done to standard error; twice for more
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]

@@ -7,6 +7,7 @@ use efface::config::Config;
 use efface::engine::{Configuration, Engine, EngineOptions};
 use efface::file_system::disk::Disk;
 use efface::state::files::StateFiles;
+use efface::table::throttled::Rate;
 
 use crate::args::{Args, Dataset};
 use crate::failure::{Failure, Result};
@@ -54,6 +55,7 @@ pub(crate) fn engine_options(args: &Args) -> EngineOptions {
     EngineOptions {
         memory: args.memory(),
         observer: progress::observer(),
+        rate: args.rate.map(Rate::new),
         holder: format!("pid {process} on {}", host.nodename().to_string_lossy()),
         ..EngineOptions::default()
     }

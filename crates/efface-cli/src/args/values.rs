@@ -1,5 +1,6 @@
 //! What the values of options mean.
 
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use efface::config::EmptyShards;
@@ -65,6 +66,12 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| EXPECTED.to_owned())
 }
 
+/// Bytes a second.
+pub(super) fn rate(text: &str) -> Result<NonZeroU64, String> {
+    let bytes = NonZeroU64::new(size(text)?);
+    bytes.ok_or_else(|| "at no bytes a second nothing would ever end".to_owned())
+}
+
 pub(super) fn empty_shards(text: &str) -> Result<EmptyShards, String> {
     match text {
         "keep" => Ok(EmptyShards::Keep),
@@ -106,6 +113,12 @@ mod tests {
         for wrong in ["", "0", "MiB", "1.5GiB", "1TB", "99999999999GiB", "1\u{e9}"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_rate_is_a_size_and_not_nothing() {
+        assert_eq!(rate("2MiB").map(NonZeroU64::get), Ok(2 << 20));
+        assert!(rate("0").is_err() && rate("x").is_err());
     }
 
     #[test]
