@@ -6,6 +6,10 @@
 //! ```
 //! A level whose maximum is 0 is not stored.
 //!
+//! The deprecated encoding `BIT_PACKED` puts the highest bits first by the format, and the lowest first in the files
+//! of Impala and in the readers of Arrow and Impala. Nothing in a file says which it is. So such levels are read only
+//! where both orders give the same ones, and never written.
+//!
 //! Source: `README.md`, "Data Pages", in the `parquet-format` repository.
 
 use std::ops::Range;
@@ -103,8 +107,12 @@ impl Levels {
                     if encoding == Encoding::BIT_PACKED {
                         let len = (values as usize * usize::from(width)).div_ceil(8);
                         let (bytes, after) = rest.split_at_checked(len).ok_or_else(truncated)?;
-                        bit_packed(bytes, values as usize, width, out);
+                        bit_packed(bytes, values as usize, width, out)?;
                         rest = after;
+                    } else if encoding != Encoding::RLE {
+                        return Err(FormatError::Unsupported {
+                            feature: format!("encoding {encoding} of levels"),
+                        });
                     } else {
                         let (len, after) = rest.split_first_chunk::<4>().ok_or_else(truncated)?;
                         let len = u32::from_le_bytes(*len) as usize;
@@ -156,8 +164,8 @@ fn read_runs(
     decoder.read(count, out)
 }
 
-/// Appends the levels of a page's `entries` entries in the encodings that its header says; says how many bytes
-/// the repetition and the definition levels took.
+/// Appends the levels of a page's `entries` entries as runs ([`kind_with_runs`]); says how many bytes the repetition
+/// and the definition levels took.
 pub fn write(
     levels: &Levels,
     entries: usize,
@@ -166,12 +174,7 @@ pub fn write(
     max_definition: i16,
     out: &mut Vec<u8>,
 ) -> (usize, usize) {
-    let PageKind::V1 {
-        definition,
-        repetition,
-        ..
-    } = kind
-    else {
+    let PageKind::V1 { .. } = kind else {
         let start = out.len();
         write_runs(&levels.repetition, entries, max_repetition, out);
         let middle = out.len();
@@ -180,31 +183,20 @@ pub fn write(
     };
     let mut lens = [0; 2];
     let both = [
-        (&levels.repetition, max_repetition, repetition),
-        (&levels.definition, max_definition, definition),
+        (&levels.repetition, max_repetition),
+        (&levels.definition, max_definition),
     ];
-    for ((levels, max, encoding), len) in both.into_iter().zip(&mut lens) {
+    for ((levels, max), len) in both.into_iter().zip(&mut lens) {
         if max == 0 {
             continue;
         }
         let start = out.len();
-        #[expect(deprecated, reason = "old files hold it")]
-        if encoding == Encoding::BIT_PACKED {
-            let max_level = u32::try_from(max).unwrap_or(0);
-            let all = vec![max_level; if levels.is_empty() { entries } else { 0 }];
-            write_bit_packed(
-                if levels.is_empty() { &all } else { levels },
-                width(max),
-                out,
-            );
-        } else {
-            out.extend_from_slice(&[0; 4]);
-            write_runs(levels, entries, max, out);
-            // A page's levels take less bytes than the page, which is shorter than 2 GiB.
-            let bytes = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
-            if let Some(slot) = out.get_mut(start..start + 4) {
-                slot.copy_from_slice(&bytes.to_le_bytes());
-            }
+        out.extend_from_slice(&[0; 4]);
+        write_runs(levels, entries, max, out);
+        // A page's levels take less bytes than the page, which is shorter than 2 GiB.
+        let bytes = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+        if let Some(slot) = out.get_mut(start..start + 4) {
+            slot.copy_from_slice(&bytes.to_le_bytes());
         }
         *len = out.len() - start;
     }
@@ -240,37 +232,67 @@ fn check(levels: &[u32], max: i16, page: &PageHeader) -> Result<()> {
     })
 }
 
-/// The deprecated encoding of levels: highest bits first.
-fn bit_packed(bytes: &[u8], count: usize, width: u8, out: &mut Vec<u32>) {
-    let mut bits = bytes
-        .iter()
-        .flat_map(|byte| (0..8).rev().map(move |bit| u32::from(byte >> bit & 1)));
-    for _ in 0..count {
-        let level = bits
-            .by_ref()
-            .take(usize::from(width))
-            .fold(0, |sum, bit| sum << 1 | bit);
-        out.push(level);
-    }
-}
-
-fn write_bit_packed(levels: &[u32], width: u8, out: &mut Vec<u8>) {
-    let (mut byte, mut bits) = (0_u8, 0);
-    for level in levels {
-        for bit in (0..width).rev() {
-            byte = byte << 1 | u8::from(level >> bit & 1 == 1);
-            bits += 1;
-            if bits == 8 {
-                out.push(byte);
-                (byte, bits) = (0, 0);
+/// What the header of a page says whose levels are written.
+pub fn kind_with_runs(mut kind: PageKind, max_repetition: i16, max_definition: i16) -> PageKind {
+    if let PageKind::V1 {
+        definition,
+        repetition,
+        ..
+    } = &mut kind
+    {
+        for (encoding, max) in [(repetition, max_repetition), (definition, max_definition)] {
+            if max > 0 {
+                *encoding = Encoding::RLE;
             }
         }
     }
-    if bits > 0 {
-        out.push(byte << (8 - bits));
-    }
+    kind
 }
 
+/// Reads levels in the deprecated encoding, where the order of the bits makes no difference.
+fn bit_packed(bytes: &[u8], count: usize, width: u8, out: &mut Vec<u32>) -> Result<()> {
+    out.extend(highest_first(bytes, width).take(count));
+    if out
+        .iter()
+        .copied()
+        .eq(lowest_first(bytes, width).take(count))
+    {
+        return Ok(());
+    }
+    Err(FormatError::Unsupported {
+        feature: "a page with levels as BIT_PACKED, whose bits writers put in different orders,"
+            .into(),
+    })
+}
+
+/// As the format describes it.
+fn highest_first(bytes: &[u8], width: u8) -> impl Iterator<Item = u32> {
+    levels_of(bytes, width, true)
+}
+
+/// As Impala writes it, and as it and Arrow read it.
+fn lowest_first(bytes: &[u8], width: u8) -> impl Iterator<Item = u32> {
+    levels_of(bytes, width, false)
+}
+
+fn levels_of(bytes: &[u8], width: u8, is_highest_first: bool) -> impl Iterator<Item = u32> {
+    let width = usize::from(width);
+    let bit = move |at: usize| {
+        let shift = if is_highest_first { 7 - at % 8 } else { at % 8 };
+        bytes
+            .get(at / 8)
+            .map_or(0, |byte| u32::from(byte >> shift & 1))
+    };
+    let levels = bytes.len() * 8 / width.max(1);
+    (0..levels).map(move |level| {
+        let bits = level * width..(level + 1) * width;
+        if is_highest_first {
+            bits.fold(0, |sum, at| sum << 1 | bit(at))
+        } else {
+            bits.rev().fold(0, |sum, at| sum << 1 | bit(at))
+        }
+    })
+}
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,17 +303,26 @@ mod tests {
     }
 
     #[test]
-    fn the_deprecated_encoding_decodes_as_in_the_formats_example() {
+    fn the_deprecated_encoding_is_read_where_both_orders_of_bits_agree() {
         // 0 to 7 at 3 bits, as in Encodings.md, "Bit-packed (Deprecated)".
         let bytes = [0b0000_0101, 0b0011_1001, 0b0111_0111];
-        let mut out = Vec::new();
-        bit_packed(&bytes, 8, 3, &mut out);
-        assert_eq!(out, [0, 1, 2, 3, 4, 5, 6, 7]);
-        let mut back = Vec::new();
-        write_bit_packed(&out, 3, &mut back);
-        assert_eq!(back, bytes);
-        back.clear();
-        write_bit_packed(&[1, 0, 1], 1, &mut back);
-        assert_eq!(back, [0b1010_0000]);
+        assert!(highest_first(&bytes, 3).eq(0..8));
+        // The same as runs have it, from the same page.
+        let bytes = [0b1000_1000, 0b1100_0110, 0b1111_1010];
+        assert!(lowest_first(&bytes, 3).eq(0..8));
+        assert!(bit_packed(&bytes, 8, 3, &mut Vec::new()).is_err());
+        for width in 1..=15 {
+            for (byte, level) in [(0, 0), (0xFF, (1 << width) - 1)] {
+                let mut out = Vec::new();
+                let bytes = vec![byte; (13 * usize::from(width)).div_ceil(8)];
+                bit_packed(&bytes, 13, width, &mut out).unwrap();
+                assert_eq!(out, [level; 13]);
+            }
+            let mut one = vec![0; (13 * usize::from(width)).div_ceil(8)];
+            one[0] = 1;
+            // Levels of whole bytes are the same in either order.
+            let is_told = bit_packed(&one, 13, width, &mut Vec::new()).is_ok();
+            assert_eq!(is_told, width == 8);
+        }
     }
 }

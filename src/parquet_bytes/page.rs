@@ -115,6 +115,18 @@ impl PageKind {
         )
     }
 
+    /// How the levels of a data page of version 1 are encoded: of definition, of repetition.
+    pub fn level_encodings(self) -> Option<(Encoding, Encoding)> {
+        match self {
+            Self::V1 {
+                definition,
+                repetition,
+                ..
+            } => Some((definition, repetition)),
+            _ => None,
+        }
+    }
+
     /// How the values of a data page are encoded.
     pub fn data_encoding(self) -> Option<Encoding> {
         match self {

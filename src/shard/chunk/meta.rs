@@ -48,6 +48,8 @@ pub(super) struct Edit {
     change: Change,
     values_gone: u64,
     counts_bytes: bool,
+    /// Whether a page has levels as runs that it had in another encoding.
+    has_new_runs: bool,
 }
 
 /// The bloom filter, as it was and as it will be.
@@ -119,6 +121,7 @@ impl Edit {
             extremes: BTreeMap::new(),
             change: Change::default(),
             values_gone: 0,
+            has_new_runs: false,
         })
     }
 
@@ -211,6 +214,7 @@ impl Edit {
     pub(super) fn add(&mut self, page: &PageAt, new: NewPage) {
         self.uncompressed += new.uncompressed;
         self.pages_rewritten += 1;
+        self.has_new_runs |= new.kind.level_encodings() != page.header.kind.level_encodings();
         self.put(page, new.kind, Piece::New(new.bytes));
     }
 
@@ -345,11 +349,14 @@ impl Edit {
 
     /// Writes into `meta` what follows from the pages.
     fn describe(&self, source: &Source<'_>, meta: &mut Struct) {
-        let used: Vec<i32> = self
+        let mut used: Vec<i32> = self
             .encodings
             .keys()
             .map(|(_, encoding)| *encoding)
             .collect();
+        if self.has_new_runs {
+            used.push(Encoding::RLE as i32);
+        }
         if let Some(encodings) = meta.list(column::ENCODINGS) {
             let listed = listed_encodings(&encodings.i32s().collect::<Vec<_>>(), &used);
             meta.set(column::ENCODINGS, Value::List(listed));

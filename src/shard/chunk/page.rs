@@ -273,7 +273,7 @@ impl OpenPage {
         let encoding = page.header.kind.data_encoding().unwrap_or(Encoding::PLAIN);
         self.values
             .write(encoding, &self.split.kept, remap, &mut body);
-        let mut kind = page.header.kind;
+        let mut kind = levels::kind_with_runs(page.header.kind, max_repetition, max_definition);
         let narrow = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         match &mut kind {
             PageKind::V1 { values, .. } => *values = narrow(self.split.entries),
