@@ -1,12 +1,14 @@
 //! The ids that a request names, checked once: none empty, none twice, not too many.
 //!
 //! # CSV
-//! One id a record. With a header, the ids are in its column `distinct_id` (or `$distinct_id`,
-//! `mp_distinct_id`); without one, they are in the first column. The first record is a header if
-//! and only if one of its fields is exactly such a name. A file that is headed by anything else,
-//! `user_id` for instance, has that word as its first id: a real id is never taken for a
-//! header and left out, and a header that is taken for an id comes back as an unknown id at
-//! position 1.
+//! Either one id a line, or a column with a header: `distinct_id` (or `$distinct_id`, `mp_distinct_id`), in
+//! whatever case and with blanks around it, or the one that the caller names. The first record is a header
+//! if and only if one of its fields is such a name.
+//!
+//! No column is ever guessed, because the wrong one erases the wrong people. A file of several columns without such
+//! a header is refused, and so are records with another number of fields than the first one, and files that look
+//! separated by something else than commas. A file of one column that is headed by anything else, `user_id` for
+//! instance, has that word as its first id, which comes back as an unknown id at position 1.
 //!
 //! Delimited by commas; an id that holds a comma, a quote or a line end is quoted. Ids keep their
 //! blanks. Blank lines are skipped; a quoted empty field is an empty id, and is refused.
@@ -37,7 +39,7 @@ const RECORD_BYTES_MAX: u64 = 1 << 20;
 const EXCESS_COUNTED_MAX: usize = 4 << 20;
 
 /// The names of the column that holds the ids, the best one first.
-const HEADERS: [&[u8]; 3] = [b"distinct_id", b"$distinct_id", b"mp_distinct_id"];
+const HEADERS: [&str; 3] = ["distinct_id", "$distinct_id", "mp_distinct_id"];
 
 /// The subject ids of a request: at least one, at most [`SUBJECTS_MAX`], none empty, none twice.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,17 +65,44 @@ impl Subjects {
     /// Those of [`new`](Self::new); [`Error::IdsFile`] when the CSV makes no sense; [`Error::Io`]
     /// when it can't be read.
     pub fn from_csv(file: impl Read) -> Result<Self> {
+        Self::read_csv(file, None)
+    }
+
+    /// As [`from_csv`](Self::from_csv), with the ids in the column `column`.
+    ///
+    /// # Errors
+    /// As there, and when the first record has no field of this name.
+    pub fn from_csv_column(file: impl Read, column: &str) -> Result<Self> {
+        Self::read_csv(file, Some(column))
+    }
+
+    fn read_csv(file: impl Read, column: Option<&str>) -> Result<Self> {
         let mut collector = Collector::default();
         let mut records = Records::new(file, RECORD_BYTES_MAX);
-        let mut column = 0;
+        let mut layout: Option<Layout> = None;
+        let mut separators = Separators::default();
         while let Some(record) = records.next().map_err(ids_fault)? {
-            if record.number == 1
-                && let Some(named) = header_column(&record)
-            {
-                column = named;
-            } else {
-                collector.push(id_in(&record, column)?)?;
+            let Some(known) = &layout else {
+                let first = Layout::of(&record, column)?;
+                if !first.has_header {
+                    separators.see(&record);
+                    collector.push(first.id_in(&record)?)?;
+                }
+                layout = Some(first);
+                continue;
+            };
+            if !known.has_header {
+                separators.see(&record);
             }
+            collector.push(known.id_in(&record)?)?;
+        }
+        if let Some(name) = separators.likely() {
+            return Err(Error::IdsFile {
+                record: 1,
+                reason: format!(
+                    "the file seems to be separated by {name}, and only commas are understood (if these are whole ids, put the header distinct_id above them)"
+                ),
+            });
         }
         collector.finish()
     }
@@ -167,27 +196,145 @@ impl Collector {
     }
 }
 
-fn header_column(record: &Record<'_>) -> Option<usize> {
-    HEADERS
-        .iter()
-        .find_map(|name| record.fields.iter().position(|field| field == *name))
+/// Where the ids are in the records of a CSV.
+struct Layout {
+    has_header: bool,
+    column: usize,
+    /// Fields of every record.
+    fields: usize,
 }
 
-fn id_in<'a>(record: &Record<'a>, column: usize) -> Result<&'a str> {
-    let fault = |reason: String| Error::IdsFile {
-        record: record.number,
-        reason,
-    };
-    let Some(field) = record.fields.get(column) else {
-        let (there, needed) = (record.fields.len(), column + 1);
-        return Err(fault(format!(
-            "the id is field {needed}, but there are only {there} fields"
-        )));
-    };
-    if field.len() > ID_BYTES_MAX {
-        return Err(fault(format!("the id has more than {ID_BYTES_MAX} bytes")));
+impl Layout {
+    /// The layout that the first record says.
+    fn of(first: &Record<'_>, column: Option<&str>) -> Result<Self> {
+        let fields = first.fields.len();
+        let refused = |reason: String| Error::IdsFile {
+            record: first.number,
+            reason,
+        };
+        let headers: Vec<&str> = match column {
+            Some(column) => vec![column],
+            None => HEADERS.to_vec(),
+        };
+        let names: Vec<String> = first
+            .fields
+            .iter()
+            .map(|field| String::from_utf8_lossy(field).into_owned())
+            .collect();
+        if let Some(column) = header_column(&names, &headers).map_err(refused)? {
+            return Ok(Self {
+                has_header: true,
+                column,
+                fields,
+            });
+        }
+        // A first line of one field that holds the header among other words is separated by something else.
+        for (separator, name) in OTHER_SEPARATORS {
+            let parts: Vec<String> = names
+                .iter()
+                .flat_map(|name| name.split(separator))
+                .map(str::to_owned)
+                .collect();
+            if parts.len() > fields && !matches!(header_column(&parts, &headers), Ok(None)) {
+                return Err(refused(format!(
+                    "the file seems to be separated by {name}, and only commas are understood"
+                )));
+            }
+        }
+        if let Some(column) = column {
+            return Err(refused(format!(
+                "none of its {fields} fields is {column:?}"
+            )));
+        }
+        if fields > 1 {
+            return Err(refused(format!(
+                "the file has {fields} columns, and none is called distinct_id: name the one with the ids (no column is guessed; an id that holds a comma is quoted)"
+            )));
+        }
+        Ok(Self {
+            has_header: false,
+            column: 0,
+            fields,
+        })
     }
-    std::str::from_utf8(field).map_err(|_| fault("the id is not UTF-8 text".to_owned()))
+
+    fn id_in<'a>(&self, record: &Record<'a>) -> Result<&'a str> {
+        let fault = |reason: String| Error::IdsFile {
+            record: record.number,
+            reason,
+        };
+        let there = record.fields.len();
+        let Some(field) = record
+            .fields
+            .get(self.column)
+            .filter(|_| there == self.fields)
+        else {
+            return Err(fault(format!(
+                "it has {there} fields, and the first record has {}: a field that holds a comma must be quoted",
+                self.fields
+            )));
+        };
+        if field.len() > ID_BYTES_MAX {
+            return Err(fault(format!("the id has more than {ID_BYTES_MAX} bytes")));
+        }
+        std::str::from_utf8(field).map_err(|_| fault("the id is not UTF-8 text".to_owned()))
+    }
+}
+
+/// What separates the columns of files that are called CSV all the same. Ids that hold a bar are usual.
+const OTHER_SEPARATORS: [(char, &str); 3] =
+    [(';', "semicolons"), ('\t', "tabs"), ('|', "vertical bars")];
+
+/// How often the records hold what may separate them, as long as all hold it equally often.
+#[derive(Default)]
+struct Separators(Option<[usize; 2]>);
+
+impl Separators {
+    fn see(&mut self, record: &Record<'_>) {
+        let bytes = || record.fields.iter().flatten();
+        let count = |of: u8| bytes().filter(|byte| **byte == of).count();
+        let counts = [count(b';'), count(b'\t')];
+        let before = self.0.get_or_insert(counts);
+        for (before, now) in before.iter_mut().zip(counts) {
+            if *before != now {
+                *before = 0;
+            }
+        }
+    }
+
+    fn likely(&self) -> Option<&'static str> {
+        let [semicolons, tabs] = self.0?;
+        match (semicolons, tabs) {
+            (0, 0) => None,
+            (0, _) => Some("tabs"),
+            _ => Some("semicolons"),
+        }
+    }
+}
+
+/// The field that is the first of `headers` to be there: exactly, else but for case and blanks.
+fn header_column(names: &[String], headers: &[&str]) -> Result<Option<usize>, String> {
+    let plain = |name: &str| name.trim().to_lowercase();
+    for header in headers {
+        let exact: Vec<usize> = (0..names.len())
+            .filter(|at| names.get(*at).is_some_and(|name| name == header))
+            .collect();
+        let alike: Vec<usize> = (0..names.len())
+            .filter(|at| {
+                names
+                    .get(*at)
+                    .is_some_and(|name| plain(name) == plain(header))
+            })
+            .collect();
+        match (exact.as_slice(), alike.as_slice()) {
+            ([one], _) | ([], [one]) => return Ok(Some(*one)),
+            ([], []) => {}
+            _ => {
+                return Err(format!("{} columns are called {header:?}", alike.len()));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn ids_fault(fault: Fault) -> Error {
@@ -296,14 +443,66 @@ mod tests {
     #[test]
     fn the_ids_are_in_the_column_of_the_header() {
         assert_eq!(ids_in("\u{feff}\"distinct_id\"\r\na\r\n"), ["a"]);
-        assert_eq!(ids_in("name,$distinct_id\nAda,a\nBob,b,more\n"), ["a", "b"]);
+        assert_eq!(ids_in("name,$distinct_id\nAda,a\nBob,b\n"), ["a", "b"]);
         assert_eq!(ids_in("mp_distinct_id,distinct_id\nx,a\n"), ["a"]);
+        assert_eq!(ids_in("manager, distinct_id\nboss,a\n"), ["a"]);
+        assert_eq!(ids_in("Distinct_Id\na\n"), ["a"]);
+        assert_eq!(ids_in("\tDISTINCT_ID ,name\na,Ada\n"), ["a"]);
+        assert_eq!(ids_in("Distinct_ID,distinct_id\nx,a\n"), ["a"]);
+        // With a header of one column, ids may look like anything.
+        assert_eq!(ids_in("distinct_id\na;b\nc\td\n"), ["a;b", "c\td"]);
     }
 
     #[test]
-    fn a_first_record_that_is_no_header_is_an_id() {
-        assert_eq!(ids_in("user_id,name\na,Ada\n"), ["user_id", "a"]);
-        assert_eq!(ids_in("Distinct_Id\na\n"), ["Distinct_Id", "a"]);
+    fn the_ids_are_in_the_column_that_the_caller_names() {
+        let column = |csv: &str, name| Subjects::from_csv_column(csv.as_bytes(), name);
+        for csv in [
+            "distinct_id,user\nx,a\n",
+            "distinct_id, User \nx,a\n",
+            "user\na\n",
+        ] {
+            assert_eq!(listed(&column(csv, "user").unwrap()), [(1, "a")], "{csv:?}");
+        }
+        for csv in [
+            "distinct_id\na\n",
+            "User,USER\na,b\n",
+            "user;x\na;b\n",
+            "user,user\na,b\n",
+        ] {
+            let error = column(csv, "user").unwrap_err();
+            assert!(matches!(error, Error::IdsFile { record: 1, .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_column_is_guessed() {
+        for (csv, because) in [
+            ("user_id,name\na,Ada\n", "2 columns"),
+            ("a,Ada\nb,Bob\n", "2 columns"),
+            ("Ada,a,x", "3 columns"),
+            ("manager;distinct_id\nboss;a\n", "semicolons"),
+            ("distinct_id\tname\na\tAda\n", "tabs"),
+            ("name| Distinct_Id\nAda|a\n", "vertical bars"),
+            ("x;a\ny;b\n", "semicolons"),
+            ("x\ta\ny\tb\n", "tabs"),
+            ("distinct_id,Distinct_Id,distinct_id\na,b,c\n", "3 columns"),
+            ("name,distinct_id\nAda,a\nSmith, Bob,b\n", "3 fields"),
+            ("a\nb,c\n", "2 fields"),
+        ] {
+            let error = refused(csv);
+            assert!(matches!(error, Error::IdsFile { .. }), "{csv:?}");
+            let told = error.to_string();
+            assert!(told.contains(because), "{csv:?}: {told}");
+            assert!(!told.contains("Ada") && !told.contains("boss"), "{told}");
+        }
+        // Bars are usual in ids, and so is a semicolon here and there.
+        assert_eq!(ids_in("auth0|a\nauth0|b\n"), ["auth0|a", "auth0|b"]);
+        assert_eq!(ids_in("a;b\nc\n"), ["a;b", "c"]);
+    }
+
+    #[test]
+    fn a_first_line_that_is_no_header_is_an_id() {
+        assert_eq!(ids_in("user_id\na\n"), ["user_id", "a"]);
     }
 
     #[test]
@@ -328,7 +527,7 @@ mod tests {
             Error::EmptySubject { position: 2 }
         ));
         assert!(matches!(
-            refused("a\n,x\n"),
+            refused("distinct_id,x\na,b\n,x\n"),
             Error::EmptySubject { position: 2 }
         ));
     }

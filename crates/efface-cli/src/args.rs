@@ -332,11 +332,15 @@ pub(crate) struct Ids {
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub(crate) id: Vec<String>,
 
-    /// A CSV of subject ids, one a line or in the column distinct_id; - is standard input
+    /// A CSV of subject ids, one a line or in a column with the header distinct_id; - is standard input
     ///
     /// Together with --id, the ids of --id come first when positions are counted.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ids: Option<PathBuf>,
+    #[arg(long = "ids", id = "ids", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// The column of the ids in the file of --ids, if its header is another one
+    #[arg(long = "ids-column", value_name = "NAME", requires = "ids")]
+    pub(crate) column: Option<String>,
 }
 
 /// The guards of a delete.

@@ -12,6 +12,7 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         Error::FormatLacks { .. } => "--format arrow can hold every column",
         Error::ForeignFile { .. } => "-o names the directory",
         Error::SourceName { .. } => "--source names a column, or a key of JSON by its path",
+        Error::IdsFile { .. } => "--ids-column names the column with the ids",
         Error::UnknownSubjects { .. } => "--unknown report carries out the rest",
         Error::IdentityCap { .. } => {
             "--identity-cap raises the cap, and --identity exact expands no id"
@@ -91,6 +92,10 @@ mod tests {
             },
             Error::SourceName {
                 name: "a..b".to_owned(),
+            },
+            Error::IdsFile {
+                record: 1,
+                reason: "the file has 2 columns".to_owned(),
             },
             Error::UnknownSubjects {
                 positions: vec![1],

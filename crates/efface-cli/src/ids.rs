@@ -14,10 +14,14 @@ use crate::output;
 /// # Errors
 /// Those of [`Subjects`], and when the file can't be opened.
 pub(crate) fn subjects(ids: &Ids) -> Result<Subjects> {
-    let Some(path) = &ids.ids else {
+    let Some(path) = &ids.file else {
         return Subjects::new(ids.id.iter().map(String::as_str));
     };
-    let listed = Subjects::from_csv(open(path)?)?;
+    let file = open(path)?;
+    let listed = match &ids.column {
+        Some(column) => Subjects::from_csv_column(file, column)?,
+        None => Subjects::from_csv(file)?,
+    };
     if ids.id.is_empty() {
         return Ok(listed);
     }

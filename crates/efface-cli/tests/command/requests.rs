@@ -52,10 +52,10 @@ fn an_ids_file_may_be_written_in_many_ways() {
         "person~01\nperson~02",
         "person~01\r\nperson~02\r\n",
         "person~02\n\n\r\nperson~01\n\n",
-        "person~01,Ada\nperson~02,Bob\n",
         "distinct_id\nperson~01\nperson~02\n",
         "\n\ndistinct_id\nperson~01\nperson~02\n",
         "$distinct_id\nperson~01\nperson~02\n",
+        "name, Distinct_ID \nAda,person~01\nBob,person~02\n",
         "mp_distinct_id\nperson~01\nperson~02\n",
         "\u{feff}person~01\nperson~02\n",
         "\u{feff}distinct_id\r\nperson~01\r\nperson~02\r\n",
@@ -83,6 +83,38 @@ fn an_ids_file_may_be_written_in_many_ways() {
         lake.people(),
         people((0..PEOPLE).filter(|number| *number != 7))
     );
+}
+
+#[test]
+fn an_ids_file_whose_column_is_not_said_is_refused_and_nobody_is_erased() {
+    let lake = Lake::new();
+    let before = lake.snapshot();
+    for (text, because) in [
+        ("person~01,person~02\n", "2 columns"),
+        ("manager,user\nperson~01,person~02\n", "2 columns"),
+        ("manager;distinct_id\nperson~01;person~02\n", "semicolons"),
+        ("person~01\tperson~02\n", "tabs"),
+    ] {
+        let path = lake.note("ids.csv", text);
+        for command in ["delete", "plan"] {
+            let run = lake.run(command, &["--ids", &path]);
+            assert_eq!(run.status, 3, "{text:?}");
+            assert!(run.stderr.contains(because), "{}", run.stderr);
+        }
+        let mut left = lake.snapshot();
+        left.remove(&lake.beside("ids.csv"));
+        assert_eq!(left, before);
+    }
+    // The id begins with a blank, and ids are compared exactly.
+    let path = lake.note("ids.csv", "manager, distinct_id\nperson~01, person~02\n");
+    let run = lake.run("delete", &["--ids", &path]);
+    assert_eq!(run.status, 3);
+    assert!(run.stderr.contains("position 1"), "{}", run.stderr);
+    let path = lake.note("ids.csv", "manager,user\nperson~01,person~02\n");
+    let options = ["--ids", &path, "--ids-column", "user"];
+    assert_eq!(lake.json("delete", &options)["rows_removed"], ROWS_EACH);
+    assert!(lake.people().contains(&person(1)));
+    assert!(!lake.people().contains(&person(2)));
 }
 
 #[test]
