@@ -151,7 +151,8 @@ impl Config {
 
     /// What the index depends on: another one makes it worthless.
     pub(crate) fn index_key(&self) -> String {
-        let mut key = self.subject.join("\n");
+        // Indexes that were built of the first column of a name alone are worthless where there are two.
+        let mut key = "every column of a name\n".to_owned() + &self.subject.join("\n");
         // A shard that may no longer lack the subject column must be looked at again.
         for path in &self.ignore {
             key.push_str("\n\nignore ");

@@ -53,13 +53,13 @@ impl Config {
         let stay: BTreeSet<usize> = subjects
             .iter()
             .map(|column| column.leaf)
-            .chain(roles.time(shard)?.map(|column| column.leaf))
+            .chain(roles.time_leaves(shard)?)
             .collect();
         Ok(match disclosure {
             Disclosure::Data => Clearing::default(),
             Disclosure::Categories => Clearing::of(shard, Cleared::All, &stay),
             Disclosure::Sources => {
-                let sources = Sources::new(&self.source);
+                let sources = Sources::of(&self.source, shard)?;
                 let json = json_leaves(shard, &self.json_column)?;
                 Clearing::of(shard, Cleared::Sources(&sources, &json), &stay)
             }
@@ -76,7 +76,7 @@ impl Config {
         disclosure: Disclosure,
         required_columns: RequiredColumns,
     ) -> Result<Clearing> {
-        let sources = Sources::new(&self.source);
+        let sources = Sources::of(&self.source, shard)?;
         let refuse = |column: &str, reason| Error::CannotBeNull {
             path: shard.path.clone(),
             column: column.to_owned(),

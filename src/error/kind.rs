@@ -68,6 +68,7 @@ impl Error {
             | Self::ForeignFile { .. }
             | Self::NoShards { .. }
             | Self::MissingColumn { .. }
+            | Self::AmbiguousColumn { .. }
             | Self::ColumnType { .. }
             | Self::NoTimeUnit { .. }
             | Self::NoSuchRow { .. }

@@ -164,6 +164,19 @@ pub enum Error {
         columns: Vec<String>,
     },
 
+    /// The name of a column is that of none, and of several but for case.
+    #[error("{path}: no {role} column is called {column:?} exactly, and more than one is but for case: {}; name one of them as it is spelled", columns.join(", "))]
+    AmbiguousColumn {
+        /// The shard.
+        path: String,
+        /// The role that the column should have.
+        role: &'static str,
+        /// The name that was looked for.
+        column: String,
+        /// The columns that it could be.
+        columns: Vec<String>,
+    },
+
     /// A column can't have the role that it was given.
     #[error("{path}: column {column:?} cannot be a {role} column: its type is {found}, {expected}")]
     ColumnType {

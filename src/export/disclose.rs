@@ -34,9 +34,9 @@ pub(super) fn sources(shard: &Shard, schema: &Schema, config: &Config) -> Result
         .subjects(shard)?
         .iter()
         .map(|column| column.leaf)
-        .chain(roles.time(shard)?.map(|column| column.leaf))
+        .chain(roles.time_leaves(shard)?)
         .collect();
-    let sources = Arc::new(Sources::new(&config.source));
+    let sources = Arc::new(Sources::of(&config.source, shard)?);
     let json = json_leaves(shard, &config.json_column)?;
     let mut walk = Walk {
         clearing: Clearing::of(shard, Cleared::Sources(&sources, &json), &stay),

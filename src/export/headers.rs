@@ -75,12 +75,16 @@ impl Roles {
     pub(super) fn of(shard: &Shard, schema: &Schema, config: &Config) -> Result<Self> {
         let subjects = config.roles().subjects(shard)?;
         let subjects: BTreeSet<usize> = subjects.iter().map(|column| column.leaf).collect();
-        let time = config.roles().time(shard)?;
-        let unit = time.as_ref().and_then(|column| match column.kind {
+        let times = config.roles().time_leaves(shard)?;
+        // Of several, nothing says which is meant, so no unit is either.
+        let time = match times.as_slice() {
+            [_] => config.roles().time(shard)?,
+            _ => None,
+        };
+        let unit = time.and_then(|column| match column.kind {
             TimeKind::Instant(unit) => Some(unit),
             TimeKind::Date | TimeKind::DateMillis | TimeKind::Int96 => None,
         });
-        let time = time.map(|column| column.leaf);
         let json = json_leaves(shard, &config.json_column)?;
         let mut roles = Self {
             unit,
@@ -93,7 +97,7 @@ impl Roles {
             if subjects.range(leaves.clone()).next().is_some() {
                 roles.subjects.insert(path.to_owned());
             }
-            if time.is_some_and(|time| leaves.contains(&time)) {
+            if times.iter().any(|time| leaves.contains(time)) {
                 roles.times.insert(path.to_owned());
             }
             if json.contains(&leaves.start) && is_text(field.data_type()) {
@@ -174,7 +178,13 @@ pub(super) struct Header {
 impl Columns {
     /// The columns of an export with this schema.
     pub(super) fn new(schema: &Schema, roles: &Roles, config: &Config) -> Self {
+        let mut paths = BTreeSet::new();
+        walk(schema.fields(), &mut |path, _| {
+            paths.insert(path.to_owned());
+        });
+        // A name that could be that of several columns is an error where their shards are looked at.
         let sources = Sources::new(&config.source);
+        let sources = sources.clone().spelled(&paths).unwrap_or(sources);
         let mut columns = Vec::new();
         let mut place = Vec::new();
         layout(

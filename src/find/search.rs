@@ -184,7 +184,7 @@ fn unknown_columns(dataset: &Dataset, shard: &Shard, clearing: &Clearing) -> Vec
         partition_names(&shard.path).any(|part| name.column(part, part, Some(0)).is_some())
     };
     let sources = sources.filter(|name| !clearing.knows(name) && !is_directory(name));
-    let json = json.filter(|name| find(schema, name).is_none());
+    let json = json.filter(|name| find(schema, name).is_ok_and(|found| found.is_empty()));
     sources
         .map(|name| ("source", name.clone()))
         .chain(json.map(|name| ("JSON", name.clone())))

@@ -233,7 +233,7 @@ impl Walk<'_> {
         let descriptor = *self.leaves.get(leaf)?;
         if self.stay.contains(&leaf) {
             if let Cleared::Sources(sources, _) = self.cleared
-                && sources.configured().contains(&place.path)
+                && sources.names(&place.path)
             {
                 self.done.kept.push(place.path.clone());
             }

@@ -33,16 +33,16 @@ pub fn json_leaves(shard: &Shard, configured: &[String]) -> Result<BTreeSet<usiz
     let schema = shard.footer.schema();
     let mut leaves = BTreeSet::new();
     for name in configured {
-        let leaf = match find(schema, name) {
-            None => continue,
-            Some(Found::Leaf(leaf)) => leaf,
-            Some(Found::Group) => return Err(not_text(shard, name, "a group")),
-        };
-        let physical = schema.column(leaf).physical_type();
-        if physical != Physical::BYTE_ARRAY {
-            return Err(not_text(shard, name, &physical.to_string()));
+        for found in find(schema, name).map_err(|names| names.of(&shard.path, "JSON", name))? {
+            let Found::Leaf(leaf) = found else {
+                return Err(not_text(shard, name, "a group"));
+            };
+            let physical = schema.column(leaf).physical_type();
+            if physical != Physical::BYTE_ARRAY {
+                return Err(not_text(shard, name, &physical.to_string()));
+            }
+            leaves.insert(leaf);
         }
-        leaves.insert(leaf);
     }
     if configured.is_empty() {
         for (leaf, descriptor) in schema.columns().iter().enumerate() {

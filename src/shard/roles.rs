@@ -6,7 +6,7 @@ use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
 use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor, SchemaDescriptor};
 
 use super::Shard;
-use super::schema::{Found, column_names, find};
+use super::schema::{Found, column_names, find, find_usual};
 use super::time::{TimeColumn, TimeKind, UnitName};
 use crate::error::{Error, Result};
 use crate::parquet_bytes::guard::guarded;
@@ -80,21 +80,29 @@ impl Roles {
 
     /// The subject columns among these.
     pub(super) fn subjects_among(&self, among: &Columns<'_>) -> Result<Vec<SubjectColumn>> {
-        if self.subjects.is_empty() {
-            let found = SUBJECT_NAMES
+        let named: Vec<(&str, Vec<Found>)> = if self.subjects.is_empty() {
+            let usual = find_usual(among.schema, &SUBJECT_NAMES);
+            let usual = usual.map_err(|names| names.of(among.path, "subject", SUBJECT_NAMES[0]))?;
+            vec![usual.unwrap_or((SUBJECT_NAMES[0], Vec::new()))]
+        } else {
+            let find = |name: &'_ String| among.find("subject", name);
+            let found = self.subjects.iter().map(find).collect::<Result<Vec<_>>>()?;
+            self.subjects
                 .iter()
-                .find_map(|name| Some((*name, find(among.schema, name)?)));
-            return match found {
-                Some((name, found)) => Ok(vec![subject(among, name, found)?]),
-                None => Err(among.missing("subject", SUBJECT_NAMES[0])),
-            };
-        }
+                .map(String::as_str)
+                .zip(found)
+                .collect()
+        };
         let mut columns: Vec<SubjectColumn> = Vec::new();
-        for name in &self.subjects {
-            let found = find(among.schema, name).ok_or_else(|| among.missing("subject", name))?;
-            let column = subject(among, name, found)?;
-            if columns.iter().all(|other| other.leaf != column.leaf) {
-                columns.push(column);
+        for (name, all) in named {
+            if all.is_empty() {
+                return Err(among.missing("subject", name));
+            }
+            for found in all {
+                let column = subject(among, name, found)?;
+                if columns.iter().all(|other| other.leaf != column.leaf) {
+                    columns.push(column);
+                }
             }
         }
         Ok(columns)
@@ -103,21 +111,48 @@ impl Roles {
     /// The time column of `shard`; `None` when none is configured and none has a usual name.
     ///
     /// # Errors
-    /// When a configured column isn't there, or the type or unit can't be told.
+    /// When a configured column isn't there, the type or unit can't be told, or the name is that of several columns:
+    /// nothing says which of them a row's time is.
     pub fn time(&self, shard: &Shard) -> Result<Option<TimeColumn>> {
-        let schema = shard.footer.schema();
-        match &self.time {
-            Some(name) => {
-                let missing = || Columns::of(shard).missing("time", name);
-                let found = find(schema, name).ok_or_else(missing)?;
-                time(shard, name, found, self.time_unit).map(Some)
-            }
-            None => TIME_NAMES
-                .iter()
-                .find_map(|name| Some((*name, find(schema, name)?)))
-                .map(|(name, found)| time(shard, name, found, self.time_unit))
-                .transpose(),
+        let (name, found) = self.times(shard)?;
+        match *found.as_slice() {
+            [] => Ok(None),
+            [found] => time(shard, name, found, self.time_unit).map(Some),
+            [..] => Err(Error::ColumnType {
+                path: shard.path.clone(),
+                role: "time",
+                column: name.to_owned(),
+                found: format!("that of {} columns", found.len()),
+                expected: "expected one time a row",
+            }),
         }
+    }
+
+    /// The leaves of all columns that have the name of the time column.
+    ///
+    /// # Errors
+    /// When a configured column isn't there, or is a group.
+    pub fn time_leaves(&self, shard: &Shard) -> Result<Vec<usize>> {
+        let (name, found) = self.times(shard)?;
+        let among = Columns::of(shard);
+        let leaves = found
+            .into_iter()
+            .map(|found| among.leaf("time", name, found));
+        leaves.map(|found| found.map(|(leaf, _)| leaf)).collect()
+    }
+
+    fn times(&self, shard: &Shard) -> Result<(&str, Vec<Found>)> {
+        let among = Columns::of(shard);
+        let Some(name) = &self.time else {
+            let usual = find_usual(among.schema, &TIME_NAMES);
+            let usual = usual.map_err(|names| names.of(among.path, "time", TIME_NAMES[0]))?;
+            return Ok(usual.unwrap_or((TIME_NAMES[0], Vec::new())));
+        };
+        let found = among.find("time", name)?;
+        if found.is_empty() {
+            return Err(among.missing("time", name));
+        }
+        Ok((name, found))
     }
 }
 
@@ -134,6 +169,10 @@ impl<'a> Columns<'a> {
             path: &shard.path,
             schema: shard.footer.schema(),
         }
+    }
+
+    fn find(&self, role: &'static str, column: &str) -> Result<Vec<Found>> {
+        find(self.schema, column).map_err(|names| names.of(self.path, role, column))
     }
 
     fn missing(&self, role: &'static str, column: &str) -> Error {

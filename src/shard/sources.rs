@@ -1,5 +1,11 @@
 //! Which names mean that a column, or a key, says how the data was collected.
 
+use std::collections::BTreeSet;
+
+use super::Shard;
+use super::schema::{Ambiguous, all_paths, lower};
+use crate::error::Error;
+
 /// Names that mean a source when none is configured, with or without a leading `$` or `mp_`; `*` stands
 /// for anything that follows.
 pub const SOURCE_NAMES: [&str; 33] = [
@@ -47,10 +53,22 @@ const PREFIXES: [&str; 3] = ["", "$", "mp_"];
 /// a JSON object; deeper inside it is taken for something else (`items.brand` does not say how an event was
 /// collected). A configured name is the dotted path of a column, or of a key (`properties.os`), or only a key
 /// (`os`), in whatever map or JSON column.
+///
+/// The name of a column counts as it is spelled, else for the only column that differs by case alone. Keys are compared
+/// exactly.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     /// Empty: the usual ones.
-    configured: Vec<String>,
+    configured: Vec<Name>,
+}
+
+/// A configured name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Name {
+    /// As it is configured.
+    given: String,
+    /// The columns that it means although they differ by case.
+    columns: Vec<String>,
 }
 
 impl Sources {
@@ -58,9 +76,51 @@ impl Sources {
     ///
     /// A name that is empty, or has an empty part, is that of nothing.
     pub fn new(configured: &[String]) -> Self {
+        let name = |given: &String| Name {
+            given: given.clone(),
+            columns: Vec::new(),
+        };
         Self {
-            configured: configured.to_vec(),
+            configured: configured.iter().map(name).collect(),
         }
+    }
+
+    /// The configured names as they are spelled in a schema with these columns, by their paths.
+    ///
+    /// # Errors
+    /// The first name that is that of no column exactly, and of several but for case.
+    pub fn spelled(mut self, columns: &BTreeSet<String>) -> Result<Self, (String, Ambiguous)> {
+        for name in &mut self.configured {
+            if columns.iter().any(|column| matches(&name.given, column)) {
+                continue;
+            }
+            let given = lower(&name.given);
+            let but_for_case = columns
+                .iter()
+                .filter(|column| matches(&given, &lower(column)));
+            name.columns = but_for_case.cloned().collect();
+            if name.columns.len() > 1 && !given.ends_with('*') {
+                return Err((
+                    name.given.clone(),
+                    Ambiguous(std::mem::take(&mut name.columns)),
+                ));
+            }
+        }
+        Ok(self)
+    }
+
+    /// The configured names as they are spelled in `shard`.
+    ///
+    /// # Errors
+    /// [`Error::AmbiguousColumn`].
+    pub fn of(configured: &[String], shard: &Shard) -> Result<Self, Error> {
+        let sources = Self::new(configured);
+        if configured.is_empty() {
+            return Ok(sources);
+        }
+        let columns = all_paths(shard.footer.schema());
+        let spelled = sources.spelled(&columns);
+        spelled.map_err(|(name, names)| names.of(&shard.path, "source", &name))
     }
 
     /// The name by which a column is a source, if it is one: its path, its own name, and how many structs stand
@@ -68,10 +128,13 @@ impl Sources {
     pub fn column(&self, path: &str, name: &str, depth: Option<usize>) -> Option<&str> {
         if self.configured.is_empty() {
             let is_shallow = depth.is_some_and(|depth| depth <= 1);
-            return (is_shallow && is_usual(name)).then_some("usual");
+            return (is_shallow && is_usual(&lower(name))).then_some("usual");
         }
-        let mut configured = self.configured.iter().map(String::as_str);
-        configured.find(|known| matches(known, path))
+        let means = |known: &&Name| {
+            matches(&known.given, path) || known.columns.iter().any(|column| column == path)
+        };
+        let found = self.configured.iter().find(means);
+        found.map(|known| known.given.as_str())
     }
 
     /// Whether a key of a map or JSON column is a source.
@@ -79,7 +142,8 @@ impl Sources {
         if self.configured.is_empty() {
             return is_usual(key);
         }
-        self.configured.iter().any(|known| {
+        let mut given = self.configured.iter().map(|known| known.given.as_str());
+        given.any(|known| {
             let inner = known
                 .strip_prefix(column)
                 .and_then(|rest| rest.strip_prefix('.'));
@@ -87,9 +151,11 @@ impl Sources {
         })
     }
 
-    /// The names that were configured.
-    pub fn configured(&self) -> &[String] {
-        &self.configured
+    /// Whether a column is configured by its own path, not by a pattern.
+    pub fn names(&self, path: &str) -> bool {
+        let mut configured = self.configured.iter();
+        configured
+            .any(|known| known.given == path || known.columns.iter().any(|column| column == path))
     }
 }
 
@@ -118,9 +184,10 @@ mod tests {
             assert!(usual.column(name, name, Some(0)).is_some(), "{name}");
             assert!(usual.name_key("properties", name), "{name}");
         }
-        for name in [
-            "", "library", "$", "Lib", "xlib", "screen", "mp_", "my_utm_x",
-        ] {
+        // Columns count in another case too, keys don't.
+        assert!(usual.column("Lib", "Lib", Some(0)).is_some());
+        assert!(!usual.name_key("properties", "Lib"));
+        for name in ["", "library", "$", "xlib", "screen", "mp_", "my_utm_x"] {
             assert!(usual.column(name, name, Some(0)).is_none(), "{name}");
             assert!(!usual.name_key("properties", name), "{name}");
         }
