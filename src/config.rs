@@ -10,6 +10,7 @@
 //! empty_shards = "keep"             # or "remove": what becomes of a shard that loses all its rows
 //! ignore = ["legacy/"]              # shards that may lack the subject column
 //! key_file = "/etc/efface/key"      # of the hashes in receipts, rather than _efface/key
+//! state_group = "privacy"           # its members may read _efface; otherwise only who runs efface
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,9 @@ pub struct Config {
     /// [`key_file::PATH`](crate::key_file::PATH).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<String>,
+    /// The group, by name or number, whose members may read efface's own files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_group: Option<String>,
 }
 
 /// What becomes of a shard that loses all its rows.

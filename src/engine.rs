@@ -172,6 +172,9 @@ impl Engine {
             Some(rate) => Arc::new(Throttled::new(table, rate.clone())),
             None => table,
         };
+        if let Some(group) = &config.state_group {
+            state.open_to(group)?;
+        }
         Ok(Self {
             dataset: Dataset {
                 table,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use efface::Shard;
-use efface::file_system::FileSystem;
+use efface::file_system::{Access, FileSystem};
 use efface::parquet_bytes::footer::{Footer, MAGIC, chunk, column, file, row_group, statistics};
 use efface::parquet_bytes::page::{PageHeader, PageKind};
 use efface::parquet_bytes::thrift::{List, Struct, Value};
@@ -62,7 +62,7 @@ fn assert_first_row_goes(old: Vec<u8>) {
     let sim = Sim::new(0);
     sim.put("old", old.clone());
     let shard = Shard::new("old", sim.open("old").unwrap()).unwrap();
-    let mut new = sim.create("new", None).unwrap();
+    let mut new = sim.create("new", Access::State(None)).unwrap();
     let rows = RoaringBitmap::from_iter([0]);
     rewrite(&shard, &rows, &mut *new.sink, &RewriteOptions::default()).unwrap();
     new.sink.flush().unwrap();
@@ -223,7 +223,7 @@ fn what_was_cleared_beside_pages_without_their_dictionary_is_clear() {
     let clearing = Clearing::of(&old, Cleared::All, &BTreeSet::new());
     let rows = RoaringBitmap::from_iter([0]);
     assert!(!is_clear(&old, &rows, &clearing).unwrap());
-    let mut new = sim.create("new", None).unwrap();
+    let mut new = sim.create("new", Access::State(None)).unwrap();
     clear(
         &old,
         &rows,
@@ -260,6 +260,6 @@ fn streams_with_a_value_too_many_are_read_by_their_length() {
     sim.put("torn", split(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]));
     let torn = Shard::new("torn", sim.open("torn").unwrap()).unwrap();
     let rows = RoaringBitmap::from_iter([0]);
-    let mut new = sim.create("new", None).unwrap();
+    let mut new = sim.create("new", Access::State(None)).unwrap();
     rewrite(&torn, &rows, &mut *new.sink, &RewriteOptions::default()).unwrap_err();
 }

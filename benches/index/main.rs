@@ -51,7 +51,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use efface::file_system::FileSystem;
+use efface::file_system::{FileSystem, Walk};
 use efface::index::Index;
 use efface::index::manifest::{Manifest, segment_path};
 use efface::index::segment::Segment;
@@ -385,7 +385,7 @@ fn refresh(criterion: &mut Criterion) {
         let many = many();
         many.add();
         bencher.iter(|| {
-            let files = many.disk.list("", &|_| true).unwrap();
+            let files = many.disk.list("", Walk::ALL).unwrap();
             let shard = Shard::new(NEW, many.disk.open(NEW).unwrap()).unwrap();
             let columns = Roles::default().subjects(&shard).unwrap();
             let groups = u32::try_from(shard.footer.row_groups().len()).unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use efface::file_system::{FileInfo, FileSystem, Lock, NewFile};
+use efface::file_system::{Access, FileInfo, FileSystem, Lock, NewFile, Walk};
 use efface::index::Index;
 use efface::io::{Mapped, ReadAt};
 use efface::state::files::StateFiles;
@@ -81,6 +81,8 @@ impl Faked {
             modified_ns: 1,
             changed_ns: 1,
             is_link: false,
+            is_file: true,
+            names: 1,
         }
     }
 }
@@ -102,8 +104,8 @@ impl FileSystem for Faked {
     fn root(&self) -> String {
         self.disk.root()
     }
-    fn list(&self, dir: &str, enters: &dyn Fn(&str) -> bool) -> Result<Vec<FileInfo>> {
-        let mut files = self.disk.list(dir, enters)?;
+    fn list(&self, dir: &str, walk: Walk<'_>) -> Result<Vec<FileInfo>> {
+        let mut files = self.disk.list(dir, walk)?;
         if dir.is_empty() {
             files.extend((0..self.shards).map(|number| self.file(Self::path(number))));
             files.sort_by(|left, right| left.path.cmp(&right.path));
@@ -127,8 +129,8 @@ impl FileSystem for Faked {
         }
         Ok(Arc::new(Bytes(bytes)))
     }
-    fn create(&self, beside: &str, like: Option<&str>) -> Result<NewFile> {
-        self.disk.create(beside, like)
+    fn create(&self, beside: &str, access: Access<'_>) -> Result<NewFile> {
+        self.disk.create(beside, access)
     }
     fn rename(&self, from: &str, to: &str) -> Result<()> {
         self.disk.rename(from, to)
@@ -189,7 +191,7 @@ pub(super) fn curve(is_measured: bool) {
             .collect();
         let subjects = Subjects::new(ids.iter().map(String::as_str)).unwrap();
         let request = Request::export(subjects, "2026-01-31T12:00:00Z".parse().unwrap());
-        let listed = timed(rounds, || drop(files.list("", &|_| true).unwrap()));
+        let listed = timed(rounds, || drop(files.list("", Walk::ALL).unwrap()));
         let refreshed = timed(rounds, || drop(engine.refresh().unwrap()));
         let opened = timed(rounds, || {
             drop(Index::open(&state, "").unwrap().unwrap());

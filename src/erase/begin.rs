@@ -311,9 +311,8 @@ impl Planning {
         let removes = |member: &Member| member.action() == Action::Remove;
         if let Some(table) = aliases.filter(|_| self.members.iter().any(removes))
             && let Ok(file) = self.site.dataset.open_aliases(&table)
-            && file.shard.obstacle.is_some()
         {
-            return Err(Error::LinkedShard { path: table.path });
+            file.files.check_replaceable(&file.shard)?;
         }
         let is_resumed = manner == Manner::Resumed;
         let mut staging = Staging {

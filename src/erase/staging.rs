@@ -173,16 +173,19 @@ impl Staging<'_> {
                 continue;
             };
             let rows = rows.get(place).copied().unwrap_or(0);
-            let blocked = plan
-                .shards
-                .iter()
-                .find(|hit| hit.shard.obstacle.is_some() && class.rows_of(*place, hit) > 0);
-            let verdict = check(member, rows, plan.dataset_rows).and_then(|()| match blocked {
-                Some(hit) => Err(Error::LinkedShard {
-                    path: hit.path().to_owned(),
-                }),
-                None => Ok(()),
+            let mut touched = plan.shards.iter();
+            let blocked = touched.find_map(|hit| {
+                let is_touched = class.rows_of(*place, hit) > 0;
+                let check = || self.dataset.table.check_replaceable(&hit.shard).err();
+                is_touched.then(check).flatten()
             });
+            let blocked = match blocked {
+                // A table that can't tell says nothing of the request.
+                Some(error) if !is_of_shard(&error) => return Err(error),
+                Some(error) => Err(error),
+                None => Ok(()),
+            };
+            let verdict = check(member, rows, plan.dataset_rows).and(blocked);
             match verdict {
                 Ok(()) => {}
                 Err(error) if self.is_strict => return Err(error),
@@ -315,6 +318,10 @@ pub(super) fn is_of_shard(error: &Error) -> bool {
     unreadable(error).is_some()
         || matches!(
             error,
-            Error::CannotBeNull { .. } | Error::CheckFailed { .. } | Error::LinkedShard { .. }
+            Error::CannotBeNull { .. }
+                | Error::CheckFailed { .. }
+                | Error::LinkedShard { .. }
+                | Error::HardLinked { .. }
+                | Error::CannotKeep { .. }
         )
 }

@@ -56,13 +56,17 @@ impl Error {
                 ..
             } => of_io(source),
             Self::Shard { source, .. } => source.kind(),
-            Self::State { .. } | Self::Arrow { .. } => ErrorKind::Damaged,
+            Self::State { .. }
+            | Self::NotAFile { .. }
+            | Self::NotADirectory { .. }
+            | Self::Arrow { .. } => ErrorKind::Damaged,
             Self::Config { .. }
             | Self::Choice { .. }
             | Self::Request { .. }
             | Self::TrackingId(_)
             | Self::SourceName { .. }
             | Self::NoKey { .. }
+            | Self::NoGroup { .. }
             | Self::PlanWithoutIds
             | Self::FormatLacks { .. }
             | Self::ForeignFile { .. }
@@ -94,9 +98,11 @@ impl Error {
             | Self::PassOpen { .. }
             | Self::TasksOutstanding { .. } => ErrorKind::Conflict,
             Self::NoRoom { .. } => ErrorKind::Io,
-            Self::SchemaConflict { .. } | Self::ManagedTable { .. } | Self::LinkedShard { .. } => {
-                ErrorKind::Unsupported
-            }
+            Self::SchemaConflict { .. }
+            | Self::ManagedTable { .. }
+            | Self::LinkedShard { .. }
+            | Self::HardLinked { .. }
+            | Self::CannotKeep { .. } => ErrorKind::Unsupported,
             Self::CheckFailed { .. } | Self::Internal { .. } => ErrorKind::Internal,
             Self::Cancelled => ErrorKind::Cancelled,
         }

@@ -356,6 +356,55 @@ pub enum Error {
         path: String,
     },
 
+    /// Something else is where a file is expected.
+    #[error("{path} is {found}, not a file: move it away")]
+    NotAFile {
+        /// The path.
+        path: String,
+        /// What it is.
+        found: &'static str,
+    },
+
+    /// Something else is where a directory is expected.
+    #[error("{path} is {found}, not a directory: move it away")]
+    NotADirectory {
+        /// The path.
+        path: String,
+        /// What it is.
+        found: &'static str,
+    },
+
+    /// A shard or the alias table has a second name, so replacing the one would leave the bytes under the other.
+    #[error(
+        "{path} has {names} names (hard links): replacing this one would leave the rows under the others; remove them, or copy the file and put the copy in its place"
+    )]
+    HardLinked {
+        /// The file.
+        path: String,
+        /// How many names it has.
+        names: u64,
+    },
+
+    /// A new file can't get an attribute of the one whose place it is to take, which decides who may read it.
+    #[error(
+        "{path}: a file that takes its place can't get its {attribute} ({source}): nothing of it was touched; run as its owner or as root"
+    )]
+    CannotKeep {
+        /// The old file.
+        path: String,
+        /// `owner`, `group`, `mode` or the name of an extended attribute.
+        attribute: String,
+        /// The system's own error.
+        source: io::Error,
+    },
+
+    /// The configuration names a group that the system doesn't know.
+    #[error("state_group: there is no group {name:?}: give its name in /etc/group, or its number")]
+    NoGroup {
+        /// The name.
+        name: String,
+    },
+
     /// Another process works on the dataset.
     #[error("{path} is held by another efface ({holder}): try again when it has ended")]
     Locked {

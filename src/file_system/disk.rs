@@ -1,37 +1,45 @@
 //! The local file system: with its parts the only module that calls `std::fs`.
 //!
+//! * `held`: a file is found from directories that are held open, so that no link leads elsewhere
+//! * `walk`: what lies in directories
+//! * `made`: new files and directories; `attributes`: who may read them
+//! * `lock`: locks
 //! * `file`: open files
 //! * `map`: files as bytes
+//!
+//! # Invariants
+//! Whoever else may write below the root can't make us read, write or change anything outside of it: no link is
+//! followed below the root, except those that a list names as such, and those only to be read.
 
-use std::collections::{BTreeMap, BinaryHeap};
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read, Seek, Write};
-use std::mem::MaybeUninit;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::UNIX_EPOCH;
 
 use rustix::fs::{
-    CWD, FileType, FlockOperation, OFlags, RawDir, RenameFlags, flock, renameat_with,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, fstat, openat, renameat,
+    renameat_with, statat,
 };
 use rustix::io::Errno;
 
-use super::{FileInfo, FileSystem, Lock, NewFile, temporary_path};
+use super::{Access, FileInfo, FileSystem, Lock, NewFile, Walk};
 use crate::error::{Error, Result};
 use crate::io::{Mapped, ReadAt};
 
+mod attributes;
 mod file;
+mod held;
+mod lock;
+mod made;
 mod map;
+mod walk;
 
 pub use file::{FileSink, PositionedFile};
-
-/// Bytes of names that are asked for at a time.
-const LISTING_BYTES: usize = 64 << 10;
+use held::{check_is_file, is_absent};
+use walk::Walker;
 
 /// Files below a directory of the local file system.
 #[derive(Debug, Clone)]
@@ -54,111 +62,13 @@ impl Disk {
         self.root.join(path)
     }
 
-    /// Creates the missing directories of the file at `path`, durably.
-    fn make_parents(&self, path: &str) -> Result<()> {
-        let full = self.at(path);
-        let missing = parent(&full)
-            .ancestors()
-            .take_while(|directory| !directory.as_os_str().is_empty() && !directory.is_dir());
-        let missing: Vec<&Path> = missing.collect();
-        let make = || {
-            fs::create_dir_all(parent(&full))?;
-            let made_in = missing.iter().map(|directory| parent(directory));
-            made_in.rev().try_for_each(sync_directory)
-        };
-        make().map_err(Error::io("make the directory of", path))
+    /// What is known of a file that is a link or lies behind one.
+    fn info_linked(&self, path: &str) -> Result<FileInfo> {
+        let found = statat(CWD, self.at(path), AtFlags::empty());
+        let found = found.map_err(|errno| Error::io("look at", path)(errno.into()))?;
+        check_is_file(&found, path)?;
+        Ok(info_of(path.to_owned(), &found, true))
     }
-
-    /// `above` holds the real directories that contain this one, and this one.
-    fn list_into(
-        &self,
-        dir: &str,
-        enters: &dyn Fn(&str) -> bool,
-        above: &mut Vec<PathBuf>,
-        files: &mut Vec<FileInfo>,
-    ) -> Result<()> {
-        let entries = match fs::read_dir(self.at(dir)) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io("list", dir)(error)),
-        };
-        for entry in entries {
-            let entry = entry.map_err(Error::io("list", dir))?;
-            let path = join(dir, &entry.file_name())?;
-            let kind = entry.file_type().map_err(Error::io("look at", &path))?;
-            let full = self.at(&path);
-            let is_linked = kind.is_symlink() && full.is_dir();
-            if kind.is_dir() || is_linked {
-                if !enters(&path) {
-                    continue;
-                }
-                let real = fs::canonicalize(&full).map_err(Error::io("look at", &path))?;
-                // A link to a directory that contains it leads nowhere new.
-                if above.contains(&real) {
-                    continue;
-                }
-                above.push(real);
-                let first = files.len();
-                self.list_into(&path, enters, above, files)?;
-                above.pop();
-                if is_linked {
-                    let behind = files.iter_mut().skip(first);
-                    behind.for_each(|file| file.is_link = true);
-                }
-            } else if kind.is_symlink() {
-                files.extend(self.info(&path)?);
-            } else {
-                // Found from its directory: the path is not walked again.
-                match entry.metadata() {
-                    Ok(metadata) if metadata.is_file() => {
-                        files.push(info_of(path, &metadata, false));
-                    }
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(Error::io("look at", &path)(error)),
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-/// Syncs a directory and all below it, but not those behind links.
-fn sync_directories(directory: &Path) -> io::Result<()> {
-    sync_directory(directory)?;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            sync_directories(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn join(dir: &str, name: &OsStr) -> Result<String> {
-    let Some(text) = name.to_str() else {
-        return Err(Error::Io {
-            operation: "use the name",
-            path: format!("{dir}/{}", name.to_string_lossy()),
-            source: io::Error::new(io::ErrorKind::InvalidFilename, "it is not UTF-8"),
-        });
-    };
-    Ok(if dir.is_empty() {
-        text.to_owned()
-    } else {
-        format!("{dir}/{text}")
-    })
 }
 
 impl FileSystem for Disk {
@@ -166,63 +76,33 @@ impl FileSystem for Disk {
         self.root.display().to_string()
     }
 
-    fn list(&self, dir: &str, enters: &dyn Fn(&str) -> bool) -> Result<Vec<FileInfo>> {
-        let mut files = Vec::new();
-        let mut above: Vec<PathBuf> = fs::canonicalize(self.at(dir)).into_iter().collect();
-        self.list_into(dir, enters, &mut above, &mut files)?;
+    fn list(&self, dir: &str, walk: Walk<'_>) -> Result<Vec<FileInfo>> {
+        let mut walker = Walker::new(walk);
+        walker.walk(self, dir, &mut |_, _| Ok(()))?;
+        let mut files = walker.files;
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(files)
     }
 
     fn names(&self, dir: &str, after: &str, limit: usize) -> Result<Vec<String>> {
-        let failed = |error: Errno| Error::io("list", dir)(error.into());
-        let directory = match File::open(self.at(dir)) {
-            Ok(directory) => directory,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::io("list", dir)(error)),
-        };
-        let mut buffer = vec![MaybeUninit::uninit(); LISTING_BYTES];
-        let mut entries = RawDir::new(&directory, &mut buffer);
-        // The last of those that are kept is at the top.
-        let mut first: BinaryHeap<String> = BinaryHeap::new();
-        while let Some(entry) = entries.next() {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_bytes();
-            let is_full = first.len() >= limit;
-            if name <= after.as_bytes()
-                || (is_full && first.peek().is_none_or(|last| name >= last.as_bytes()))
-            {
-                continue;
-            }
-            let path = join(dir, OsStr::from_bytes(name))?;
-            let is_file = match entry.file_type() {
-                FileType::RegularFile => true,
-                FileType::Directory => false,
-                // A link, or a file system that doesn't tell.
-                _ => self.info(&path)?.is_some(),
-            };
-            if is_file {
-                first.extend(path.rsplit('/').next().map(str::to_owned));
-            }
-            if first.len() > limit {
-                first.pop();
-            }
-        }
-        Ok(first.into_sorted_vec())
+        self.first_names(dir, after, limit)
     }
 
     fn info(&self, path: &str) -> Result<Option<FileInfo>> {
-        let full = self.at(path);
-        let is_link = match fs::symlink_metadata(&full) {
-            Ok(metadata) => metadata.is_symlink(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("look at", path)(error)),
+        let held = match self.hold("look at", path) {
+            Err(error) if is_absent(&error) => return Ok(None),
+            // A directory above it is a link.
+            Err(Error::NotADirectory { .. }) => return self.info_linked(path).map(Some),
+            held => held?,
         };
-        let metadata = fs::metadata(&full).map_err(Error::io("look at", path))?;
-        if !metadata.is_file() {
+        let Some(found) = held.look()? else {
             return Ok(None);
+        };
+        if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
+            return self.info_linked(path).map(Some);
         }
-        Ok(Some(info_of(path.to_owned(), &metadata, is_link)))
+        check_is_file(&found, path)?;
+        Ok(Some(info_of(path.to_owned(), &found, false)))
     }
 
     fn resolve(&self, path: &str) -> Result<Option<String>> {
@@ -239,65 +119,40 @@ impl FileSystem for Disk {
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
-        let open = || {
-            let file = File::open(self.at(path))?;
-            io::Result::Ok(Arc::new(PositionedFile::new(file)?))
-        };
-        Ok(open().map_err(Error::io("open", path))?)
+        positioned(path, self.open_file("open", path)?)
     }
 
-    fn create(&self, beside: &str, like: Option<&str>) -> Result<NewFile> {
-        self.make_parents(beside)?;
-        let mut options = File::options();
-        // A file or a link that somebody else put there is never opened.
-        options
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        if like.is_some() {
-            options.mode(0o600);
-        }
-        let (path, file) = loop {
-            let path = temporary_path(beside, RandomState::new().hash_one(beside));
-            match options.open(self.at(&path)) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                opened => {
-                    break (
-                        path,
-                        opened.map_err(Error::io("create a file beside", beside))?,
-                    );
-                }
-            }
-        };
-        if let Some(like) = like {
-            let permitted = fs::metadata(self.at(like))
-                .and_then(|metadata| file.set_permissions(metadata.permissions()));
-            if let Err(error) = permitted {
-                let _ignored = self.unlink(&path);
-                return Err(Error::io(
-                    "set the permissions of the new file beside",
-                    beside,
-                )(error));
-            }
-        }
-        let sink = Box::new(FileSink::new(file));
-        Ok(NewFile { path, sink })
+    fn open_linked(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let failed = |errno: Errno| Error::io("open", path)(errno.into());
+        let file = openat(CWD, self.at(path), flags, Mode::empty()).map_err(failed)?;
+        check_is_file(&fstat(&file).map_err(failed)?, path)?;
+        positioned(path, file.into())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is their one home")]
+    fn create(&self, beside: &str, access: Access<'_>) -> Result<NewFile> {
+        self.create_file(beside, access)
+    }
+
+    fn try_access(&self, path: &str) -> Result<()> {
+        self.try_attributes(path)
+    }
+
     fn rename(&self, from: &str, to: &str) -> Result<()> {
-        fs::rename(self.at(from), self.at(to)).map_err(Error::io("replace", to))
+        let (old, new) = (self.hold("replace", from)?, self.hold("replace", to)?);
+        renameat(&old.directory, old.name, &new.directory, new.name)
+            .map_err(|errno| Error::io("replace", to)(errno.into()))
     }
 
     fn rename_new(&self, from: &str, to: &str) -> Result<bool> {
-        let renamed = renameat_with(CWD, self.at(from), CWD, self.at(to), RenameFlags::NOREPLACE);
-        match renamed {
+        let (old, new) = (self.hold("name", from)?, self.hold("name", to)?);
+        let flags = RenameFlags::NOREPLACE;
+        match renameat_with(&old.directory, old.name, &new.directory, new.name, flags) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
             // Not every file system can. There, callers that give names take turns by a lock.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                if self.info(to)?.is_some() {
+                if new.look()?.is_some() {
                     return Ok(false);
                 }
                 self.rename(from, to).map(|()| true)
@@ -306,13 +161,31 @@ impl FileSystem for Disk {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is their one home")]
     fn unlink(&self, path: &str) -> Result<bool> {
-        match fs::remove_file(self.at(path)) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::io("remove", path)(error)),
+        self.unlink_at(path)
+    }
+
+    fn unlink_dead(&self, path: &str) -> Result<bool> {
+        self.unlink_if_dead(path)
+    }
+
+    fn make_private(&self, dir: &str, group: Option<u32>) -> Result<()> {
+        self.make_directory_private(dir, group)
+    }
+
+    fn group(&self, name: &str) -> Result<u32> {
+        if let Ok(number) = name.parse() {
+            return Ok(number);
         }
+        let known = fs::read_to_string(GROUPS).map_err(Error::io("read", GROUPS))?;
+        let number = known.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let is_it = fields.next() == Some(name);
+            fields.nth(1).filter(|_| is_it)?.parse().ok()
+        });
+        number.ok_or_else(|| Error::NoGroup {
+            name: name.to_owned(),
+        })
     }
 
     fn sync_directories(&self, files: &[&str]) -> Result<()> {
@@ -326,17 +199,22 @@ impl FileSystem for Disk {
             })
             .collect();
         for path in by_directory.into_values() {
-            sync_directory(parent(&self.at(path))).map_err(|error| {
+            let held = self.hold("sync the directory of", path);
+            let synced = held.and_then(|held| {
+                let synced = held.readable().and_then(|directory| directory.sync_all());
+                synced.map_err(Error::io("sync the directory of", path))
+            });
+            if synced.is_err() {
                 self.is_doubtful.store(true, Ordering::Relaxed);
-                Error::io("sync the directory of", path)(error)
-            })?;
+            }
+            synced?;
         }
         Ok(())
     }
 
     fn sync_whole(&self) -> Result<bool> {
         let sync = || {
-            let root = File::open(&self.root)?;
+            let root = File::open(self.at("."))?;
             let kind = rustix::fs::fstatfs(&root)?.f_type;
             if !SYNCED_WHOLE.contains(&kind) {
                 return Ok(false);
@@ -353,13 +231,16 @@ impl FileSystem for Disk {
             .write(true)
             .custom_flags(OFlags::TMPFILE.bits().cast_signed())
             .mode(0o600)
-            .open(&self.root);
+            .open(self.at("."));
         let now = probe.and_then(|probe| probe.metadata());
-        Ok(now.ok().map(|metadata| changed_ns(&metadata)))
+        Ok(now.ok().map(|found| {
+            let seconds = found.ctime().saturating_mul(1_000_000_000);
+            seconds.saturating_add(found.ctime_nsec())
+        }))
     }
 
     fn room(&self) -> Result<Option<u64>> {
-        let found = rustix::fs::statvfs(&self.root)
+        let found = rustix::fs::statvfs(self.at("."))
             .map_err(|error| Error::io("ask for the room in", ".")(error.into()))?;
         Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
     }
@@ -369,102 +250,46 @@ impl FileSystem for Disk {
     }
 
     fn map(&self, path: &str) -> Result<Mapped> {
-        let file = File::open(self.at(path)).map_err(Error::io("open", path))?;
+        let file = self.open_file("open", path)?;
         map::map(&file).map_err(Error::io("map", path))
     }
 
     fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn Lock>> {
-        let full = self.at(path);
-        self.make_parents(path)?;
-        // Whoever created the directory may have died before it was durable.
-        let is_first = !full.exists();
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&full)
-            .map_err(Error::io("open", path))?;
-        let taken = flock(&file, FlockOperation::NonBlockingLockExclusive);
-        if !matches!(taken, Ok(()) | Err(Errno::WOULDBLOCK)) {
-            taken.map_err(|error| Error::io("lock", path)(error.into()))?;
-        }
-        let mut left = String::new();
-        // If this can't be read, the message lacks the holder, or the last holder did not end well.
-        let is_read = file.read_to_string(&mut left).is_ok();
-        if taken.is_err() {
-            return Err(Error::Locked {
-                path: path.to_owned(),
-                // Between taking the lock and writing into it.
-                holder: match left.trim() {
-                    "" => "just begun".to_owned(),
-                    holder => holder.to_owned(),
-                },
-            });
-        }
-        if is_first || !is_read || !left.is_empty() {
-            sync_directories(parent(&full))
-                .map_err(Error::io("sync the directories beside", path))?;
-            self.is_doubtful.store(false, Ordering::Relaxed);
-        }
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(holder.as_bytes()))
-            .map_err(Error::io("write", path))?;
-        Ok(Box::new(DiskLock {
-            file,
-            is_doubtful: Arc::clone(&self.is_doubtful),
-        }))
+        self.take_lock(path, holder)
     }
 }
+
+/// Where the system keeps the names of groups.
+const GROUPS: &str = "/etc/group";
 
 /// File systems whose `syncfs` waits until files and names are on the disk (`f_type` of statfs(2)): ext2 to ext4, XFS
 /// and Btrfs.
 const SYNCED_WHOLE: [i64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
 
-/// The lock goes with the file: the system releases it when the process ends, however it ends.
-struct DiskLock {
-    file: File,
-    is_doubtful: Arc<AtomicBool>,
+fn positioned(path: &str, file: File) -> Result<Arc<dyn ReadAt>> {
+    let file = PositionedFile::new(file).map_err(Error::io("open", path))?;
+    Ok(Arc::new(file))
 }
 
-impl Lock for DiskLock {}
-
-impl Drop for DiskLock {
-    fn drop(&mut self) {
-        if !self.is_doubtful.load(Ordering::Relaxed) {
-            // A file that still names its holder only costs the next one a sync of directories.
-            let _ignored = self.file.set_len(0);
-        }
-    }
-}
-
-fn info_of(path: String, metadata: &fs::Metadata, is_link: bool) -> FileInfo {
-    let modified_ns = metadata
-        .modified()
-        .ok()
-        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-        .and_then(|since| i64::try_from(since.as_nanos()).ok())
-        .unwrap_or(0);
+fn info_of(path: String, found: &Stat, is_link: bool) -> FileInfo {
+    let since_1970 = |seconds: i64, nanoseconds: i64| {
+        let seconds = seconds.saturating_mul(1_000_000_000);
+        seconds.saturating_add(nanoseconds)
+    };
     FileInfo {
         path,
-        size: metadata.len(),
-        modified_ns,
-        changed_ns: changed_ns(metadata),
+        size: u64::try_from(found.st_size).unwrap_or(0),
+        modified_ns: since_1970(found.st_mtime, nanoseconds(found.st_mtime_nsec)).max(0),
+        changed_ns: since_1970(found.st_ctime, nanoseconds(found.st_ctime_nsec)),
         is_link,
+        is_file: FileType::from_raw_mode(found.st_mode) == FileType::RegularFile,
+        names: found.st_nlink,
     }
 }
 
-#[cfg(unix)]
-fn changed_ns(metadata: &fs::Metadata) -> i64 {
-    use std::os::unix::fs::MetadataExt;
-    let seconds = metadata.ctime().saturating_mul(1_000_000_000);
-    seconds.saturating_add(metadata.ctime_nsec())
-}
-
-#[cfg(not(unix))]
-fn changed_ns(_metadata: &fs::Metadata) -> i64 {
-    0
+/// Systems count them in different types.
+fn nanoseconds(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! ```text
 //!   FileSystem ── list, info ──> FileInfo
 //!      │── open ──> ReadAt;  map ──> Mapped
-//!      │── create ──> NewFile: a sink under a name that nobody else has
+//!      │── create ──> NewFile: a sink under a name that nobody else has, which only those may read whom Access names
 //!      │── rename, rename_new, unlink: what readers see changes at once, and lasts ...
 //!      │── sync_directories: ... once this returns
 //!      └── lock ──> Lock (held until dropped)
@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::io::{Mapped, ReadAt, Sink};
 
 pub mod disk;
@@ -45,6 +45,41 @@ pub struct FileInfo {
     pub changed_ns: i64,
     /// Whether the path is a symbolic link, or lies behind one (size and time are those of what it points to).
     pub is_link: bool,
+    /// Whether it has bytes to read; a named pipe, a socket, a device and a link that leads nowhere haven't.
+    pub is_file: bool,
+    /// The names that the file has: several are hard links.
+    pub names: u64,
+}
+
+/// What a walk through directories looks at.
+#[derive(Clone, Copy)]
+pub struct Walk<'a> {
+    /// Whether it enters a directory: one that it is to enter and can't is an error.
+    pub enters: &'a dyn Fn(&str) -> bool,
+    /// Whether it looks at what has such a name, if that is no directory. Nothing else is looked at, so that nothing
+    /// else can be an error.
+    pub wants: &'a dyn Fn(&str) -> bool,
+}
+
+impl Walk<'static> {
+    /// Every directory, and everything in them.
+    pub const ALL: Self = Self {
+        enters: &|_| true,
+        wants: &|_| true,
+    };
+}
+
+/// Who may read a new file. Until this is settled, nobody but its maker can open it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access<'a> {
+    /// Who may read the file at this path: its owner, group, mode, access control list and other attributes are those
+    /// of the new file, except for attributes that describe the content.
+    Of(&'a str),
+    /// Its maker; with a group its members may read it. If root makes it, it belongs to whom its directory belongs to.
+    /// So do the directories that are made for it.
+    State(Option<u32>),
+    /// Who may by this mode; directories that are made for it can be entered by those who may read it.
+    Mode(u32),
 }
 
 /// A file that is being written under a name of its own.
@@ -53,6 +88,8 @@ pub struct NewFile {
     pub path: String,
     /// Takes the bytes.
     pub sink: Box<dyn Sink>,
+    /// Attributes of the file whose access it has that were left out.
+    pub left_out: Vec<String>,
 }
 
 /// A lock that is held until this is dropped.
@@ -63,12 +100,12 @@ pub trait FileSystem: Send + Sync {
     /// The name of the root in messages.
     fn root(&self) -> String;
 
-    /// All files below `dir` (`""` for the root), in the order of their paths, except those in directories for which
-    /// `enters` returns false.
+    /// All that `walk` wants below `dir` (`""` for the root), in the order of the paths. Links are followed.
     ///
     /// # Errors
-    /// When a directory can't be read, or a name is not UTF-8. A `dir` that isn't there has no files.
-    fn list(&self, dir: &str, enters: &dyn Fn(&str) -> bool) -> Result<Vec<FileInfo>>;
+    /// When a directory can't be read, or the name of a file that is wanted is not UTF-8. A `dir` that isn't there has
+    /// no files.
+    fn list(&self, dir: &str, walk: Walk<'_>) -> Result<Vec<FileInfo>>;
 
     /// The names of the first `limit` files directly in `dir` that sort behind `after`, in their order. The default
     /// looks at every file.
@@ -76,7 +113,11 @@ pub trait FileSystem: Send + Sync {
     /// # Errors
     /// When `dir` can't be read, or a name is not UTF-8. A `dir` that isn't there has no files.
     fn names(&self, dir: &str, after: &str, limit: usize) -> Result<Vec<String>> {
-        let files = self.list(dir, &|_| false)?.into_iter();
+        let walk = Walk {
+            enters: &|_| false,
+            ..Walk::ALL
+        };
+        let files = self.list(dir, walk)?.into_iter();
         let names = files.filter_map(|file| Some(file.path.rsplit_once('/')?.1.to_owned()));
         Ok(names
             .filter(|name| name.as_str() > after)
@@ -84,10 +125,10 @@ pub trait FileSystem: Send + Sync {
             .collect())
     }
 
-    /// What is known of one file; `None` when there is no such file.
+    /// What is known of one file; `None` when nothing is there.
     ///
     /// # Errors
-    /// When the file system fails.
+    /// [`NotAFile`](crate::Error::NotAFile) when something else is there; when the file system can't tell.
     fn info(&self, path: &str) -> Result<Option<FileInfo>>;
 
     /// The path at which [`list`](Self::list) has the file that `path` names, which may be absolute or hold
@@ -99,11 +140,19 @@ pub trait FileSystem: Send + Sync {
         Ok(self.info(path)?.map(|file| file.path))
     }
 
-    /// Opens a file for positioned reads.
+    /// Opens a file for positioned reads. No link is followed, except out of the root.
     ///
     /// # Errors
-    /// When it isn't there or can't be opened.
+    /// When it isn't there or can't be opened; [`NotAFile`](crate::Error::NotAFile) when it is something else.
     fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>>;
+
+    /// The same, for a file that [`is_link`](FileInfo::is_link): links are followed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    fn open_linked(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
+        self.open(path)
+    }
 
     /// A file that is never modified in place, as bytes.
     ///
@@ -114,11 +163,19 @@ pub trait FileSystem: Send + Sync {
     /// Creates a new file in the directory of `beside`, under a hidden name that nobody can predict
     /// ([`is_temporary`]). Missing directories are created, durably.
     ///
-    /// `like` names a file whose permissions the new one gets.
+    /// `access` says who may read it.
     ///
     /// # Errors
-    /// When it can't be created.
-    fn create(&self, beside: &str, like: Option<&str>) -> Result<NewFile>;
+    /// When it can't be made; [`CannotKeep`](crate::Error::CannotKeep) when it can't get an attribute.
+    fn create(&self, beside: &str, access: Access<'_>) -> Result<NewFile>;
+
+    /// Tries whether a new file can get the attributes of the one at `path`, and leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`CannotKeep`](crate::Error::CannotKeep) when it can't.
+    fn try_access(&self, path: &str) -> Result<()> {
+        self.info(path).map(drop)
+    }
 
     /// Gives `from` the name `to`, in one step. A file that has that name is replaced.
     ///
@@ -137,6 +194,35 @@ pub trait FileSystem: Send + Sync {
     /// # Errors
     /// When it can't be removed.
     fn unlink(&self, path: &str) -> Result<bool>;
+
+    /// Removes a file of [`create`](Self::create) that was left behind; says whether it did. One that a living process
+    /// is writing stays, as far as the file system can tell.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    fn unlink_dead(&self, path: &str) -> Result<bool> {
+        self.unlink(path)
+    }
+
+    /// Lets nobody but the owner of the directory `dir` into it, and the members of `group` if there is one; makes it if
+    /// it isn't there. What lies in it gets the same access.
+    ///
+    /// # Errors
+    /// When that can't be done, or the directory belongs to somebody who is not to be trusted with it.
+    fn make_private(&self, dir: &str, group: Option<u32>) -> Result<()> {
+        let _ = (dir, group);
+        Ok(())
+    }
+
+    /// The number of a group.
+    ///
+    /// # Errors
+    /// [`NoGroup`](crate::Error::NoGroup) when there is none of that name.
+    fn group(&self, name: &str) -> Result<u32> {
+        Err(Error::NoGroup {
+            name: name.to_owned(),
+        })
+    }
 
     /// Makes the names in the directories of these files durable, each directory once.
     ///

@@ -87,7 +87,7 @@ fn a_page_reads_only_its_own_files_and_one_request_costs_the_same_however_many_w
             let page = queue.waiting_page(Some(id(2)), 5, now()).unwrap();
             assert_eq!(ids(&page), (3..8).map(id).collect::<Vec<_>>());
         });
-        assert_eq!(page.1, 5, "files of a page");
+        assert_eq!(page.1, 1 + 5, "the record of a pass, and files of a page");
         let status = count(&|queue| {
             let status = queue.status(id(3), now()).unwrap();
             assert_eq!(status.state, RequestState::Pending);

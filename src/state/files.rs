@@ -7,30 +7,97 @@
 
 use std::io::{self, Write};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Draft, Expect, Lease, State, StateFile, Stored, Version};
+use super::{DIRECTORY, Draft, Expect, Lease, State, StateFile, Stored, Version};
 use crate::error::{Error, Result};
-use crate::file_system::{FileSystem, Lock, NewFile, TEMPORARY_SUFFIX, is_temporary};
+use crate::file_system::{
+    Access, FileSystem, Lock, NewFile, TEMPORARY_SUFFIX, Walk, is_temporary, is_temporary_of,
+};
 use crate::io::{Mapped, ReadAt, Sink};
 
-/// A state in a system of files.
+/// A state in a system of files. Only the user who runs it can read it, unless it is opened to a group.
 #[derive(Clone)]
 pub struct StateFiles {
     files: Arc<dyn FileSystem>,
+    /// The mode of its files, if that was said.
+    mode: Option<u32>,
+    group: Arc<OnceLock<u32>>,
+    /// Whether [`DIRECTORY`] was looked at.
+    is_private: Arc<AtomicBool>,
 }
 
 impl StateFiles {
     /// The state below the root of `files`.
     pub fn new(files: impl FileSystem + 'static) -> Self {
-        let files = Arc::new(files);
-        Self { files }
+        Self {
+            files: Arc::new(files),
+            mode: None,
+            group: Arc::default(),
+            is_private: Arc::default(),
+        }
+    }
+
+    /// The same, with this mode for every file, and one for directories that lets in who may read these.
+    #[must_use]
+    pub fn with_mode(self, mode: u32) -> Self {
+        Self {
+            mode: Some(mode),
+            ..self
+        }
+    }
+
+    /// Removes what writers of the file `path` left beside it when they died.
+    ///
+    /// # Errors
+    /// When the directory can't be read, or a file can't be removed.
+    pub fn remove_dead_drafts(&self, path: &str) -> Result<()> {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+        // Names of version 0.1 had the target's name in them.
+        let old = format!(".{name}.");
+        let is_draft = |beside: &str| {
+            let name = beside.rsplit('/').next().unwrap_or_default();
+            is_temporary_of(beside, path)
+                || (name.starts_with(&old) && name.ends_with(TEMPORARY_SUFFIX))
+        };
+        let walk = Walk {
+            enters: &|_| false,
+            wants: &is_draft,
+        };
+        self.remove_dead(directory, walk)
+    }
+
+    fn remove_dead(&self, directory: &str, walk: Walk<'_>) -> Result<()> {
+        let left = self.files.list(directory, walk)?.into_iter();
+        let mut gone = Vec::new();
+        for file in left.filter(|file| file.is_file && !file.is_link) {
+            if self.files.unlink_dead(&file.path)? {
+                gone.push(file.path);
+            }
+        }
+        let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
+        self.files.sync_directories(&gone)
+    }
+
+    /// Sees to it before the first write that nobody else can read what is written.
+    fn access(&self, path: &str) -> Result<Access<'static>> {
+        if let Some(mode) = self.mode {
+            return Ok(Access::Mode(mode));
+        }
+        let group = self.group.get().copied();
+        let is_in_it = path.split('/').next() == Some(DIRECTORY);
+        if is_in_it && !self.is_private.load(Ordering::Relaxed) {
+            self.files.make_private(DIRECTORY, group)?;
+            self.is_private.store(true, Ordering::Relaxed);
+        }
+        Ok(Access::State(group))
     }
 
     fn begin(&self, path: &str) -> Result<FileDraft<'_>> {
-        let new = self.files.create(path, None)?;
+        let new = self.files.create(path, self.access(path)?)?;
         Ok(FileDraft {
             files: &*self.files,
             new,
@@ -46,12 +113,8 @@ impl State for StateFiles {
     }
 
     fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Stored>> {
-        if self.files.info(path)?.is_none() {
-            return Ok(None);
-        }
         let file = match self.files.open(path) {
             Ok(file) => file,
-            // It was removed in the meantime.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);
             }
@@ -99,7 +162,7 @@ impl State for StateFiles {
     }
 
     fn list(&self, directory: &str) -> Result<Vec<StateFile>> {
-        let files = self.files.list(directory, &|_| true)?.into_iter();
+        let files = self.files.list(directory, Walk::ALL)?.into_iter();
         Ok(files
             .map(|file| StateFile {
                 path: file.path,
@@ -131,16 +194,25 @@ impl State for StateFiles {
     }
 
     fn lease(&self, path: &str, holder: &str) -> Result<Box<dyn Lease>> {
+        self.access(path)?;
         let lock = self.files.lock(path, holder)?;
         Ok(Box::new(Locked { _lock: lock }))
     }
 
     fn clean_up(&self, directory: &str) -> Result<()> {
-        let files = self.files.list(directory, &|_| true)?.into_iter();
         // Names of version 0.1 had the target's name in them.
-        let left = files.filter(|file| file.path.ends_with(TEMPORARY_SUFFIX) && !file.is_link);
-        let left: Vec<String> = left.map(|file| file.path).collect();
-        self.remove(&left)
+        let walk = Walk {
+            wants: &|path| path.ends_with(TEMPORARY_SUFFIX),
+            ..Walk::ALL
+        };
+        self.remove_dead(directory, walk)
+    }
+
+    fn open_to(&self, group: &str) -> Result<()> {
+        let number = self.files.group(group)?;
+        // An engine has one configuration.
+        let _ignored = self.group.set(number);
+        Ok(())
     }
 }
 

@@ -76,7 +76,8 @@ pub trait State: Send + Sync {
     /// Reads a small file whole; `None` when there is none.
     ///
     /// # Errors
-    /// When it can't be read; [`Error::State`] when it has more than `bytes_max` bytes or isn't a file.
+    /// When it can't be read; [`Error::State`] when it has more than `bytes_max` bytes; [`Error::NotAFile`] when
+    /// something else has its name.
     fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Stored>>;
 
     /// Puts `bytes` at `path` in one durable step, if `expect` holds for what is there.
@@ -144,6 +145,16 @@ pub trait State: Send + Sync {
     /// # Errors
     /// When they can't be listed or removed.
     fn clean_up(&self, directory: &str) -> Result<()>;
+
+    /// Lets the members of a group read what is written from now on, where the place has groups. Otherwise only the
+    /// user who runs this can.
+    ///
+    /// # Errors
+    /// [`Error::NoGroup`] when there is no such group.
+    fn open_to(&self, group: &str) -> Result<()> {
+        let _ = group;
+        Ok(())
+    }
 }
 
 /// A file that is being written, and has no name yet. Dropped, it leaves nothing behind.

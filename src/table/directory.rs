@@ -23,7 +23,9 @@ use super::{
     CommitUnit, Committed, Obstacle, Replacement, ShardRef, ShardVersion, Snapshot, Staging, Table,
 };
 use crate::error::{Error, Result};
-use crate::file_system::{FileInfo, FileSystem, TEMPORARY_SUFFIX, is_temporary, is_temporary_of};
+use crate::file_system::{
+    Access, FileInfo, FileSystem, TEMPORARY_SUFFIX, Walk, is_temporary, is_temporary_of,
+};
 use crate::io::{ReadAt, Sink};
 use crate::state;
 
@@ -92,9 +94,18 @@ impl Directory {
     }
 
     fn unlink_all(&self, paths: &[String]) -> Result<()> {
+        self.remove(paths, |path| self.files.unlink(path))
+    }
+
+    /// Removes what runs left behind. A living one may be writing there: an export into the dataset, or a task.
+    fn unlink_dead(&self, paths: &[String]) -> Result<()> {
+        self.remove(paths, |path| self.files.unlink_dead(path))
+    }
+
+    fn remove(&self, paths: &[String], unlink: impl Fn(&str) -> Result<bool>) -> Result<()> {
         let mut gone = Vec::new();
         for path in paths {
-            if self.files.unlink(path)? {
+            if unlink(path)? {
                 gone.push(path.as_str());
             }
         }
@@ -112,16 +123,20 @@ impl Table for Directory {
         if let Some(path) = &self.only {
             snapshot.shards.extend(self.find(path)?);
             let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-            let beside = self.files.list(directory, &|_| false)?.into_iter();
-            let left = beside.filter(|file| !file.is_link && is_left_over_of(&file.path, path));
+            let walk = Walk {
+                enters: &|_| false,
+                wants: &|beside| is_left_over_of(beside, path),
+            };
+            let left = self.files.list(directory, walk)?.into_iter();
+            let left = left.filter(|file| !file.is_link);
             snapshot.leftovers = left.map(|file| file.path).collect();
             return Ok(snapshot);
         }
-        for file in self
-            .files
-            .list("", &|directory| directory != state::DIRECTORY)?
-        {
-            let name = file.path.rsplit('/').next().unwrap_or_default();
+        let walk = Walk {
+            enters: &is_entered,
+            wants: &is_of_a_table,
+        };
+        for file in self.files.list("", walk)? {
             if is_left_over(&file.path) {
                 // Behind a link it may belong to another dataset, whose lease we don't hold.
                 if !file.is_link {
@@ -129,11 +144,14 @@ impl Table for Directory {
                 }
             } else if let Some(catalog) = catalog(&file.path) {
                 snapshot.managed_by.get_or_insert(catalog);
-            } else if matches!(name, "_metadata" | "_common_metadata") {
+            } else if is_summary(&file.path) {
                 snapshot.summaries.push(file.path);
-            } else if is_shard(&file.path) {
+            } else if file.is_file {
                 let shard = shard_of(file);
                 snapshot.shards.push(shard);
+            } else if file.is_link {
+                // It would be a shard if it led anywhere: that is the error.
+                self.files.info(&file.path)?;
             }
         }
         Ok(snapshot)
@@ -145,7 +163,11 @@ impl Table for Directory {
     }
 
     fn open(&self, shard: &ShardRef) -> Result<Arc<dyn ReadAt>> {
-        let file = match self.files.open(&shard.path) {
+        let opened = match shard.obstacle {
+            Some(Obstacle::Link) => self.files.open_linked(&shard.path),
+            Some(Obstacle::Names(_)) | None => self.files.open(&shard.path),
+        };
+        let file = match opened {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(shard.changed());
             }
@@ -162,11 +184,17 @@ impl Table for Directory {
         self.files.clock_ns()
     }
 
+    fn check_replaceable(&self, shard: &ShardRef) -> Result<()> {
+        shard.check_obstacle()?;
+        self.files.try_access(&shard.path)
+    }
+
     fn stage(&self, of: &ShardRef) -> Result<Box<dyn Staging>> {
-        let new = self.files.create(&of.path, Some(&of.path))?;
+        let new = self.files.create(&of.path, Access::Of(&of.path))?;
         Ok(Box::new(StagedFile {
             name: new.path,
             sink: new.sink,
+            left_out: new.left_out,
         }))
     }
 
@@ -199,7 +227,7 @@ impl Table for Directory {
             None => is_left_over(name),
         };
         let staged = names.iter().filter(is_ours);
-        self.unlink_all(&staged.cloned().collect::<Vec<_>>())
+        self.unlink_dead(&staged.cloned().collect::<Vec<_>>())
     }
 
     fn commit(&self, base: &Snapshot, replacements: &[Replacement]) -> Result<Committed> {
@@ -233,7 +261,7 @@ impl Table for Directory {
         let live = base.shards.iter().filter(|shard| shard.obstacle.is_none());
         let mut paths: Vec<&str> = live.map(|shard| shard.path.as_str()).collect();
         paths.extend(announced.iter().map(String::as_str));
-        self.unlink_all(&base.leftovers)?;
+        self.unlink_dead(&base.leftovers)?;
         self.files.sync_directories(&paths)
     }
 
@@ -301,18 +329,27 @@ fn shard_of(file: FileInfo) -> ShardRef {
             modified_ns: file.modified_ns,
             changed_ns: file.changed_ns,
         },
-        obstacle: file.is_link.then_some(Obstacle::Link),
+        obstacle: if file.is_link {
+            Some(Obstacle::Link)
+        } else {
+            (file.names > 1).then_some(Obstacle::Names(file.names))
+        },
     }
 }
 
 struct StagedFile {
     name: String,
     sink: Box<dyn Sink>,
+    left_out: Vec<String>,
 }
 
 impl Staging for StagedFile {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 }
 
@@ -338,10 +375,30 @@ impl Sink for StagedFile {
 
 /// Whether a file at this path counts as a shard.
 pub fn is_shard(path: &str) -> bool {
-    // Readers skip names that begin in this way, except partitions of a column with such a name.
-    let is_hidden =
-        |part: &str| part.starts_with('.') || (part.starts_with('_') && !part.contains('='));
     ends_as_shard(path) && !path.split('/').any(is_hidden)
+}
+
+/// Readers skip names that begin in this way, except partitions of a column with such a name.
+fn is_hidden(name: &str) -> bool {
+    name.starts_with('.') || (name.starts_with('_') && !name.contains('='))
+}
+
+/// Whether there can be shards in a directory, or the list of a catalog.
+fn is_entered(directory: &str) -> bool {
+    let name = directory.rsplit('/').next().unwrap_or_default();
+    // What a check of the file system found has no name that it had.
+    name != "lost+found" && (!is_hidden(name) || CATALOGS.contains(&name))
+}
+
+/// Whether what has such a path is of any concern to a table.
+fn is_of_a_table(path: &str) -> bool {
+    is_shard(path) || is_left_over(path) || is_summary(path) || catalog(path).is_some()
+}
+
+/// Files that describe all shards together.
+fn is_summary(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    matches!(name, "_metadata" | "_common_metadata")
 }
 
 fn ends_as_shard(path: &str) -> bool {

@@ -71,6 +71,8 @@ pub struct ShardRef {
 pub enum Obstacle {
     /// It is a symbolic link, or lies behind one: the rows would stay in the file that the link points to.
     Link,
+    /// It has so many names (hard links): the rows would stay under the others.
+    Names(u64),
 }
 
 /// The content of a table at one moment.
@@ -119,6 +121,11 @@ pub enum CommitUnit {
 pub trait Staging: Sink {
     /// Its name in the table, which other processes can use, too.
     fn name(&self) -> &str;
+
+    /// Attributes of the old shard that it lacks, because they describe the old content or can't be set.
+    fn left_out(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// Which shards are live, and the one way to change that.
@@ -151,7 +158,16 @@ pub trait Table: Send + Sync {
     /// When the clock can't be read.
     fn clock_ns(&self) -> Result<Option<i64>>;
 
-    /// Begins a file that can take the place of `of`, with its permissions. No other call ever returns the same file.
+    /// Whether a new file can take the place of `shard` so that no row stays elsewhere, and nobody can read it who
+    /// couldn't read the old one. Asked before anything is touched.
+    ///
+    /// # Errors
+    /// Why it can't: [`Error::LinkedShard`], [`Error::HardLinked`], [`Error::CannotKeep`]; when the table can't tell.
+    fn check_replaceable(&self, shard: &ShardRef) -> Result<()> {
+        shard.check_obstacle()
+    }
+
+    /// Begins a file that is to take the place of `of`, with its permissions. Nobody else ever gets it.
     ///
     /// # Errors
     /// When it can't be begun.
@@ -254,7 +270,20 @@ impl ShardRef {
         self.path == now.path && self.bytes == now.bytes && self.version == now.version
     }
 
-    /// The error for a shard that no longer has this version.
+    /// The error that something keeps the shard from being replaced, if something does.
+    ///
+    /// # Errors
+    /// [`Error::LinkedShard`], [`Error::HardLinked`].
+    pub fn check_obstacle(&self) -> Result<()> {
+        let path = self.path.clone();
+        match self.obstacle {
+            None => Ok(()),
+            Some(Obstacle::Link) => Err(Error::LinkedShard { path }),
+            Some(Obstacle::Names(names)) => Err(Error::HardLinked { path, names }),
+        }
+    }
+
+    /// The error that the shard is no longer this version.
     pub fn changed(&self) -> Error {
         Error::ShardChanged {
             path: self.path.clone(),

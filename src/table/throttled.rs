@@ -135,6 +135,10 @@ impl Table for Throttled {
         self.table.clock_ns()
     }
 
+    fn check_replaceable(&self, shard: &ShardRef) -> Result<()> {
+        self.table.check_replaceable(shard)
+    }
+
     fn stage(&self, of: &ShardRef) -> Result<Box<dyn Staging>> {
         let staging = self.table.stage(of)?;
         let rate = self.rate.clone();
@@ -252,6 +256,10 @@ impl Sink for ThrottledStaging {
 impl Staging for ThrottledStaging {
     fn name(&self) -> &str {
         self.staging.name()
+    }
+
+    fn left_out(&self) -> &[String] {
+        self.staging.left_out()
     }
 }
 

@@ -47,7 +47,7 @@ use self::faults::Faults;
 use self::files::Files;
 use self::handles::{SharedBytes, SimFile, SimLock, SimSink};
 use crate::error::{Error, Result};
-use crate::file_system::{FileInfo, FileSystem, Lock, NewFile};
+use crate::file_system::{Access, FileInfo, FileSystem, Lock, NewFile, Walk};
 use crate::io::{Mapped, ReadAt};
 
 mod faults;
@@ -310,15 +310,16 @@ impl FileSystem for Sim {
         "(simulated)".to_owned()
     }
 
-    fn list(&self, dir: &str, enters: &dyn Fn(&str) -> bool) -> Result<Vec<FileInfo>> {
+    fn list(&self, dir: &str, walk: Walk<'_>) -> Result<Vec<FileInfo>> {
         self.step(Operation::List).map_err(Error::io("list", dir))?;
         let mut files = self.files().below(dir);
         files.retain(|file| {
             let mut directories = file.path.match_indices('/').map(|(end, _)| end);
-            directories.all(|end| {
-                let directory = file.path.get(..end).unwrap_or_default();
-                directory.len() <= dir.len() || enters(directory)
-            })
+            (walk.wants)(&file.path)
+                && directories.all(|end| {
+                    let directory = file.path.get(..end).unwrap_or_default();
+                    directory.len() <= dir.len() || (walk.enters)(directory)
+                })
         });
         Ok(files)
     }
@@ -336,19 +337,19 @@ impl FileSystem for Sim {
         Ok(Arc::new(SimFile { sim, bytes }))
     }
 
-    fn create(&self, beside: &str, like: Option<&str>) -> Result<NewFile> {
+    fn create(&self, beside: &str, access: Access<'_>) -> Result<NewFile> {
         let create = self.step(Operation::Create);
         create.map_err(Error::io("create a file beside", beside))?;
-        if let Some(like) = like {
-            let found = self.find(like);
-            found.map_err(Error::io(
-                "set the permissions of the new file beside",
-                beside,
-            ))?;
+        if let Access::Of(path) = access {
+            self.find(path).map_err(Error::io("open", path))?;
         }
         let (path, id) = self.files().create_temporary(beside);
         let sink = Box::new(SimSink::new(self.clone(), id));
-        Ok(NewFile { path, sink })
+        Ok(NewFile {
+            path,
+            sink,
+            left_out: Vec::new(),
+        })
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::error::ArrowError;
-use efface::file_system::FileSystem;
+use efface::file_system::{Access, FileSystem};
 use efface::shard::rewrite::{RewriteOptions, rewrite};
 use efface::shard::roles::Roles;
 use efface::shard::select::{Wanted, select};
@@ -67,7 +67,7 @@ fn rows_and_row_groups_that_a_shard_lacks_are_errors_of_the_call() {
     let disk = Disk::new(dir.path());
     let shard = Shard::new("a.parquet", disk.open("a.parquet").unwrap()).unwrap();
 
-    let mut new = disk.create("b.parquet", None).unwrap();
+    let mut new = disk.create("b.parquet", Access::State(None)).unwrap();
     let options = RewriteOptions::default();
     let error = rewrite(&shard, &[1, 2].into(), &mut *new.sink, &options).unwrap_err();
     assert!(matches!(

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use efface::file_system::TEMPORARY_SUFFIX;
@@ -128,9 +129,12 @@ impl Place {
             .suffix(TEMPORARY_SUFFIX)
             .tempfile_in(&self.directory)
             .map_err(failed())?;
-        // Who may not read what is there may not read what comes in its place.
+        // Nobody else may read it, and who may not read what is there may not read what comes in its place.
         if let Ok(there) = fs::metadata(&to) {
-            let permitted = temporary.as_file().set_permissions(there.permissions());
+            let mode = there.permissions().mode() & 0o600;
+            let permitted = temporary
+                .as_file()
+                .set_permissions(fs::Permissions::from_mode(mode));
             permitted.map_err(failed())?;
         }
         let handle = temporary.as_file().try_clone().map_err(failed())?;
@@ -166,7 +170,12 @@ pub(crate) fn directory(path: &Path, word: &'static str) -> Result<StateFiles, F
 /// # Errors
 /// [`Error::Locked`] when another one does, and when it can't be made or opened.
 pub(crate) fn hold(path: &Path) -> Result<File> {
-    fs::create_dir_all(path).map_err(io_error("make", path))?;
+    // Nobody else may read what is exported.
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(io_error("make", path))?;
     let directory = open(path)?;
     match directory.try_lock() {
         Ok(()) => Ok(directory),

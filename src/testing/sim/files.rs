@@ -105,6 +105,8 @@ impl Files {
             modified_ns: inode.modified_ns,
             changed_ns: inode.changed_ns,
             is_link: false,
+            is_file: true,
+            names: 1,
         })
     }
 

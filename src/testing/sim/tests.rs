@@ -1,7 +1,7 @@
 use std::io::Write;
 
 use super::*;
-use crate::file_system::NewFile;
+use crate::file_system::{Access, NewFile, Walk};
 use crate::io::Sink;
 use crate::state::files::StateFiles;
 use crate::state::{Expect, State};
@@ -9,7 +9,9 @@ use crate::state::{Expect, State};
 const SEEDS: u64 = 200;
 
 fn write(sim: &Sim, path: &str, bytes: &[u8]) -> Result<Box<dyn Sink>> {
-    let NewFile { path: at, mut sink } = sim.create(path, None)?;
+    let NewFile {
+        path: at, mut sink, ..
+    } = sim.create(path, Access::State(None))?;
     sim.rename(&at, path)?;
     sink.write_all(bytes)
         .and_then(|()| sink.flush())
@@ -126,7 +128,7 @@ fn a_publication_that_is_cut_off_anywhere_leaves_the_old_file_or_the_new_one() {
         publish(&sim, "a", b"new").unwrap_err();
         assert!(sim.is_off());
         assert!(
-            sim.list("", &|_| true).is_err() && sim.info("a").is_err() && sim.open("a").is_err()
+            sim.list("", Walk::ALL).is_err() && sim.info("a").is_err() && sim.open("a").is_err()
         );
         found.insert(sim.reboot().bytes("a").unwrap());
     }
@@ -158,7 +160,7 @@ fn one_operation_fails_and_the_next_does_not() {
 #[test]
 fn half_of_a_write_that_fails_is_there_and_nothing_after_a_cut() {
     let sim = Sim::new(0);
-    let NewFile { path, mut sink } = sim.create("a", None).unwrap();
+    let NewFile { path, mut sink, .. } = sim.create("a", Access::State(None)).unwrap();
     sim.rename(&path, "a").unwrap();
     sim.fail_at(0);
     assert!(sink.write_all(b"0123").is_err());
@@ -175,7 +177,7 @@ fn what_is_not_flushed_is_lost_and_a_copy_lies_between_the_writes() {
     let sim = Sim::new(0);
     sim.put("source", "0123456789");
     let source = sim.open("source").unwrap();
-    let NewFile { path, mut sink } = sim.create("a", Some("source")).unwrap();
+    let NewFile { path, mut sink, .. } = sim.create("a", Access::Of("source")).unwrap();
     sim.rename(&path, "a").unwrap();
     sink.write_all(b"<").unwrap();
     sink.copy_from(&*source, 2..5).unwrap();
@@ -185,7 +187,7 @@ fn what_is_not_flushed_is_lost_and_a_copy_lies_between_the_writes() {
     sink.write_all(b"never flushed").unwrap();
     drop(sink);
     assert_eq!(sim.bytes("a").unwrap(), b"<234>");
-    assert!(sim.create("b", Some("nowhere")).is_err());
+    assert!(sim.create("b", Access::Of("nowhere")).is_err());
 }
 
 #[test]
@@ -222,10 +224,10 @@ fn a_storage_that_is_read_only_refuses_every_change_and_can_be_read() {
     sim.set_read_only(true);
     assert!(publish(&sim, "d/a", b"new").is_err());
     assert!(remove(&sim, "d/a").is_err() && sim.lock("lock", "me").is_err());
-    assert_eq!(sim.list("d", &|_| true).unwrap().len(), 1);
-    assert_eq!(sim.list("", &|_| true).unwrap()[0].path, "d/a");
+    assert_eq!(sim.list("d", Walk::ALL).unwrap().len(), 1);
+    assert_eq!(sim.list("", Walk::ALL).unwrap()[0].path, "d/a");
     assert_eq!(
-        sim.list("d/", &|_| true).unwrap().len() + sim.list("e", &|_| true).unwrap().len(),
+        sim.list("d/", Walk::ALL).unwrap().len() + sim.list("e", Walk::ALL).unwrap().len(),
         0
     );
     sim.open("d/a").unwrap();
@@ -288,7 +290,7 @@ fn another_process_comes_between_two_operations() {
     sim.run_at(2, |sim| sim.put("a", "theirs"));
     publish(&sim, "b", b"mine").unwrap();
     assert_eq!(sim.bytes("a").unwrap(), b"theirs");
-    let infos = sim.list("", &|_| true).unwrap();
+    let infos = sim.list("", Walk::ALL).unwrap();
     assert!(infos[0].modified_ns < infos[1].changed_ns);
 }
 
@@ -315,7 +317,7 @@ fn a_flipped_byte_is_in_place_and_everything_is_as_the_seed_says() {
     assert_eq!(sim.bytes("a").unwrap(), b"aBc");
     drop(write(&sim, "b", &[7; 100]).unwrap());
     let again = sim.fork(3);
-    let infos = sim.list("", &|_| true).unwrap();
-    assert_eq!(again.list("", &|_| true).unwrap(), infos);
+    let infos = sim.list("", Walk::ALL).unwrap();
+    assert_eq!(again.list("", Walk::ALL).unwrap(), infos);
     assert_eq!(sim.reboot().all(), again.reboot().all());
 }

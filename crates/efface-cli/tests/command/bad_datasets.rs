@@ -176,7 +176,13 @@ fn an_unwritable_directory_fails_a_delete_and_not_an_export() {
             "skipped in part: root may write anywhere, so a file is put where a directory is needed"
         );
         put(&lake.at("_efface"), "in the way");
-        refused(&lake, &["delete", "index", "init"], &[], 1, &["_efface"]);
+        refused(
+            &lake,
+            &["delete", "index", "init"],
+            &[],
+            5,
+            &["_efface is a file, not a directory"],
+        );
         return;
     }
     set(0o555);
