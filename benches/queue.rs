@@ -22,7 +22,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use efface::Disk;
 use efface::queue::{self, Entry, Queue, RequestState};
 use efface::receipts::{
     self, Cause, Ended, Outcome, Receipt, Receipts, ShardEvidence, SubjectEvidence,
@@ -33,6 +32,7 @@ use efface::state::{State, document};
 use efface::subject::{SubjectId, SubjectKey};
 use efface::testing::sim::Sim;
 use efface::tracking::TrackingId;
+use efface::{Config, Disk};
 use jiff::{SignedDuration, Timestamp};
 
 #[path = "index/memory.rs"]
@@ -102,13 +102,25 @@ fn main() -> Done {
     })?;
     measure("submit", |run| {
         let number = receipts + waiting + run as u64;
-        let submitted = queue().submit(id(number), &request(number)?, now(), None)?;
+        let submitted = queue().submit(
+            id(number),
+            &request(number)?,
+            &Config::default(),
+            now(),
+            None,
+        )?;
         assert!(!submitted.joined);
         Ok(())
     })?;
     measure("submit of what waits", |run| {
         let number = receipts + waiting + run as u64;
-        let submitted = queue().submit(id(number), &request(number)?, now(), None)?;
+        let submitted = queue().submit(
+            id(number),
+            &request(number)?,
+            &Config::default(),
+            now(),
+            None,
+        )?;
         assert!(submitted.joined);
         Ok(())
     })?;
@@ -243,6 +255,7 @@ fn receipt(number: u64, pass: TrackingId, key: &SubjectKey) -> Receipt {
             rows: number,
             merged_into: None,
         }],
+        key: None,
         engine: "efface".to_owned(),
     }
 }
@@ -254,6 +267,7 @@ fn put_waiting(root: &Path, first: u64, count: u64) -> Done {
     fs::create_dir_all(&hints)?;
     for number in first..first + count {
         let entry = Entry {
+            config: None,
             tracking_id: id(number),
             submitted_at: now(),
             due: now(),

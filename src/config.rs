@@ -13,6 +13,8 @@
 //! state_group = "privacy"           # its members may read _efface; otherwise only who runs efface
 //! ```
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -119,6 +121,29 @@ impl Config {
             .map(drop)
     }
 
+    /// What was decided under this configuration, in a dataset that is configured as `now`: which shards may lack the
+    /// subject column and where the key lies are its owner's word at any time.
+    #[must_use]
+    pub fn carried_into(&self, now: &Self) -> Self {
+        Self {
+            ignore: now.ignore.clone(),
+            key_file: now.key_file.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// The keys whose values differ in `other`.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        // Plain values can always be written as TOML.
+        let [left, right] =
+            [self, other].map(|config| toml::Table::try_from(config).unwrap_or_default());
+        let keys: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+        let differ = keys
+            .into_iter()
+            .filter(|key| left.get(*key) != right.get(*key));
+        differ.cloned().collect()
+    }
+
     /// The first configured source that can be the name of nothing, if there is one.
     pub fn empty_source(&self) -> Option<&str> {
         let is_empty = |name: &&String| name.split('.').any(str::is_empty);
@@ -185,6 +210,25 @@ mod tests {
         };
         config.store(&disk).unwrap();
         assert_eq!(Config::load(&disk).unwrap(), Some(config));
+    }
+
+    #[test]
+    fn what_was_decided_is_carried_along_except_for_what_is_the_owners_word() {
+        let decided = Config {
+            aliases: Some("a.csv".into()),
+            ignore: vec!["old/".into()],
+            ..Config::default()
+        };
+        let now = Config {
+            subject: vec!["email".into()],
+            ignore: vec!["legacy/".into()],
+            key_file: Some("/etc/key".into()),
+            ..Config::default()
+        };
+        let carried = decided.carried_into(&now);
+        assert_eq!(carried.differences(&now), ["aliases", "subject"]);
+        assert_eq!(carried.differences(&carried), [""; 0]);
+        assert_eq!(carried.ignore, ["legacy/"]);
     }
 
     #[test]

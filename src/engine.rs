@@ -40,7 +40,7 @@ use crate::observe::{Observer, Silent};
 use crate::plan::{Plan, PlanReport};
 use crate::queue::{self, Queue, Status, Submitted};
 use crate::receipts::{Head, Receipt, Receipts};
-use crate::request::{Request, Suppress};
+use crate::request::{Kind, Request, Suppress};
 use crate::state::files::StateFiles;
 use crate::state::{Lease, State};
 use crate::subject::{SubjectId, SubjectKey};
@@ -49,8 +49,10 @@ use crate::table::directory::Directory;
 use crate::table::throttled::{Rate, Throttled};
 use crate::table::{ShardRef, Snapshot, Table};
 use crate::tracking::TrackingId;
+use crate::witness::Witness;
 
 mod elsewhere;
+mod underway;
 
 pub use crate::find::inspect::{IndexState, Inspection, ShardInfo};
 pub use crate::find::upkeep::IndexReport;
@@ -247,13 +249,17 @@ impl Engine {
     /// Finds out what `request` touches and what that will cost. Changes only the index.
     ///
     /// # Errors
-    /// When the request contradicts itself, an id expands too far, or a shard is damaged. Ids that are not
+    /// When the request contradicts itself, an id expands too far, or a shard is damaged.
+    /// [`Underway`](crate::Error::Underway) when a delete of ids to be exported is started. Ids that are not
     /// found are no error here but in [`Plan::check`].
     pub fn plan(&self, request: &Request) -> Result<Plan> {
         request.check()?;
         let needs_time = request.window_start()?.is_some();
         let expansion = self.dataset.expand(request)?;
         let plan = |snapshot: &Snapshot, knowledge: Knowledge<'_>| {
+            if request.kind == Kind::Export {
+                self.refuse_underway(&expansion)?;
+            }
             let plan = search::plan(&self.dataset, request, &expansion, snapshot, knowledge)?;
             Ok(plan.with_wanted(search::wanted(&expansion)))
         };
@@ -328,9 +334,10 @@ impl Engine {
         delete::delete(&site, request, expected_digest, options)
     }
 
-    /// Hands a delete request to the next [`compact`](Self::compact). It is durable when this returns. The same
-    /// request, asked again while it waits, joins it. `due` is the deadline; without one, it is 30 days after the
-    /// request was asked.
+    /// Hands a delete request over, to be carried out by the next [`compact`](Self::compact), under the configuration of
+    /// this engine whatever is stored then: it is durable when this returns. The same request, asked again while it
+    /// waits, joins it, and the earlier deadline counts. `due` is the deadline, 30 days after
+    /// it was asked if it isn't given.
     ///
     /// # Errors
     /// The refusals of [`Request::check`], an export, a tracking id that stands for something already, and failures of the
@@ -343,7 +350,8 @@ impl Engine {
         due: Option<Timestamp>,
     ) -> Result<Submitted> {
         let queue = self.site(self.key()?).queue();
-        queue.submit(tracking_id, request, submitted_at, due)
+        let config = &self.dataset.config;
+        queue.submit(tracking_id, request, config, submitted_at, due)
     }
 
     /// How a request stands at the time `now`.
@@ -390,8 +398,8 @@ impl Engine {
     /// # Errors
     /// Before anything is touched: [`Locked`](crate::Error::Locked), a table with a catalog of its own, an alias
     /// table that can't be read. Later: I/O, [`ShardChanged`](crate::Error::ShardChanged) when another process keeps
-    /// replacing a shard, [`Cancelled`](crate::Error::Cancelled): run again then. A request that is refused, and a
-    /// shard that can't be read, are no errors here: only the requests that they concern fail.
+    /// replacing a shard, [`Cancelled`](crate::Error::Cancelled): run again then. A request that is refused is no error
+    /// here but ends; a shard that can't be read or rewritten keeps what it concerns waiting, and the report says why.
     pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
         erase::compact(&self.site(self.key()?), options)
     }
@@ -406,11 +414,7 @@ impl Engine {
     /// # Errors
     /// As [`compact`](Self::compact), before anything is touched.
     pub fn begin(&self, options: &CompactOptions) -> Result<Option<Compaction>> {
-        let site = self.site(self.key()?);
-        match Compaction::unfinished(site.clone(), options, Purpose::RunHere)? {
-            Some(unfinished) => Ok(Some(unfinished)),
-            None => Compaction::of_pending(site, options.clone(), Purpose::RunHere),
-        }
+        erase::begin(&self.site(self.key()?), options, Purpose::RunHere)
     }
 
     /// Runs a task of a compaction that was begun here or elsewhere: the new shard is staged, not swapped in. The
@@ -445,9 +449,13 @@ impl Engine {
     /// The suppression list.
     ///
     /// # Errors
-    /// When it is damaged or can't be read.
+    /// When it is damaged, gone or can't be read, or the key of its hashes is lost: it would be without effect.
     pub fn suppression(&self) -> Result<Suppression> {
-        Suppression::load(&*self.dataset.state)
+        match key_file::load(&*self.dataset.state, &self.dataset.config)? {
+            Some(key) => Suppression::load(&*self.dataset.state, &key),
+            // A list is written after its key.
+            None => Ok(Suppression::default()),
+        }
     }
 
     fn change_suppression(
@@ -460,7 +468,7 @@ impl Engine {
         let key = self.key()?;
         let _lease = self.site(key.clone()).queue().lease()?;
         let state = &*self.dataset.state;
-        let mut list = Suppression::load(state)?;
+        let mut list = Suppression::load(state, &key)?;
         let changed = change(&mut list, &key, &expansion.ids);
         list.store(state)?;
         Ok(changed)
@@ -469,8 +477,9 @@ impl Engine {
     /// Checks the chain of receipts, and passes each receipt to `see`.
     ///
     /// # Errors
-    /// [`State`](crate::Error::State) that says where the chain is broken.
+    /// [`State`](crate::Error::State) that says where the chain is broken, or that it is gone.
     pub fn receipts(&self, see: impl FnMut(Receipt)) -> Result<Head> {
+        Witness::check(&*self.dataset.state)?;
         Receipts::new(&*self.dataset.state).check(see)
     }
 
@@ -480,6 +489,17 @@ impl Engine {
     /// When there are no shards, one is damaged, or something can't be read.
     pub fn verify(&self, ids: &[SubjectId]) -> Result<Verification> {
         verify::verify(&self.dataset, ids)
+    }
+
+    /// Puts `new` in the place of the key that hashes ids. Hashes under earlier keys are still found: these keys stay.
+    ///
+    /// # Errors
+    /// [`Locked`](crate::Error::Locked); those of [`key_file::load`]; when the key can't be written.
+    pub fn replace_key(&self, new: &SubjectKey) -> Result<()> {
+        let _lease = self.lease()?;
+        let state = &*self.dataset.state;
+        let _queue_lease = queue::lease(state, &self.options.holder)?;
+        key_file::replace(state, &self.dataset.config, new).map(drop)
     }
 
     fn site(&self, key: SubjectKey) -> Site {

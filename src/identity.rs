@@ -75,6 +75,29 @@ pub struct Cover {
     pub linked: bool,
 }
 
+impl Expansion {
+    /// What is covered here or in `other`, an expansion of the same subjects.
+    #[must_use]
+    pub fn joined_with(mut self, other: &Self) -> Self {
+        let mut places: HashMap<SubjectId, u32> = self.ids.iter().cloned().zip(0..).collect();
+        for (cover, more) in self.covers.iter_mut().zip(&other.covers) {
+            cover.linked |= more.linked;
+            let mut known: HashSet<u32> = cover.ids.iter().copied().collect();
+            let more = more.ids.iter();
+            for id in more.filter_map(|id| other.ids.get(*id as usize)) {
+                let place = *places.entry(id.clone()).or_insert_with(|| {
+                    self.ids.push(id.clone());
+                    u32::try_from(self.ids.len() - 1).unwrap_or(u32::MAX)
+                });
+                if known.insert(place) {
+                    cover.ids.push(place);
+                }
+            }
+        }
+        self
+    }
+}
+
 impl IdentityGraph {
     /// A graph without links.
     pub fn empty() -> Self {

@@ -133,6 +133,7 @@ pub mod suppression;
 pub mod table;
 pub mod testing;
 pub mod tracking;
+mod witness;
 
 pub use config::Config;
 pub use engine::{Configuration, Engine, EngineOptions};

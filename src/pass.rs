@@ -21,16 +21,18 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::shard::chunk::level::ZstdLevel;
 use crate::shard::rewrite::RewriteReport;
 use crate::state::{self, Expect, State, document};
+use crate::subject::KeyId;
 use crate::tracking::TrackingId;
 
 /// Where the record of a pass lies, relative to the dataset.
 pub const DIRECTORY: &str = "_efface/pass";
 
 /// The version of the record that is written.
-const FORMAT: u32 = 2;
-/// The earliest version that is read: 0.1 wrote no configuration, and progress as lines.
+const FORMAT: u32 = 3;
+/// The earliest version that is read: 0.1 wrote no configuration, and progress as lines; 2 had no level and no key.
 const FORMAT_MIN: u32 = 1;
 const PATH: &str = "_efface/pass/pass.json";
 
@@ -64,6 +66,26 @@ pub struct Pass {
     /// Whether its tasks lie in the state, to be run elsewhere: it is open then, though nobody holds the lease.
     #[serde(default)]
     pub elsewhere: bool,
+    /// The level at which it compresses zstd pages.
+    #[serde(default)]
+    pub zstd_level: Option<ZstdLevel>,
+    /// The key under which it hashes ids.
+    #[serde(default)]
+    pub key: Option<KeyId>,
+    /// What stopped the last run of it, if that was neither a crash nor the caller.
+    #[serde(default)]
+    pub trouble: Option<String>,
+}
+
+/// All that a pass is decided with, and that whoever carries it on uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// The configuration.
+    pub config: Config,
+    /// The level at which zstd pages are compressed again.
+    pub zstd_level: ZstdLevel,
+    /// The key under which ids are hashed.
+    pub key: KeyId,
 }
 
 /// The plan of one request.
@@ -128,7 +150,7 @@ impl Pass {
         id: TrackingId,
         requests: Vec<TrackingId>,
         started_at: Timestamp,
-        config: Config,
+        decided: Decided,
     ) -> Self {
         Self {
             format: FORMAT,
@@ -137,7 +159,10 @@ impl Pass {
             started_at,
             requests,
             planned: Vec::new(),
-            config: Some(config),
+            config: Some(decided.config),
+            zstd_level: Some(decided.zstd_level),
+            key: Some(decided.key),
+            trouble: None,
             elsewhere: false,
         }
     }
@@ -157,20 +182,23 @@ impl Pass {
         }
     }
 
-    /// How far the pass is that carries out the request `id`, if there is one. What was planned is passed over.
+    /// How far the pass is that carries out the request `id`, if there is one, and what stopped it. What was planned is
+    /// passed over.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn stage_of(state: &dyn State, id: TrackingId) -> Result<Option<Stage>> {
+    pub fn stage_of(state: &dyn State, id: TrackingId) -> Result<Option<(Stage, Option<String>)>> {
         #[derive(Deserialize)]
         struct Members {
             format: u32,
             stage: Stage,
             requests: Vec<TrackingId>,
+            #[serde(default)]
+            trouble: Option<String>,
         }
         let members = stored(state, |members: &Members| members.format)?;
         let pass = members.filter(|pass| pass.requests.contains(&id));
-        Ok(pass.map(|pass| pass.stage))
+        Ok(pass.map(|pass| (pass.stage, pass.trouble)))
     }
 
     /// Whether a pass left anything: its record, or progress that a crash while it was removed left behind.
@@ -313,6 +341,7 @@ mod tests {
     use super::*;
     use crate::file_system::disk::Disk;
     use crate::state::files::StateFiles;
+    use crate::subject::SubjectKey;
 
     #[test]
     fn a_pass_and_its_progress_read_back_also_lines_of_0_1_except_a_torn_one() {
@@ -321,7 +350,12 @@ mod tests {
         assert_eq!(Pass::load(&state).unwrap(), None);
         let time: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
         let id = TrackingId::new(time, [1; 10]);
-        let pass = Pass::staging(id, vec![id], time, Config::default());
+        let decided = Decided {
+            config: Config::default(),
+            zstd_level: ZstdLevel::Fixed(1),
+            key: SubjectKey::new([1; 32]).id(),
+        };
+        let pass = Pass::staging(id, vec![id], time, decided);
         pass.store(&state).unwrap();
         assert_eq!(Pass::load(&state).unwrap(), Some(pass));
 

@@ -10,13 +10,16 @@
 //!
 //! The index holds a keyed 64-bit hash of the canonical bytes ([`SubjectHash`]); hashes only
 //! nominate row groups, the canonical bytes decide.
+//!
+//! * `key`: the secret key of a dataset, and hashes under it
 
-use std::borrow::Cow;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+mod key;
+
+pub use key::{KeyId, KeyedHash, SubjectKey};
 
 /// One identifier of a subject. `Debug` prints nothing of it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,86 +77,6 @@ impl SubjectHash {
     /// Hashes canonical bytes.
     pub fn of(canonical: &[u8], seed: u64) -> Self {
         Self(xxh3_64_with_seed(canonical, seed))
-    }
-}
-
-/// A dataset's secret key, under which receipts and the suppression list hash subject ids: without it nobody can
-/// try whether an id is among them. `Debug` prints nothing of it.
-#[derive(Clone)]
-pub struct SubjectKey([u8; 32]);
-
-/// BLAKE3 of the canonical bytes of an id in one form, under a [`SubjectKey`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct KeyedHash([u8; 32]);
-
-impl SubjectKey {
-    /// A key from its bytes, which should be random.
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// A key that nobody knows: drawn from the randomness with which the standard library seeds its hash maps.
-    pub fn random() -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for number in 0_u64..8 {
-            let drawn = RandomState::new().hash_one(number);
-            hasher.update(&drawn.to_le_bytes());
-        }
-        Self(*hasher.finalize().as_bytes())
-    }
-
-    /// The key of its text form (64 hexadecimal digits).
-    pub fn from_hex(text: &str) -> Option<Self> {
-        let hash = blake3::Hash::from_hex(text).ok()?;
-        Some(Self(*hash.as_bytes()))
-    }
-
-    /// Its text form. It must not reach a message or a log.
-    pub fn to_hex(&self) -> String {
-        blake3::Hash::from_bytes(self.0).to_hex().to_string()
-    }
-
-    /// The hash of canonical bytes; equal bytes in different forms have different hashes.
-    pub fn hash(&self, form: Form, canonical: &[u8]) -> KeyedHash {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(&[match form {
-            Form::Text => 0,
-            Form::Number => 1,
-            Form::Uuid => 2,
-        }]);
-        hasher.update(canonical);
-        KeyedHash(*hasher.finalize().as_bytes())
-    }
-
-    /// The hash of an id as it was submitted, which receipts hold.
-    pub fn hash_of(&self, id: &SubjectId) -> KeyedHash {
-        self.hash(Form::Text, id.reveal().as_bytes())
-    }
-}
-
-impl fmt::Debug for SubjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SubjectKey(..)")
-    }
-}
-
-impl fmt::Display for KeyedHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
-    }
-}
-
-impl Serialize for KeyedHash {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for KeyedHash {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        let hash = blake3::Hash::from_hex(text.as_bytes()).map_err(serde::de::Error::custom)?;
-        Ok(Self(*hash.as_bytes()))
     }
 }
 
@@ -242,21 +165,6 @@ mod tests {
         );
         let other = SubjectId::new("00112233x4455-6677-8899-aabbccddeeff");
         assert_eq!(other.canonical(Form::Uuid), None);
-    }
-
-    #[test]
-    fn keyed_hashes_depend_on_key_form_and_bytes_and_read_back() {
-        let key = SubjectKey::new([7; 32]);
-        let hash = key.hash(Form::Text, b"7");
-        assert_eq!(hash, key.hash_of(&SubjectId::new("7")));
-        assert_ne!(hash, key.hash(Form::Number, b"7"));
-        assert_ne!(hash, key.hash(Form::Text, b"8"));
-        assert_ne!(hash, SubjectKey::random().hash(Form::Text, b"7"));
-        let json = serde_json::to_string(&hash).unwrap();
-        assert_eq!(serde_json::from_str::<KeyedHash>(&json).unwrap(), hash);
-        let again = SubjectKey::from_hex(&key.to_hex()).unwrap();
-        assert_eq!(again.hash(Form::Text, b"7"), hash);
-        assert_eq!(format!("{key:?}"), "SubjectKey(..)");
     }
 
     #[test]

@@ -219,7 +219,7 @@ fn no_figure_of_a_worker_is_believed_that_can_be_checked() {
 }
 
 #[test]
-fn a_task_whose_every_result_lies_fails_and_leaves_the_old_shard() {
+fn a_task_whose_every_result_lies_leaves_the_old_shard_and_the_request_waits() {
     let (_dir, engine, id) = submitted();
     let mut pass = engine.begin(&CompactOptions::at(now())).unwrap().unwrap();
     let mut tasks = pass.tasks();
@@ -238,8 +238,17 @@ fn a_task_whose_every_result_lies_fails_and_leaves_the_old_shard() {
     assert_eq!(done.shards_failed.len(), 1);
     drop(pass);
     let status = engine.status(id, now()).unwrap();
-    assert_eq!(status.state, RequestState::Failure);
-    assert!(engine.plan(&export_of(ALIAS)).unwrap().rows > 0);
+    assert_eq!(status.state, RequestState::Started);
+    assert!(status.reason.is_some());
+    let error = engine.plan(&export_of(ALIAS)).unwrap_err();
+    assert!(matches!(error, Error::Underway { .. }), "{error}");
+    engine.compact(&CompactOptions::at(now())).unwrap();
+    let status = engine.status(id, now()).unwrap();
+    assert_eq!(
+        (status.state, status.rows_removed),
+        (RequestState::Success, 257)
+    );
+    assert_eq!(rows_left(&engine), 0);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use efface::pass::{Pass, Progress, ProgressLog};
 use efface::queue::Entry;
 use efface::state::files::StateFiles;
 use efface::state::{Expect, State, document};
+use efface::subject::SubjectKey;
 use efface::suppression::Suppression;
 use efface::testing::sim::Sim;
 use efface::tracking::TrackingId;
@@ -90,9 +91,10 @@ fuzz_target!(|data: &[u8]| {
         }
         3 => {
             sim.put("_efface/suppression.json", sealed(data));
-            if let Some(list) = loaded(Suppression::load(state).map(Some)) {
+            let key = SubjectKey::new([7; 32]);
+            if let Some(list) = loaded(Suppression::load(state, &key).map(Some)) {
                 list.store(state).expect("it can be stored");
-                let again = Suppression::load(state).expect("it reads back");
+                let again = Suppression::load(state, &key).expect("it reads back");
                 assert_eq!(text(&again), text(&list));
             }
         }

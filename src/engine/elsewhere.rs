@@ -24,10 +24,7 @@ impl Engine {
     /// [`NoRoom`](Error::NoRoom) when there is no room for all new shards at once.
     pub fn publish_tasks(&self, options: &CompactOptions) -> Result<Option<Published>> {
         let site = self.site(self.key()?);
-        let begun = match Compaction::unfinished(site.clone(), options, Purpose::HandOut)? {
-            Some(unfinished) => Some(unfinished),
-            None => Compaction::of_pending(site, options.clone(), Purpose::HandOut)?,
-        };
+        let begun = erase::begin(&site, options, Purpose::HandOut)?;
         begun.map(Compaction::hand_out).transpose()
     }
 

@@ -1,14 +1,16 @@
 //! How a pass begins: with all requests that wait, with one request, or where a run that died left it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use super::batch::check_room;
 use super::class::{Action, Job, Member};
 use super::published::{self, HandedIn};
+use super::round::Round;
 use super::running::{Compaction, Start};
-use super::staging::{Staged, Staging};
+use super::staging::{Staged, Staging, unreadable};
 use super::{CompactOptions, Purpose, Site};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::pass::{Pass, Progress, ProgressLog, Stage, Swap};
 use crate::plan::Plan;
 use crate::queue::Entry;
@@ -17,7 +19,6 @@ use crate::shard::readback;
 use crate::state::Lease;
 use crate::suppression::{Checked, Suppression};
 use crate::table::Snapshot;
-use crate::tracking::TrackingId;
 
 /// A pass that is being planned. Nothing of the dataset was touched for it, unless it is resumed.
 struct Planning {
@@ -91,14 +92,22 @@ impl Compaction {
                 site.discard(&mut snapshot)?;
             }
         }
+        let mut options = options.clone();
+        options.zstd_level = pass.zstd_level.unwrap_or(options.zstd_level);
+        pass.trouble = None;
         let mut members = Vec::new();
         let mut kept = Vec::new();
         for (id, planned) in pass.requests.iter().zip(pass.planned) {
             // A request that isn't there was not yet durable when the pass was cut off: nothing was done.
             if let Some(entry) = queue.entry(*id)? {
+                let mut before = queue.held(*id)?;
+                if let Some(held) = &mut before {
+                    // What this pass did is told by its progress.
+                    held.done.retain(|part| part.pass != pass.id);
+                }
                 members.push(Member {
                     planned,
-                    ..Member::new(entry)
+                    ..Member::new(entry, before)
                 });
                 kept.push(*id);
             }
@@ -111,9 +120,13 @@ impl Compaction {
         pass.requests = kept;
         tracing::info!(pass = %pass.id, "an unfinished pass is carried on");
         let site = match pass.config.clone() {
-            Some(config) => site.with_config(config),
+            Some(config) => {
+                let config = config.carried_into(&site.dataset.config);
+                site.with_config(config)
+            }
             None => site,
-        };
+        }
+        .with_key(pass.key)?;
         let progress = ProgressLog::read(&*site.dataset.state, pass.id)?;
         let announced: Vec<String> = progress
             .iter()
@@ -123,9 +136,18 @@ impl Compaction {
             })
             .collect();
         site.dataset.table.recover(&snapshot, &announced)?;
-        let mut planning = Planning::new(site, options.clone(), pass, snapshot, members, lease)?;
+        // Alias rows go when all events of the requests that end are done.
+        let is_aliases = |step: &Progress| matches!(step, Progress::AliasRows(_));
+        let are_events_done = progress.iter().any(is_aliases);
+        let mut planning = Planning::new(site, options, pass, snapshot, members, lease)?;
         let (swaps, alias_rows) = planning.take_up(progress)?;
         let staged = planning.plan(&mut |_| Ok(()), Manner::Resumed)?;
+        for member in &mut planning.members {
+            if are_events_done && member.before.is_none() {
+                // The shard that can't be read came later, or was done.
+                member.trouble = None;
+            }
+        }
         let mut this = planning.start(staged, purpose)?;
         this.swaps = swaps;
         this.alias_rows = alias_rows;
@@ -136,42 +158,80 @@ impl Compaction {
         Ok(Some(this))
     }
 
-    /// Everything that waits, planned and started; `None` when nothing does.
+    /// Of what waits and was not yet tried in this round, the next requests that were decided under one configuration,
+    /// planned and started; `None` when nothing is left. What could not be started is in the round.
     pub(crate) fn of_pending(
-        site: Site,
-        options: CompactOptions,
+        site: &Site,
+        options: &CompactOptions,
+        round: &mut Round,
         purpose: Purpose,
     ) -> Result<Option<Self>> {
-        let (lease, snapshot) = site.open_new()?;
+        loop {
+            match Self::next_group(site, options, round, purpose)? {
+                Next::Started(started) => return Ok(Some(*started)),
+                Next::PutOff => {}
+                Next::NoneLeft => return Ok(None),
+            }
+        }
+    }
+
+    fn next_group(
+        site: &Site,
+        options: &CompactOptions,
+        round: &mut Round,
+        purpose: Purpose,
+    ) -> Result<Next> {
+        let (lease, mut snapshot) = site.open_new()?;
         let state = &*site.dataset.state;
         let queue = site.queue();
-        let (pass, entries) = {
+        let (group, pass) = {
             let _queue_lease = queue.lease()?;
-            // A damaged one must not keep the others from their deadline: it stays, and the report names it.
-            let entries: Vec<Entry> = queue.entries()?.into_iter().flatten().collect();
-            let requests = entries.iter().map(|entry| entry.tracking_id).collect();
-            let config = site.dataset.config.clone();
-            if entries.is_empty() && Suppression::load(state)?.is_empty() {
-                return Ok(None);
-            }
-            // The options of a call that was cut off may be used again, after the pass has ended.
-            let id = match queue.check_is_new(options.pass) {
-                Err(Error::Request { .. }) => TrackingId::draw(options.now),
-                checked => checked.map(|()| options.pass)?,
+            let Some(group) = round.next(site, options)? else {
+                return Ok(Next::NoneLeft);
             };
-            let pass = Pass::staging(id, requests, options.now, config);
+            let requests = group.members.iter();
+            let requests = requests.map(|member| member.entry.tracking_id).collect();
+            let decided = group.site.decided(&group.options);
+            let pass = Pass::staging(group.pass, requests, options.now, decided);
             pass.store(state)?;
-            (pass, entries)
+            (group, pass)
         };
-        let members = entries.into_iter().map(Member::new).collect();
-        let mut planning = Planning::new(site, options, pass, snapshot, members, lease)?;
+        // The alias table is no shard, but another one may be.
+        if group.site.dataset.config.aliases != site.dataset.config.aliases {
+            snapshot = group.site.dataset.snapshot()?;
+        }
+        let suppression = if group.suppresses {
+            Suppression::load(state, &site.key)?
+        } else {
+            Suppression::default()
+        };
+        let mut planning = Planning {
+            checked: Checked::load(state, &suppression)?,
+            suppression,
+            site: group.site,
+            options: group.options,
+            pass,
+            snapshot,
+            members: group.members,
+            lease,
+        };
         loop {
             let staged = match planning.plan(&mut |_| Ok(()), Manner::Each) {
                 Ok(staged) => staged,
                 Err(error) => {
                     // The error says why; a record that stays is dropped by the next run.
-                    let _ignored = Pass::remove(&*planning.site.dataset.state);
-                    return Err(error);
+                    let _ignored = Pass::remove(state);
+                    if !is_of_group(&error) || planning.members.is_empty() {
+                        return Err(error);
+                    }
+                    let _queue_lease = queue.lease()?;
+                    planning.members.iter_mut().for_each(|member| {
+                        member.hold(&error);
+                        member.is_put_off = true;
+                    });
+                    round.put_off(&queue, planning.members, options.now)?;
+                    round.failed(error);
+                    return Ok(Next::PutOff);
                 }
             };
             let _queue_lease = queue.lease()?;
@@ -180,20 +240,26 @@ impl Compaction {
             planning
                 .members
                 .retain(|member| waiting.contains(&member.entry.tracking_id));
+            let (put_off, live): (Vec<Member>, Vec<Member>) = planning
+                .members
+                .into_iter()
+                .partition(|member| member.is_put_off);
+            planning.members = live;
+            round.put_off(&queue, put_off, options.now)?;
             if planning.members.is_empty() && staged.jobs.is_empty() {
-                Pass::remove(&*planning.site.dataset.state)?;
+                Pass::remove(state)?;
                 planning.store_checked(&staged.failed)?;
-                return Ok(None);
+                round.shards_failed(staged.failed);
+                return Ok(Next::PutOff);
             }
             if planning.members.len() == before {
-                let started = planning.start(staged, purpose);
-                return started.map(Some);
+                let started = planning.start(staged, purpose)?;
+                return Ok(Next::Started(Box::new(started)));
             }
-            // Some were cancelled in the meantime: planned again without them.
-            planning.members = planning
-                .members
-                .drain(..)
-                .map(|member| Member::new(member.entry))
+            // Some were cancelled in the meantime, or can't be judged: planned again without them.
+            let again = planning.members.into_iter();
+            planning.members = again
+                .map(|member| Member::new(member.entry, member.before))
                 .collect();
         }
     }
@@ -209,9 +275,14 @@ impl Compaction {
         let (lease, snapshot) = site.open_new()?;
         let (One::New(entry) | One::Waiting(entry)) = one;
         let requests = vec![entry.tracking_id];
-        let config = site.dataset.config.clone();
-        let pass = Pass::staging(entry.tracking_id, requests, options.now, config);
-        let members = vec![Member::new(entry.clone())];
+        let mut options = options;
+        let before = site.queue().held(entry.tracking_id)?;
+        if let Some(part) = before.as_ref().and_then(|held| held.done.last()) {
+            options.zstd_level = part.zstd_level;
+        }
+        let decided = site.decided(&options);
+        let pass = Pass::staging(entry.tracking_id, requests, options.now, decided);
+        let members = vec![Member::new(entry.clone(), before)];
         let mut planning = Planning::new(site, options, pass, snapshot, members, lease)?;
         let mut agreed = |plan: &Plan| match expected_digest {
             Some(expected) if expected != plan.digest => Err(Error::PlanChanged {
@@ -229,12 +300,33 @@ impl Compaction {
             One::New(entry) => queue.check_is_new(entry.tracking_id)?,
         }
         let this = planning.start(staged, Purpose::RunHere)?;
-        // Nothing of the dataset is touched before the request, too, is durable.
         if let One::New(entry) = one {
+            // Nothing of the dataset is touched before the request, too, is durable.
             queue.enter(entry)?;
+            queue.hint(entry)?;
         }
         Ok(Some(this))
     }
+}
+
+/// Whether what kept a group from being planned may keep only that group: its roles or its alias table. What is wrong
+/// with the machine is wrong for all.
+fn is_of_group(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Damaged | ErrorKind::Unsupported | ErrorKind::Usage
+    ) || unreadable(error).is_some()
+        || matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
+/// What came of planning the next requests.
+enum Next {
+    /// They were planned and started.
+    Started(Box<Compaction>),
+    /// None of them could be started: the round knows why.
+    PutOff,
+    /// There are none.
+    NoneLeft,
 }
 
 /// A request that is carried out on its own.
@@ -260,7 +352,7 @@ impl Planning {
         let suppression = if pass.requests.contains(&pass.id) {
             Suppression::default()
         } else {
-            Suppression::load(state)?
+            Suppression::load(state, &site.key)?
         };
         Ok(Self {
             checked: Checked::load(state, &suppression)?,
@@ -315,25 +407,32 @@ impl Planning {
             file.files.check_replaceable(&file.shard)?;
         }
         let is_resumed = manner == Manner::Resumed;
+        // Planned again, it meets again what can't be read.
+        let mut snapshot = self.snapshot.clone();
         let mut staging = Staging {
             dataset: &self.site.dataset,
             upkeep: self.site.upkeep(),
             is_strict: manner == Manner::Strict,
             is_resumed,
-            snapshot: &mut self.snapshot,
+            snapshot: &mut snapshot,
             failed: BTreeMap::new(),
         };
         let mut staged = staging.stage(&mut self.members, agreed)?;
-        self.plan_suppression(&mut staged, is_resumed)?;
+        self.plan_suppression(&snapshot, &mut staged, is_resumed)?;
         Ok(staged)
     }
 
-    fn plan_suppression(&mut self, staged: &mut Staged, is_resumed: bool) -> Result<()> {
+    fn plan_suppression(
+        &mut self,
+        snapshot: &Snapshot,
+        staged: &mut Staged,
+        is_resumed: bool,
+    ) -> Result<()> {
         let max_match = (!is_resumed).then_some(self.options.max_match);
         super::suppressing::add_suppressed(
             &self.site,
             (&self.suppression, &mut self.checked),
-            &self.snapshot.shards,
+            &snapshot.shards,
             staged,
             max_match,
         )

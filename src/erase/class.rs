@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use roaring::RoaringBitmap;
 
 use super::task::Cleared;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::find::search::wanted;
 use crate::identity::{Cover, Expansion};
 use crate::pass::{Planned, PlannedSubject};
 use crate::plan::{Plan, ShardPlan};
-use crate::queue::Entry;
+use crate::queue::{Entry, Held};
 use crate::request::Request;
 use crate::shard::select::Wanted;
 use crate::subject::SubjectId;
@@ -31,6 +31,28 @@ pub(super) struct Member {
     pub(super) entry: Entry,
     pub(super) planned: Planned,
     pub(super) expansion: Expansion,
+    /// What earlier passes found out and did.
+    pub(super) before: Option<Held>,
+    /// What keeps it from ending: trouble of the dataset, not of the request.
+    pub(super) trouble: Option<Trouble>,
+    /// Whether nothing of it is carried out in this pass.
+    pub(super) is_put_off: bool,
+}
+
+/// What keeps a request from ending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub(super) reason: String,
+    pub(super) kind: ErrorKind,
+}
+
+impl Trouble {
+    pub(super) fn of(error: &Error) -> Self {
+        Self {
+            reason: error.to_string(),
+            kind: error.kind(),
+        }
+    }
 }
 
 /// Requests that do the same to their rows.
@@ -105,12 +127,16 @@ impl Job {
 }
 
 impl Member {
-    /// A request that was not planned yet.
-    pub(super) fn new(entry: Entry) -> Self {
-        let subjects = entry.request.subjects.iter();
-        let subjects = subjects.map(|(position, _)| PlannedSubject {
+    /// A request that was not planned yet in this pass; `before` is what earlier ones found out and did.
+    pub(super) fn new(entry: Entry, before: Option<Held>) -> Self {
+        let was_found = |at: usize| {
+            let mut parts = before.iter().flat_map(|held| &held.done);
+            parts.any(|part| part.subjects.get(at).is_some_and(|(found, _)| *found))
+        };
+        let subjects = entry.request.subjects.iter().enumerate();
+        let subjects = subjects.map(|(at, (position, _))| PlannedSubject {
             position,
-            found: false,
+            found: was_found(at),
             merged_into: None,
         });
         Self {
@@ -127,7 +153,35 @@ impl Member {
                 covers: Vec::new(),
                 left_out: 0,
             },
+            before,
+            trouble: None,
+            is_put_off: false,
         }
+    }
+
+    /// Whether it is carried out in this pass.
+    pub(super) fn is_live(&self) -> bool {
+        self.planned.refused.is_none() && !self.is_put_off
+    }
+
+    /// Whether it ends with this pass.
+    pub(super) fn ends(&self) -> bool {
+        self.planned.refused.is_some() || (self.trouble.is_none() && !self.is_put_off)
+    }
+
+    /// Whether it ends with this pass because all of it was carried out.
+    pub(super) fn is_done(&self) -> bool {
+        self.planned.refused.is_none() && self.ends()
+    }
+
+    /// Whether an earlier pass carried it out in some shard.
+    pub(super) fn is_begun(&self) -> bool {
+        self.before.as_ref().is_some_and(Held::is_begun)
+    }
+
+    /// Something is wrong with the dataset: the request can't be ended in this pass.
+    pub(super) fn hold(&mut self, error: &Error) {
+        self.trouble.get_or_insert_with(|| Trouble::of(error));
     }
 
     /// The action on its rows.
@@ -196,7 +250,7 @@ impl Class {
 pub(super) fn merge(members: &mut [Member]) {
     let mut first: HashMap<(Action, SubjectId), TrackingId> = HashMap::new();
     for member in members.iter_mut() {
-        if member.planned.refused.is_some() {
+        if !member.is_live() {
             continue;
         }
         let (action, id) = (member.action(), member.entry.tracking_id);
@@ -225,11 +279,11 @@ pub(super) fn share_found(class: &Class, members: &mut [Member]) {
     }
 }
 
-/// The requests that are not refused, by what they do.
+/// The requests that are carried out, by what they do.
 pub(super) fn classes(members: &[Member]) -> Vec<Class> {
     let mut by_action: BTreeMap<Action, Vec<usize>> = BTreeMap::new();
     for (place, member) in members.iter().enumerate() {
-        if member.planned.refused.is_none() {
+        if member.is_live() {
             by_action.entry(member.action()).or_default().push(place);
         }
     }

@@ -1,6 +1,7 @@
 //! Carrying out one delete at once: of rows, or of values in them.
 //!
-//! It is a compaction of one request, which is refused with its own error rather than written down as failed.
+//! It is a compaction of one request, which is refused with its own error rather than written down as failed. If a
+//! shard turns out to be damaged half-way, the request waits on.
 //! After a crash, the same delete, asked again, continues where it was.
 
 use jiff::Timestamp;
@@ -84,6 +85,7 @@ pub(crate) fn delete(
         submitted_at: now,
         due: due_after(request.requested_at),
         request: request.clone(),
+        config: Some(site.dataset.config.clone()),
     };
     let compact = CompactOptions {
         pass: tracking_id,
@@ -116,10 +118,23 @@ pub(crate) fn delete(
         }
     };
     let (report, failed) = started.run_to_end()?;
-    match (DeleteReport::of(&report, id), failed.into_values().next()) {
-        (Some(done), _) => Ok(done),
-        (None, Some(error)) => Err(error),
-        (None, None) => Err(Error::Internal {
+    let waits = report.requests.iter().find(|status| {
+        let is_ours = status.tracking_id == id;
+        is_ours && matches!(status.state, RequestState::Pending | RequestState::Started)
+    });
+    match (
+        DeleteReport::of(&report, id),
+        failed.into_values().next(),
+        waits,
+    ) {
+        (Some(done), ..) => Ok(done),
+        (None, Some(error), Some(status)) => Err(Error::Held {
+            tracking_id: id,
+            state: status.state.as_str(),
+            source: Box::new(error),
+        }),
+        (None, Some(error), None) => Err(error),
+        (None, None, _) => Err(Error::Internal {
             path: site.dataset.table.name(),
             invariant: "a pass of one request did not say how that ended",
         }),

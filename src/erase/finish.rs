@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::identity::{AliasTable, TableFormat, removal};
 use crate::index::changes::RewrittenShard;
 use crate::pass::{Pass, Progress};
-use crate::queue::{Entry, Status};
+use crate::queue::{Entry, Held, Part, Status};
 use crate::receipts::{Cause, Ended, Outcome, Receipt, Receipts, ShardEvidence};
 use crate::shard::Shard;
 use crate::shard::rewrite::{RewriteOptions, RewriteReport, rewrite};
@@ -35,15 +35,16 @@ impl Compaction {
             self.refresh_index()?;
         }
         self.suppress()?;
+        let mut requests = self.hold()?;
         self.remove_alias_rows()?;
         self.store_checked()?;
         let receipts = self.receipts();
         let of_requests = receipts
             .iter()
             .filter(|receipt| receipt.cause == Cause::Delete);
-        let requests = of_requests.map(Status::ended).collect();
-        let entries = self.members.iter().map(|member| member.entry.clone());
-        let entries: Vec<Entry> = entries.collect();
+        requests.extend(of_requests.map(Status::ended));
+        let ended = self.members.iter().filter(|member| member.ends());
+        let entries: Vec<Entry> = ended.map(|member| member.entry.clone()).collect();
         {
             let queue = self.site.queue();
             let _lease = queue.lease()?;
@@ -67,6 +68,68 @@ impl Compaction {
         if let Err(error) = discarded {
             // The pass has ended all the same, and whoever works next tries again.
             tracing::warn!(%error, "what tasks left behind could not be removed");
+        }
+    }
+
+    /// Writes down what is known of the requests that can't be ended, with the ids that they cover: links that lead to
+    /// these go below. Gives how they stand.
+    fn hold(&self) -> Result<Vec<Status>> {
+        let mut held = Vec::new();
+        let mut statuses = Vec::new();
+        for (place, member) in self.members.iter().enumerate() {
+            let trouble = member.trouble.as_ref().filter(|_| !member.ends());
+            let Some(trouble) = trouble else {
+                continue;
+            };
+            let before = member.before.clone();
+            let mut known = before.unwrap_or_else(|| Held::new(None, member.expansion.clone()));
+            known.reason = Some(trouble.reason.clone());
+            known.kind = Some(trouble.kind);
+            known.covered = member.expansion.clone();
+            known.done.push(self.part(place, member));
+            statuses.push(Status::waiting(
+                &member.entry,
+                Some(&known),
+                None,
+                self.options.now,
+            ));
+            held.push((member.entry.tracking_id, known));
+        }
+        if !held.is_empty() {
+            let queue = self.site.queue();
+            let _lease = queue.lease()?;
+            queue.hold(held)?;
+        }
+        Ok(statuses)
+    }
+
+    /// What this pass did for a request.
+    fn part(&self, place: usize, member: &Member) -> Part {
+        let rows = |subject: usize| -> u64 {
+            let counts = self.swaps.iter().flat_map(|swap| &swap.of_subject);
+            let ours = counts.filter(|(of, at, _)| (*of, *at) == (place, subject));
+            ours.map(|(_, _, rows)| rows).sum()
+        };
+        let subjects = member.planned.subjects.iter().enumerate();
+        let swaps = self.swaps.iter();
+        let shards = swaps.flat_map(|swap| {
+            let ours = swap.of_request.iter().filter(|(of, _)| *of == place);
+            ours.map(|(_, rows)| ShardEvidence {
+                path: swap.path.clone(),
+                rows: *rows,
+                before: swap.before.clone(),
+                after: swap.after.clone(),
+            })
+        });
+        Part {
+            pass: self.pass.id,
+            started_at: self.pass.started_at,
+            zstd_level: self.options.zstd_level,
+            digest: member.planned.digest.clone(),
+            subjects: subjects
+                .map(|(at, subject)| (subject.found, rows(at)))
+                .collect(),
+            shards: shards.collect(),
         }
     }
 
@@ -100,8 +163,12 @@ impl Compaction {
                     let Some(path) = unreadable(&error).map(str::to_owned) else {
                         return Err(error);
                     };
-                    tracing::warn!(%path, %error, "a shard could not be indexed");
+                    let before = snapshot.shards.len();
                     snapshot.shards.retain(|shard| shard.path != path);
+                    if snapshot.shards.len() == before {
+                        return Err(error);
+                    }
+                    tracing::warn!(%path, %error, "a shard could not be indexed");
                 }
                 Ok(()) => return Ok(()),
             }
@@ -114,9 +181,7 @@ impl Compaction {
         let Some(table) = dataset.config.alias_table() else {
             return Ok(());
         };
-        let ends = |member: &&Member| {
-            member.planned.refused.is_none() && member.action() == Action::Remove
-        };
+        let ends = |member: &&Member| member.is_done() && member.action() == Action::Remove;
         let members = self.members.iter().filter(ends);
         let ids: BTreeSet<&SubjectId> = members.flat_map(|member| &member.expansion.ids).collect();
         let ids: Vec<SubjectId> = ids.into_iter().cloned().collect();
@@ -193,7 +258,7 @@ impl Compaction {
         }
     }
 
-    /// The evidence of every request, in the order of the pass.
+    /// The evidence of every request that ends, in the order of the pass.
     fn receipts(&self) -> Vec<Receipt> {
         let mut of_subject: BTreeMap<(usize, usize), u64> = BTreeMap::new();
         let mut shards: BTreeMap<usize, Vec<ShardEvidence>> = BTreeMap::new();
@@ -212,6 +277,8 @@ impl Compaction {
         }
         let receipt = |(place, member): (usize, &Member)| {
             let planned = &member.planned;
+            let parts = member.before.iter().flat_map(|held| &held.done);
+            let parts: Vec<&Part> = parts.collect();
             let state = match &planned.refused {
                 Some(_) => Ended::Failure,
                 None => Ended::Success,
@@ -219,7 +286,10 @@ impl Compaction {
             let base = member
                 .entry
                 .receipt(&self.site.key, state, self.options.now);
-            let shards = shards.remove(&place).unwrap_or_default();
+            let before = parts.iter().flat_map(|part| part.shards.iter().cloned());
+            let shards: Vec<ShardEvidence> = before
+                .chain(shards.remove(&place).unwrap_or_default())
+                .collect();
             let rows: u64 = shards.iter().map(|shard| shard.rows).sum();
             let is_removal = member.action() == Action::Remove;
             let subjects = base.subjects.into_iter().zip(&planned.subjects).enumerate();
@@ -227,16 +297,25 @@ impl Compaction {
                 pass: Some(self.pass.id),
                 reason: planned.refused.clone(),
                 reason_kind: planned.refused_kind,
-                started_at: Some(self.pass.started_at),
+                started_at: Some(
+                    parts
+                        .first()
+                        .map_or(self.pass.started_at, |part| part.started_at),
+                ),
                 rows_removed: if is_removal { rows } else { 0 },
                 rows_cleared: if is_removal { 0 } else { rows },
                 alias_rows_removed: if is_removal { self.alias_rows } else { 0 },
                 suppressed: state == Ended::Success && member.entry.request.suppress.is_some(),
                 left_out: planned.left_out,
-                digest: planned.digest.clone(),
+                digest: parts
+                    .first()
+                    .map_or_else(|| planned.digest.clone(), |part| part.digest.clone()),
                 subjects: subjects
                     .map(|(subject, (evidence, planned))| {
-                        let rows = of_subject.get(&(place, subject)).copied().unwrap_or(0);
+                        let before = parts.iter().filter_map(|part| part.subjects.get(subject));
+                        let before: u64 = before.map(|(_, rows)| rows).sum();
+                        let now = of_subject.get(&(place, subject)).copied().unwrap_or(0);
+                        let rows = before + now;
                         let outcome = match (planned.merged_into, planned.found) {
                             _ if state == Ended::Failure && rows == 0 => Outcome::Untouched,
                             (_, false) => Outcome::NotFound,
@@ -255,7 +334,9 @@ impl Compaction {
                 ..base
             }
         };
-        let mut receipts: Vec<Receipt> = self.members.iter().enumerate().map(receipt).collect();
+        let ended = self.members.iter().enumerate();
+        let ended = ended.filter(|(_, member)| member.ends());
+        let mut receipts: Vec<Receipt> = ended.map(receipt).collect();
         receipts.extend(self.suppression_receipt());
         receipts
     }
@@ -273,7 +354,11 @@ impl Compaction {
             .filter(|swap| swap.after.is_none())
             .count() as u64;
         let failed = self.failed.iter();
+        let held = self.members.iter().filter(|member| !member.ends());
+        let held = held.filter_map(|member| Some(member.trouble.as_ref()?.kind));
+        let troubles = self.failed.values().map(Error::kind).chain(held);
         let report = CompactReport {
+            troubles: troubles.collect(),
             tracking_id: Some(self.pass.id),
             rows_removed: total.rows_removed,
             rows_suppressed: self.swaps.iter().map(|swap| swap.suppressed).sum(),

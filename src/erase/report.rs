@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::error::ErrorKind;
 use crate::queue::Status;
 use crate::tracking::TrackingId;
 
@@ -38,13 +39,17 @@ pub struct CompactReport {
     pub dropped_key_values: Vec<String>,
     /// Partitions whose directories still say something of rows of which every column was cleared.
     pub partitions_left: Vec<String>,
-    /// How each request ended.
+    /// How each request ended, or why it waits on.
     #[serde(skip)]
     pub requests: Vec<Status>,
-    /// Shards that could not be read or rewritten, with the reason. The requests that have rows there failed.
+    /// Shards that could not be read or rewritten, with the reason. The requests that have or could have rows there wait
+    /// on.
     pub shards_failed: Vec<(String, String)>,
     /// Files of waiting requests that can't be read, with what to do. The other requests were carried out.
     pub requests_damaged: Vec<String>,
+    /// The kinds of what kept shards from being read or rewritten, and requests from being ended.
+    #[serde(skip)]
+    pub troubles: Vec<ErrorKind>,
 }
 
 impl CompactReport {
@@ -67,7 +72,13 @@ impl CompactReport {
         self.dropped_key_values.extend(later.dropped_key_values);
         self.partitions_left.extend(later.partitions_left);
         self.requests.extend(later.requests);
-        self.shards_failed.extend(later.shards_failed);
+        for failed in later.shards_failed {
+            // Each pass meets what can't be read.
+            if !self.shards_failed.contains(&failed) {
+                self.shards_failed.push(failed);
+            }
+        }
         self.requests_damaged.extend(later.requests_damaged);
+        self.troubles.extend(later.troubles);
     }
 }

@@ -8,7 +8,7 @@ use super::staging::{Staged, is_of_shard};
 use super::task::{ClearStep, FORMAT, ShardTask};
 use super::{CompactOptions, CompactReport, Site};
 use crate::config::partition_names;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::pass::{Pass, ProgressLog, Swap};
 use crate::queue::Entry;
 use crate::request::Disclosure;
@@ -127,7 +127,8 @@ impl Compaction {
         }
     }
 
-    /// Gives up a task that could not be carried out: the requests that have rows in the shard fail.
+    /// Gives up a task that could not be carried out. The requests that have rows in the shard wait for another pass,
+    /// unless what they ask for is what can't be done: these fail.
     ///
     /// # Errors
     /// The same error, if it concerns not the shard but the table or the machine, for example: the pass can be
@@ -140,7 +141,11 @@ impl Compaction {
         if let Some(job) = self.jobs.get(path) {
             for (place, _) in &job.of_request {
                 if let Some(member) = self.members.get_mut(*place) {
-                    member.refuse(&error);
+                    if error.kind() == ErrorKind::Refused {
+                        member.refuse(&error);
+                    } else {
+                        member.hold(&error);
+                    }
                 }
             }
         }
@@ -171,17 +176,33 @@ impl Compaction {
     }
 
     /// Runs all tasks here and ends the pass; returns the errors of shards, too.
+    ///
+    /// # Errors
+    /// Those of [`run_all`](Self::run_all) and [`finish`](Self::finish). The record of the pass then says what was in
+    /// the way.
     pub(crate) fn run_to_end(mut self) -> Result<(CompactReport, BTreeMap<String, Error>)> {
-        self.run_all()?;
-        self.end()
+        let ended = self.run_all().and_then(|()| self.end());
+        if let Err(error) = &ended
+            && !matches!(error, Error::Cancelled)
+            && self.lease.is_some()
+        {
+            self.pass.trouble = Some(error.to_string());
+            // The error that is told is the first one.
+            let _ignored = self.pass.store(&*self.site.dataset.state);
+        }
+        ended
     }
 
-    /// The request that asks the same as `entry`.
+    /// The requests that it carries out.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = TrackingId> {
+        self.members.iter().map(|member| member.entry.tracking_id)
+    }
+
+    /// The request that asks the same as `entry`, under the same configuration.
     pub(crate) fn same(&self, entry: &Entry) -> Option<TrackingId> {
-        let key = &self.site.key;
-        let asked = entry.fingerprint(key);
+        let config = &self.site.dataset.config;
         let mut entries = self.members.iter().map(|member| &member.entry);
-        let same = entries.find(|entry| entry.fingerprint(key) == asked)?;
+        let same = entries.find(|other| entry.is_same(other, config))?;
         Some(same.tracking_id)
     }
 

@@ -9,14 +9,14 @@ use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::find::upkeep::Upkeep;
-use crate::limits;
-use crate::pass::{Pass, Stage};
+use crate::pass::{self, Decided, Pass, Stage};
 use crate::queue::Queue;
 use crate::shard::chunk::level::ZstdLevel;
 use crate::state::{DIRECTORY, Lease};
-use crate::subject::SubjectKey;
+use crate::subject::{KeyId, SubjectKey};
 use crate::table::Snapshot;
 use crate::tracking::TrackingId;
+use crate::{key_file, limits};
 
 /// How requests are carried out.
 #[derive(Debug, Clone)]
@@ -83,6 +83,15 @@ impl Site {
         )
     }
 
+    /// What a pass is decided with here.
+    pub(super) fn decided(&self, options: &CompactOptions) -> Decided {
+        Decided {
+            config: self.dataset.config.clone(),
+            zstd_level: options.zstd_level,
+            key: self.key.id(),
+        }
+    }
+
     pub(super) fn upkeep(&self) -> Upkeep<'_> {
         Upkeep {
             dataset: &self.dataset,
@@ -96,6 +105,19 @@ impl Site {
     pub(super) fn with_config(mut self, config: Config) -> Self {
         self.dataset.config = config;
         self
+    }
+
+    /// The same place, with the key under which a pass hashes ids.
+    pub(super) fn with_key(mut self, id: Option<KeyId>) -> Result<Self> {
+        if let Some(id) = id {
+            let config = &self.dataset.config;
+            self.key = self.key.as_of(id).ok_or_else(|| Error::KeyLost {
+                path: key_file::path(config).to_owned(),
+                is_there: true,
+                file: pass::DIRECTORY.to_owned(),
+            })?;
+        }
+        Ok(self)
     }
 
     /// Takes the lease of the dataset and lists its shards. What runs that died left in the state goes; what they

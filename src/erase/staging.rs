@@ -3,19 +3,22 @@
 //! ```text
 //!   requests ── identity graph ──> classes (all that do the same to their rows are one) ── plan::search ──> jobs
 //!        ^                                                                                     │
-//!        └── again without those that are refused: unknown ids, too many rows, a damaged shard ┘
+//!        └── again without those that are refused: unknown ids, too many rows; and without shards that can't be read ┘
 //! ```
 //!
 //! # Invariants
-//! A request is refused whole, and before anything is touched. If a shard can't be read, the requests that have or
-//! could have rows in it are refused: all except those for which the index, built while the shard was as it is now,
-//! nominates no row group of it.
+//! * What is wrong with a request refuses it, whole, and before anything is touched.
+//! * What is wrong with the dataset never ends a request. If a shard can't be read or replaced, the requests that have
+//!   or could have rows in it are carried out in the other shards, and held: all except those for which the index, built
+//!   while the shard was as it is now, nominates no row group of it. A request whose guards can't be judged without that
+//!   shard is put off whole.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use super::class::{Class, Count, Job, Member, classes, merge, share_found};
 use crate::dataset::Dataset;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, FormatError, Result};
 use crate::find::search::{self, Knowledge};
 use crate::find::upkeep::{Upkeep, is_damage};
 use crate::identity::Expansion;
@@ -63,15 +66,22 @@ impl Staging<'_> {
         let graph = self.dataset.identities()?;
         for member in members.iter_mut() {
             let request = &member.entry.request;
-            match graph.expand(&request.subjects, request.identity, request.identity_cap) {
-                Ok(expansion) => {
+            let expanded = graph.expand(&request.subjects, request.identity, request.identity_cap);
+            // Links that led to more ids may be gone by now.
+            let covered = member.before.as_ref().map(|before| &before.covered);
+            match (expanded, covered) {
+                (Ok(expansion), covered) => {
                     if !self.is_resumed {
                         member.planned.left_out = expansion.left_out;
                     }
-                    member.expansion = expansion;
+                    member.expansion = match covered {
+                        Some(covered) => expansion.joined_with(covered),
+                        None => expansion,
+                    };
                 }
-                Err(error) if self.is_strict => return Err(error),
-                Err(error) => member.refuse(&error),
+                (Err(_), Some(covered)) => member.expansion = covered.clone(),
+                (Err(error), None) if self.is_strict => return Err(error),
+                (Err(error), None) => member.refuse(&error),
             }
         }
         drop(graph);
@@ -132,12 +142,39 @@ impl Staging<'_> {
             for (class, plan) in classes.iter().zip(planned) {
                 class.add_jobs(plan, &mut jobs);
             }
+            self.leave_irreplaceable(&mut jobs, members)?;
             return Ok(Staged {
                 classes,
                 jobs,
                 failed: std::mem::take(&mut self.failed),
             });
         }
+    }
+
+    /// Leaves shards alone that the table can't replace, and holds the requests that have rows there.
+    fn leave_irreplaceable(
+        &mut self,
+        jobs: &mut BTreeMap<String, Job>,
+        members: &mut [Member],
+    ) -> Result<()> {
+        let mut left = Vec::new();
+        for (path, job) in &*jobs {
+            match self.dataset.table.check_replaceable(&job.shard) {
+                Ok(()) => {}
+                Err(error) if self.is_strict || !is_of_shard(&error) => return Err(error),
+                Err(error) => left.push((path.clone(), error)),
+            }
+        }
+        for (path, error) in left {
+            let job = jobs.remove(&path);
+            for (place, _) in job.iter().flat_map(|job| &job.of_request) {
+                if let Some(member) = members.get_mut(*place) {
+                    member.hold(&error);
+                }
+            }
+            self.failed.insert(path, error);
+        }
+        Ok(())
     }
 
     fn plan(&self, request: &Request, expansion: &Expansion, index: &Index) -> Result<Plan> {
@@ -147,6 +184,24 @@ impl Staging<'_> {
 
     /// Writes down what was found, and refuses the requests that the guards forbid. True if there were none.
     fn judge(&self, class: &Class, plan: &Plan, members: &mut [Member]) -> Result<bool> {
+        for place in &class.members {
+            let mut touched = plan.shards.iter();
+            let blocked = touched.find_map(|hit| {
+                let is_touched = class.rows_of(*place, hit) > 0;
+                let check = || self.dataset.table.check_replaceable(&hit.shard).err();
+                is_touched.then(check).flatten()
+            });
+            let Some(error) = blocked else {
+                continue;
+            };
+            // A table that can't tell says nothing of the shard.
+            if self.is_strict || !is_of_shard(&error) {
+                return Err(error);
+            }
+            if let Some(member) = members.get_mut(*place) {
+                member.hold(&error);
+            }
+        }
         if self.is_resumed {
             return Ok(true);
         }
@@ -157,7 +212,7 @@ impl Staging<'_> {
                     let planned = members.get_mut(member).map(|member| &mut member.planned);
                     let subject = planned.and_then(|planned| planned.subjects.get_mut(subject));
                     if let Some(subject) = subject {
-                        subject.found = found.found;
+                        subject.found |= found.found;
                     }
                 }
                 Count::Request(member) => drop(rows.insert(member, found.rows)),
@@ -173,22 +228,14 @@ impl Staging<'_> {
                 continue;
             };
             let rows = rows.get(place).copied().unwrap_or(0);
-            let mut touched = plan.shards.iter();
-            let blocked = touched.find_map(|hit| {
-                let is_touched = class.rows_of(*place, hit) > 0;
-                let check = || self.dataset.table.check_replaceable(&hit.shard).err();
-                is_touched.then(check).flatten()
-            });
-            let blocked = match blocked {
-                // A table that can't tell says nothing of the request.
-                Some(error) if !is_of_shard(&error) => return Err(error),
-                Some(error) => Err(error),
-                None => Ok(()),
-            };
-            let verdict = check(member, rows, plan.dataset_rows).and(blocked);
-            match verdict {
+            match check(member, rows, plan.dataset_rows) {
                 Ok(()) => {}
                 Err(error) if self.is_strict => return Err(error),
+                // What can't be read may hold the rows that are missed.
+                Err(_) if member.trouble.is_some() => {
+                    member.is_put_off = true;
+                    is_settled = false;
+                }
                 Err(error) => {
                     member.refuse(&error);
                     is_settled = false;
@@ -226,7 +273,7 @@ impl Staging<'_> {
         Ok(())
     }
 
-    /// Continues without the shard that `error` concerns, and without the requests that could have rows in it.
+    /// Continues without the shard that `error` concerns, and holds the requests that could have rows in it.
     fn exclude(
         &mut self,
         error: Error,
@@ -255,7 +302,7 @@ impl Staging<'_> {
                 None => true,
             };
             if could {
-                member.refuse(&error);
+                member.hold(&error);
             }
         }
         self.failed.insert(path, error);
@@ -274,6 +321,9 @@ fn check(member: &Member, rows: u64, dataset_rows: u64) -> Result<()> {
             positions,
             of: subjects.len(),
         });
+    }
+    if member.is_begun() {
+        return Ok(());
     }
     check_match(rows, dataset_rows, request.max_match)
 }
@@ -294,23 +344,40 @@ fn nominates(index: &Index, shard: usize, ids: &[SubjectId]) -> Result<bool> {
     }
 }
 
-/// The shard that can't be read, if `error` says so.
+/// The file that can't be read, if `error` says so, and the others may be all the same.
 pub(super) fn unreadable(error: &Error) -> Option<&str> {
-    let is_lasting = matches!(
-        error.kind(),
-        ErrorKind::Damaged | ErrorKind::Unsupported | ErrorKind::Usage
-    );
     match error {
+        Error::Shard {
+            path,
+            source: FormatError::Read { source, .. },
+        }
+        | Error::Io { path, source, .. } => is_of_one_file(source).then_some(path),
         Error::Shard { path, .. }
         | Error::MissingColumn { path, .. }
         | Error::ColumnType { path, .. }
         | Error::NoTimeUnit { path, .. }
-            if is_lasting =>
+            if matches!(
+                error.kind(),
+                ErrorKind::Damaged | ErrorKind::Unsupported | ErrorKind::Usage
+            ) =>
         {
             Some(path)
         }
         _ => None,
     }
+}
+
+/// Whether the system refuses just this file: its permissions, what it is, or its place on the disk.
+fn is_of_one_file(error: &io::Error) -> bool {
+    const EIO: i32 = 5;
+    const ENXIO: i32 = 6;
+    const ELOOP: i32 = 40;
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotADirectory
+    ) || matches!(error.raw_os_error(), Some(EIO | ENXIO | ELOOP))
 }
 
 /// Whether `error` concerns one shard, so that the others can still be done.
@@ -323,5 +390,6 @@ pub(super) fn is_of_shard(error: &Error) -> bool {
                 | Error::LinkedShard { .. }
                 | Error::HardLinked { .. }
                 | Error::CannotKeep { .. }
+                | Error::ShardChanged { .. }
         )
 }

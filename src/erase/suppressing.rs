@@ -89,8 +89,7 @@ impl Compaction {
     /// Puts the covered ids of requests that ask for it on the list.
     pub(super) fn suppress(&self) -> Result<()> {
         let asks = self.members.iter().filter_map(|member| {
-            let is_done = member.planned.refused.is_none();
-            let suppress = member.entry.request.suppress.filter(|_| is_done)?;
+            let suppress = member.entry.request.suppress.filter(|_| member.is_done())?;
             Some((&member.expansion.ids, suppress.before))
         });
         let mut asks = asks.peekable();
@@ -99,7 +98,7 @@ impl Compaction {
         }
         let state = &*self.site.dataset.state;
         let _lease = self.site.queue().lease()?;
-        let mut list = Suppression::load(state)?;
+        let mut list = Suppression::load(state, &self.site.key)?;
         for (ids, before) in asks {
             list.add(&self.site.key, ids, before, self.options.now);
         }
@@ -153,6 +152,7 @@ impl Compaction {
             suppressed: true,
             digest: None,
             shards,
+            key: None,
             subjects: Vec::new(),
             engine: crate::receipts::ENGINE.to_owned(),
         })

@@ -56,7 +56,9 @@ impl Error {
                 ..
             } => of_io(source),
             Self::Shard { source, .. } => source.kind(),
+            Self::Held { source, .. } => source.kind(),
             Self::State { .. }
+            | Self::KeyLost { .. }
             | Self::NotAFile { .. }
             | Self::NotADirectory { .. }
             | Self::Arrow { .. } => ErrorKind::Damaged,
@@ -81,6 +83,7 @@ impl Error {
             | Self::OtherConfig { .. }
             | Self::NotOpen { .. }
             | Self::NoSuchTask { .. }
+            | Self::OtherRoles { .. }
             | Self::Outstanding { .. } => ErrorKind::Usage,
             Self::TooManySubjects { .. }
             | Self::NoSubjects
@@ -96,7 +99,8 @@ impl Error {
             | Self::ShardChanged { .. }
             | Self::StateChanged { .. }
             | Self::PassOpen { .. }
-            | Self::TasksOutstanding { .. } => ErrorKind::Conflict,
+            | Self::TasksOutstanding { .. }
+            | Self::Underway { .. } => ErrorKind::Conflict,
             Self::NoRoom { .. } => ErrorKind::Io,
             Self::SchemaConflict { .. }
             | Self::ManagedTable { .. }

@@ -80,6 +80,18 @@ pub enum Error {
         path: String,
     },
 
+    /// A request waits that was handed over under another configuration than the one that overrides the stored one.
+    #[error(
+        "request {tracking_id} was handed over under another configuration ({} differ): open the dataset with the stored configuration, which carries out each request under its own; or cancel it and hand it over again",
+        keys.join(", ")
+    )]
+    OtherRoles {
+        /// The request.
+        tracking_id: TrackingId,
+        /// The keys of the configuration that differ.
+        keys: Vec<String>,
+    },
+
     /// A word is none of those that a field can have.
     #[error("{field}: {found:?} is none of {}", choices.join(", "))]
     Choice {
@@ -116,6 +128,21 @@ pub enum Error {
     NoKey {
         /// The file, as it is configured.
         path: String,
+    },
+
+    /// Ids were hashed under a key that isn't there.
+    #[error(
+        "{path}: {}, but the ids in {file} were hashed under {}: restore that key from a backup (behind another one it stands in a line of its own)",
+        if *is_there { "it holds a key" } else { "there is no key" },
+        if *is_there { "another one" } else { "one" }
+    )]
+    KeyLost {
+        /// The file of the key.
+        path: String,
+        /// Whether it holds another key.
+        is_there: bool,
+        /// A file that holds hashes.
+        file: String,
     },
 
     /// A plan was put together by the caller, but the call needs one that knows whose its rows are.
@@ -450,6 +477,26 @@ pub enum Error {
         tracking_id: TrackingId,
         /// Its state.
         state: &'static str,
+    },
+
+    /// A request could not be ended because of the data or the machine. It is not lost.
+    #[error("{source}; request {tracking_id} is {state}: the next compaction goes on with it")]
+    Held {
+        /// The request.
+        tracking_id: TrackingId,
+        /// Its state.
+        state: &'static str,
+        /// What was in the way.
+        source: Box<Error>,
+    },
+
+    /// Rows of the exported ids are being deleted.
+    #[error(
+        "request {tracking_id} deletes rows of these ids and is STARTED: an export would hold a part of them; run a compaction, then export again"
+    )]
+    Underway {
+        /// The delete.
+        tracking_id: TrackingId,
     },
 
     /// A rewritten shard did not read back as it was meant; the old one is still in place.

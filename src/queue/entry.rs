@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::config::Config;
 use crate::receipts::{Cause, ENGINE, Ended, Outcome, Receipt, SubjectEvidence};
 use crate::request::{
     Disclosure, Identity, Kind, Regulation, Request, RequiredColumns, Subjects, Suppress, Unknown,
@@ -10,8 +11,10 @@ use crate::request::{
 use crate::subject::{Form, KeyedHash, SubjectKey};
 use crate::tracking::TrackingId;
 
-/// The version of the file, and the only one that is read.
-const FORMAT: u32 = 1;
+/// The version of the file that is written.
+const FORMAT: u32 = 2;
+/// The earliest version that is read: 0.1 wrote no configuration.
+const FORMAT_MIN: u32 = 1;
 
 /// A delete request that waits. `Debug` prints no id.
 #[derive(Debug, Clone)]
@@ -24,6 +27,9 @@ pub struct Entry {
     pub due: Timestamp,
     /// The request itself.
     pub request: Request,
+    /// The configuration under which it was handed over, and is carried out; `None` stands for what is stored for the
+    /// dataset. Version 0.1 wrote none.
+    pub config: Option<Config>,
 }
 
 /// An entry as JSON. It holds raw ids, so it isn't `Debug`.
@@ -34,6 +40,8 @@ struct Stored {
     submitted_at: Timestamp,
     due: Timestamp,
     requested_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    config: Option<Config>,
     #[serde(flatten)]
     asked: Asked,
 }
@@ -54,14 +62,39 @@ struct Asked {
 }
 
 impl Entry {
-    /// A hash of the question: the same whenever it is asked, and in whatever order the ids come.
-    pub(crate) fn fingerprint(&self, key: &SubjectKey) -> KeyedHash {
+    /// A hash of the question: the same whenever it is asked, in whatever order the ids come, and under whatever
+    /// configuration.
+    fn question(&self, key: &SubjectKey) -> KeyedHash {
+        key.hash(Form::Text, &self.asked())
+    }
+
+    /// A hash of the question and of the configuration under which it is asked.
+    pub(super) fn fingerprint(&self, key: &SubjectKey) -> KeyedHash {
+        let mut bytes = self.asked();
+        if let Some(config) = &self.config {
+            // Plain values can always be written as JSON.
+            bytes.extend(serde_json::to_vec(config).unwrap_or_default());
+        }
+        key.hash(Form::Text, &bytes)
+    }
+
+    /// What the hints of the same question may be called: version 0.1 knew of one configuration only.
+    pub(super) fn fingerprints(&self, key: &SubjectKey) -> [KeyedHash; 2] {
+        [self.fingerprint(key), self.question(key)]
+    }
+
+    /// Whether `other` asks the same, under the same configuration. `stored` is what is stored for the dataset.
+    pub(crate) fn is_same(&self, other: &Self, stored: &Config) -> bool {
+        let config = |entry: &Self| entry.config.as_ref().unwrap_or(stored).carried_into(stored);
+        self.asked() == other.asked() && config(self) == config(other)
+    }
+
+    fn asked(&self) -> Vec<u8> {
         let mut asked = Asked::of(&self.request);
         asked.subjects.sort_by(|left, right| left.1.cmp(&right.1));
         asked.subjects.iter_mut().for_each(|subject| subject.0 = 0);
         // Plain values can always be written as JSON.
-        let json = serde_json::to_vec(&asked).unwrap_or_default();
-        key.hash(Form::Text, &json)
+        serde_json::to_vec(&asked).unwrap_or_default()
     }
 
     /// Its receipt, as far as it is known without carrying it out.
@@ -101,6 +134,7 @@ impl Entry {
             suppressed: false,
             digest: None,
             shards: Vec::new(),
+            key: Some(key.id()),
             subjects: subjects.collect(),
             engine: ENGINE.to_owned(),
         }
@@ -134,6 +168,7 @@ impl Serialize for Entry {
             submitted_at: self.submitted_at,
             due: self.due,
             requested_at: self.request.requested_at,
+            config: self.config.clone(),
             asked: Asked::of(&self.request),
         };
         stored.serialize(serializer)
@@ -144,7 +179,7 @@ impl<'de> Deserialize<'de> for Entry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
         let stored = Stored::deserialize(deserializer)?;
-        if stored.format != FORMAT {
+        if !(FORMAT_MIN..=FORMAT).contains(&stored.format) {
             return Err(D::Error::custom("another version of efface wrote it"));
         }
         let asked = stored.asked;
@@ -154,6 +189,7 @@ impl<'de> Deserialize<'de> for Entry {
             tracking_id: stored.tracking_id,
             submitted_at: stored.submitted_at,
             due: stored.due,
+            config: stored.config,
             request: Request {
                 kind: Kind::Delete,
                 regulation: asked.regulation,

@@ -3,11 +3,13 @@
 //! ```text
 //! submit ─> _efface/queue/<tracking id>.json ── compact ──> receipt; the file is removed
 //!               │                                  cancel ──> receipt (REVOKED); the file is removed
+//!               ├─ _efface/queue/held/<tracking id>.json: why it could not be ended, and what was done so far
 //!               └─ _efface/queue/same/<keyed hash of what is asked>: the tracking id, so that the same request,
 //!                  asked again while it waits, joins it (a hint: when it is missing or torn, there are two requests)
 //! ```
 //!
 //! * `entry`: what the file of a request holds
+//! * `held`: what is known of a request that could not be ended
 //! * `status`: how a request stands
 //!
 //! The state of a request is never stored, but follows from where it is:
@@ -16,13 +18,14 @@
 //! |---|---|
 //! | `PENDING` | in the queue |
 //! | `STAGING` | in the queue, and named by the pass that is being planned |
-//! | `STARTED` | in the queue, and named by the pass that is being carried out |
+//! | `STARTED` | in the queue, and named by the pass that is being carried out, or carried out in some shards |
 //! | `SUCCESS`, `FAILURE`, `REVOKED` | in the receipts |
 //! | `NOT_FOUND` | nowhere |
 //!
 //! # Invariants
-//! Only the file of a request holds its raw ids, and it is removed when the request ends. It is never appended to.
-//! Whoever changes the queue or the receipts holds the queue's lock, for a short time.
+//! Only the files of a request hold its raw ids, and they are removed when the request ends. They are never appended to.
+//! A hint is compared with the request that it names before it is believed. Whoever changes the queue or the receipts
+//! holds the queue's lock, for a short time.
 //!
 //! # Crash behaviour
 //! A request is durable before its tracking id is given out. It is removed after its receipt is durable; one that has
@@ -34,24 +37,31 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use rayon::prelude::*;
 
+use crate::config::Config;
 use crate::error::{Error, RequestFault, Result};
 use crate::limits;
-use crate::pass::Pass;
+use crate::pass::{Pass, Stage};
 use crate::receipts::{Ended, Receipts};
 use crate::request::{Kind, Request};
 use crate::state::{Expect, Lease, State, document};
-use crate::subject::SubjectKey;
+use crate::subject::{KeyedHash, SubjectKey};
 use crate::tracking::TrackingId;
 
 mod entry;
+mod held;
 mod status;
 
 pub use entry::Entry;
+pub(crate) use held::{Held, Part};
 pub use status::{RequestState, Status, SubjectOutcome};
 
 /// Where requests wait, relative to the dataset.
 pub const DIRECTORY: &str = "_efface/queue";
+
+/// What is known of requests that could not be ended.
+const HELD: &str = "_efface/queue/held";
 
 const LOCK: &str = "_efface/queue.lock";
 /// Attempts to take the lock, and the pause between them: 10 seconds in all.
@@ -87,7 +97,8 @@ impl Queue {
         Self { state, key, holder }
     }
 
-    /// Hands a delete request over. It is durable when this returns.
+    /// Hands a delete request over, to be carried out under `config`. It is durable when this returns. If the same waits
+    /// already, the earlier deadline counts.
     ///
     /// # Errors
     /// The refusals of [`Request::check`], an export, a tracking id that stands for something already, and failures of the
@@ -96,6 +107,7 @@ impl Queue {
         &self,
         id: TrackingId,
         request: &Request,
+        config: &Config,
         submitted_at: Timestamp,
         due: Option<Timestamp>,
     ) -> Result<Submitted> {
@@ -108,9 +120,15 @@ impl Queue {
             submitted_at,
             due: due.unwrap_or_else(|| due_after(request.requested_at)),
             request: request.clone(),
+            config: Some(config.clone()),
         };
         let _lease = self.lease()?;
-        if let Some(other) = self.same(&entry)? {
+        if let Some(mut other) = self.same(&entry)? {
+            if entry.due < other.due {
+                other.due = entry.due;
+                let path = entry_path(other.tracking_id);
+                document::store(&*self.state, &path, &other, Expect::Any)?;
+            }
             return Ok(Submitted {
                 tracking_id: other.tracking_id,
                 joined: true,
@@ -119,10 +137,7 @@ impl Queue {
         }
         self.check_is_new(id)?;
         self.enter(&entry)?;
-        // Without it the same request would only be carried out as two.
-        let same = self.hint_path(&entry);
-        self.state
-            .put(&same, id.to_string().as_bytes(), Expect::Any)?;
+        self.hint(&entry)?;
         Ok(Submitted {
             tracking_id: id,
             joined: false,
@@ -153,23 +168,30 @@ impl Queue {
         if is_taken { Err(taken(id)) } else { Ok(()) }
     }
 
+    /// Lets the same request, asked again, join this one. Without it the two would be carried out as two.
+    pub(crate) fn hint(&self, entry: &Entry) -> Result<()> {
+        let path = hint_path(entry.fingerprint(&self.key));
+        let id = entry.tracking_id.to_string();
+        self.state.put(&path, id.as_bytes(), Expect::Any).map(drop)
+    }
+
     /// The requests that wait, in the order in which they were asked. If the file of one is damaged, an
     /// [`Error::State`] that names it stands in its place.
     ///
     /// # Errors
     /// When the queue can't be read.
     pub fn entries(&self) -> Result<Vec<Result<Entry>>> {
-        let mut entries = Vec::new();
-        for id in self.waiting_ids()? {
-            match self.entry(id) {
-                Ok(Some(entry)) => entries.push(Ok(entry)),
-                // It was carried out or cancelled after it was listed.
-                Ok(None) => {}
-                Err(damaged @ Error::State { .. }) => entries.push(Err(damaged)),
-                Err(error) => return Err(error),
-            }
+        let entries = self.waiting_ids()?.into_iter();
+        let entries = entries.filter_map(|id| self.read(id).transpose());
+        entries.collect()
+    }
+
+    /// A request that waits, or what is wrong with its file; `None` if it has ended since it was listed.
+    fn read(&self, id: TrackingId) -> Result<Option<Result<Entry>>> {
+        match self.entry(id) {
+            Err(damaged @ Error::State { .. }) => Ok(Some(Err(damaged))),
+            entry => Ok(entry?.map(Ok)),
         }
-        Ok(entries)
     }
 
     /// The tracking ids of the requests that wait, in the order in which they were asked.
@@ -209,25 +231,80 @@ impl Queue {
             return Ok(Status::ended(&receipt));
         }
         match waiting {
-            Some(entry) => Ok(Status::waiting(&entry, self.stage_of(id)?, now)),
+            Some(entry) => {
+                let held = self.held(id)?;
+                let stage = Pass::stage_of(&*self.state, id)?;
+                let (stage, trouble) = stage.unzip();
+                let mut status =
+                    Status::waiting(&entry, held.as_ref(), stage.map(RequestState::from), now);
+                status.reason = trouble.flatten().or(status.reason);
+                Ok(status)
+            }
             None => Ok(Status::unknown(id)),
         }
     }
 
-    /// The status of all requests that have not ended.
+    /// What is known of a request that could not be ended.
     ///
     /// # Errors
-    /// As [`status`](Self::status).
+    /// [`Error::State`] when that can't be read.
+    pub(crate) fn held(&self, id: TrackingId) -> Result<Option<Held>> {
+        let path = held_path(id);
+        let damaged = |reason: &str| Error::State {
+            path: path.clone(),
+            reason: format!(
+                "{reason}: remove it, and the request is carried out from the beginning; its receipt will then not list \
+                 the shards that were rewritten before"
+            ),
+        };
+        match document::load::<Held>(&*self.state, &path, limits::QUEUE_ENTRY_BYTES_MAX) {
+            Ok(Some(held)) if held.format != held::FORMAT => {
+                Err(damaged("another version of efface wrote it"))
+            }
+            Err(Error::State { reason, .. }) => Err(damaged(&reason)),
+            loaded => loaded,
+        }
+    }
+
+    /// The requests that could not be ended when they were last tried.
+    pub(crate) fn held_ids(&self) -> Result<BTreeSet<TrackingId>> {
+        let files = self.state.list(HELD)?;
+        let names = files
+            .iter()
+            .filter_map(|file| file.path.strip_prefix(HELD)?.strip_prefix('/'));
+        Ok(names.filter_map(id_in).collect())
+    }
+
+    /// Writes down what is known of requests that could not be ended. The caller holds the lease; those that are no
+    /// longer in the queue are left out.
+    pub(crate) fn hold(&self, requests: Vec<(TrackingId, Held)>) -> Result<()> {
+        let waiting = self.waiting_ids()?;
+        let requests: Vec<_> = requests
+            .into_iter()
+            .filter(|(id, _)| waiting.contains(id))
+            .collect();
+        requests.into_par_iter().try_for_each(|(id, held)| {
+            document::store(&*self.state, &held_path(id), &held, Expect::Any)
+        })
+    }
+
+    /// How all requests stand that have not ended. A damaged file hides none of them: what it is about says so.
+    ///
+    /// # Errors
+    /// When the queue or the pass can't be read.
     pub fn waiting(&self, now: Timestamp) -> Result<Vec<Status>> {
-        let entries = self.entries()?.into_iter().collect::<Result<Vec<_>>>()?;
-        self.statuses(&entries, now)
+        let mut entries = Vec::new();
+        for id in self.waiting_ids()? {
+            entries.extend(self.read(id)?.map(|entry| (id, entry)));
+        }
+        self.statuses(entries, now)
     }
 
     /// How the first `limit` requests stand that have not ended and were asked after the request `after`, in the
     /// order in which they were asked. Only their files are read.
     ///
     /// # Errors
-    /// As [`status`](Self::status).
+    /// As [`waiting`](Self::waiting).
     pub fn waiting_page(
         &self,
         after: Option<TrackingId>,
@@ -240,30 +317,55 @@ impl Queue {
             let asked = limit - entries.len();
             let names = self.state.names(DIRECTORY, &behind, asked)?;
             for id in names.iter().filter_map(|name| id_in(name)) {
-                // It may have ended since it was listed.
-                entries.extend(self.entry(id)?);
+                entries.extend(self.read(id)?.map(|entry| (id, entry)));
             }
             match names.last() {
                 Some(last) if names.len() == asked => behind.clone_from(last),
                 _ => break,
             }
         }
-        self.statuses(&entries, now)
+        self.statuses(entries, now)
     }
 
-    fn statuses(&self, entries: &[Entry], now: Timestamp) -> Result<Vec<Status>> {
-        let pass = Pass::load(&*self.state)?;
+    fn statuses(
+        &self,
+        entries: Vec<(TrackingId, Result<Entry>)>,
+        now: Timestamp,
+    ) -> Result<Vec<Status>> {
+        let (pass, unknown_stage) = match Pass::load(&*self.state) {
+            Err(damaged @ Error::State { .. }) => (None, Some(damaged.to_string())),
+            pass => (pass?, None),
+        };
+        let trouble = pass.as_ref().and_then(|pass| pass.trouble.clone());
         let stages: HashMap<TrackingId, RequestState> = pass
             .iter()
             .flat_map(|pass| pass.requests.iter().map(|id| (*id, pass.stage.into())))
             .collect();
-        Ok(entries
-            .iter()
-            .map(|entry| {
-                let stage = stages.get(&entry.tracking_id).copied();
-                Status::waiting(entry, stage.unwrap_or(RequestState::Pending), now)
-            })
-            .collect())
+        let held = self.held_ids()?;
+        let status = |(id, entry): (TrackingId, Result<Entry>)| {
+            let stage = stages.get(&id).copied();
+            let held = if held.contains(&id) {
+                self.held(id)
+            } else {
+                Ok(None)
+            };
+            let mut status = match entry.and_then(|entry| Ok((entry, held?))) {
+                Ok((entry, held)) => Status::waiting(&entry, held.as_ref(), stage, now),
+                Err(damaged @ Error::State { .. }) => {
+                    Status::damaged(id, stage, damaged.to_string())
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(damaged) = &unknown_stage {
+                status.is_damaged = true;
+                status.reason.get_or_insert_with(|| damaged.clone());
+            }
+            if stage.is_some() && !status.is_damaged {
+                status.reason = trouble.clone().or(status.reason);
+            }
+            Ok(status)
+        };
+        entries.into_iter().map(status).collect()
     }
 
     /// Cancels a request that was not started, and writes a receipt of that.
@@ -290,9 +392,12 @@ impl Queue {
 
     /// Removes ended requests, and with them their raw ids.
     pub(crate) fn leave(&self, entries: &[Entry]) -> Result<()> {
-        // The hints first: without the entry, nobody could tell which request a hint belongs to.
-        let hints = entries.iter().map(|entry| self.hint_path(entry));
-        self.state.remove(&hints.collect::<Vec<_>>())?;
+        // What lies beside them first: without its entry nobody could tell what a hint is of.
+        let beside = entries.iter().flat_map(|entry| {
+            let hints = entry.fingerprints(&self.key).map(hint_path);
+            hints.into_iter().chain([held_path(entry.tracking_id)])
+        });
+        self.state.remove(&beside.collect::<Vec<_>>())?;
         let paths = entries.iter().map(|entry| entry_path(entry.tracking_id));
         self.state.remove(&paths.collect::<Vec<_>>())
     }
@@ -301,7 +406,7 @@ impl Queue {
     fn settle(&self) -> Result<()> {
         Receipts::new(&*self.state).catch_up(|id| match self.entry(id) {
             Ok(entry) => self.leave(entry.as_slice()),
-            Err(Error::State { .. }) => self.state.remove(&[entry_path(id)]),
+            Err(Error::State { .. }) => self.state.remove(&[held_path(id), entry_path(id)]),
             Err(error) => Err(error),
         })
     }
@@ -317,29 +422,28 @@ impl Queue {
         Ok(lease)
     }
 
-    fn stage_of(&self, id: TrackingId) -> Result<RequestState> {
-        let stage = Pass::stage_of(&*self.state, id)?;
-        Ok(stage.map_or(RequestState::Pending, RequestState::from))
-    }
-
-    /// The request that waits, was not started, and asks the same as `entry`.
+    /// The request that waits, is in no pass that was started, and asks the same as `entry`.
     pub(crate) fn same(&self, entry: &Entry) -> Result<Option<Entry>> {
         const HINT_BYTES_MAX: u64 = 64;
-        let path = self.hint_path(entry);
-        let Some(hint) = self.state.get(&path, HINT_BYTES_MAX)? else {
-            return Ok(None);
-        };
-        let id = String::from_utf8(hint.bytes)
-            .ok()
-            .and_then(|text| text.parse().ok());
-        match id {
-            Some(id) if self.stage_of(id)? != RequestState::Started => self.entry(id),
-            _ => Ok(None),
+        let stored = Config::load(&*self.state)?.unwrap_or_default();
+        for fingerprint in entry.fingerprints(&self.key) {
+            let Some(hint) = self.state.get(&hint_path(fingerprint), HINT_BYTES_MAX)? else {
+                continue;
+            };
+            let id = String::from_utf8(hint.bytes).ok();
+            let Some(id) = id.and_then(|text| text.parse().ok()) else {
+                continue;
+            };
+            let stage = Pass::stage_of(&*self.state, id)?;
+            if matches!(stage, Some((Stage::Started, _))) {
+                continue;
+            }
+            match self.read(id)? {
+                Some(Ok(other)) if entry.is_same(&other, &stored) => return Ok(Some(other)),
+                _ => {}
+            }
         }
-    }
-
-    fn hint_path(&self, entry: &Entry) -> String {
-        format!("{DIRECTORY}/same/{}", entry.fingerprint(&self.key))
+        Ok(None)
     }
 }
 
@@ -364,6 +468,14 @@ pub(crate) fn due_after(time: Timestamp) -> Timestamp {
 
 fn taken(tracking_id: TrackingId) -> Error {
     RequestFault::TrackingIdTaken { tracking_id }.into()
+}
+
+fn hint_path(fingerprint: KeyedHash) -> String {
+    format!("{DIRECTORY}/same/{fingerprint}")
+}
+
+fn held_path(id: TrackingId) -> String {
+    format!("{HELD}/{}", entry_name(id))
 }
 
 fn entry_path(id: TrackingId) -> String {

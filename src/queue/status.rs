@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::entry::Entry;
+use super::held::Held;
 use crate::error::ErrorKind;
 use crate::pass::Stage;
 use crate::receipts::{Ended, Outcome, Receipt};
@@ -48,20 +49,23 @@ pub struct Status {
     pub overdue: bool,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// Rows that were removed, once it has ended.
+    /// Rows that were removed, so far if it has not ended.
     pub rows_removed: u64,
-    /// Rows in which values were cleared, once it has ended.
+    /// Rows in which values were cleared, so far if it has not ended.
     pub rows_cleared: u64,
     /// Other aliases that also map to a covered id and were left out.
     pub left_out: u64,
     /// The digest of the plan that was carried out, if it was planned on its own.
     pub digest: Option<String>,
-    /// Why it failed.
+    /// Why it failed, or what keeps it from being ended.
     pub reason: Option<String>,
     /// The kind of that error, which says what can be done; `None` for what version 0.1 ended.
     pub reason_kind: Option<ErrorKind>,
     /// What became of each id, once it has ended.
     pub outcomes: Vec<SubjectOutcome>,
+    /// Whether a file of it can't be read: the reason says which, and what to do.
+    #[serde(rename = "damaged")]
+    pub is_damaged: bool,
 }
 
 /// What became of one submitted id.
@@ -130,18 +134,51 @@ impl Status {
             reason: None,
             reason_kind: None,
             outcomes: Vec::new(),
+            is_damaged: false,
         }
     }
 
-    pub(super) fn waiting(entry: &Entry, state: RequestState, now: Timestamp) -> Self {
+    /// A request that has not ended; `stage` is that in the pass that has it, if one has.
+    pub(crate) fn waiting(
+        entry: &Entry,
+        held: Option<&Held>,
+        stage: Option<RequestState>,
+        now: Timestamp,
+    ) -> Self {
+        let parts = held.iter().flat_map(|held| &held.done);
+        let rows = parts
+            .flat_map(|part| &part.shards)
+            .map(|shard| shard.rows)
+            .sum();
+        let is_begun = held.is_some_and(Held::is_begun);
+        let clears = entry.request.clears();
         Self {
-            state,
+            state: match stage {
+                _ if is_begun => RequestState::Started,
+                Some(stage) => stage,
+                None => RequestState::Pending,
+            },
+            rows_removed: if clears { 0 } else { rows },
+            rows_cleared: if clears { rows } else { 0 },
+            reason: held.and_then(|held| held.reason.clone()),
+            reason_kind: held.and_then(|held| held.kind),
             subjects: entry.request.subjects.len(),
             requested_at: Some(entry.request.requested_at),
             submitted_at: Some(entry.submitted_at),
             due: Some(entry.due),
             overdue: entry.due < now,
             ..Self::unknown(entry.tracking_id)
+        }
+    }
+
+    /// A request of which nothing is known but that it waits: its file is damaged.
+    pub(super) fn damaged(id: TrackingId, stage: Option<RequestState>, reason: String) -> Self {
+        Self {
+            state: stage.unwrap_or(RequestState::Pending),
+            reason: Some(reason),
+            reason_kind: Some(ErrorKind::Damaged),
+            is_damaged: true,
+            ..Self::unknown(id)
         }
     }
 
@@ -169,6 +206,7 @@ impl Status {
             reason: receipt.reason.clone(),
             reason_kind: receipt.reason_kind,
             outcomes: outcome.collect(),
+            is_damaged: false,
         }
     }
 }

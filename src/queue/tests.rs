@@ -1,6 +1,8 @@
 use super::*;
 use crate::config::Config;
+use crate::pass::Decided;
 use crate::request::{Disclosure, Subjects};
+use crate::shard::chunk::level::ZstdLevel;
 use crate::state::files::StateFiles;
 use crate::testing::sim::{Operation, Sim};
 
@@ -26,7 +28,9 @@ fn submit(queue: &Queue, number: u32) {
         disclosure: Disclosure::Data,
         ..Request::delete(subjects, now())
     };
-    let submitted = queue.submit(id(number), &request, now(), None).unwrap();
+    let submitted = queue
+        .submit(id(number), &request, &Config::default(), now(), None)
+        .unwrap();
     assert!(!submitted.joined);
 }
 
@@ -41,7 +45,12 @@ fn pages_of_what_waits_are_together_all_of_it_in_its_order() {
     for number in (0..25).rev() {
         submit(&queue, number * 2);
     }
-    let pass = Pass::staging(id(99), vec![id(4), id(46)], now(), Config::default());
+    let decided = Decided {
+        config: Config::default(),
+        zstd_level: ZstdLevel::default(),
+        key: SubjectKey::new([1; 32]).id(),
+    };
+    let pass = Pass::staging(id(99), vec![id(4), id(46)], now(), decided);
     pass.store(&StateFiles::new(sim.clone())).unwrap();
     let all = queue.waiting(now()).unwrap();
     assert_eq!(

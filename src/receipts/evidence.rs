@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
 use crate::request::{Disclosure, Identity, Regulation};
-use crate::subject::KeyedHash;
+use crate::subject::{KeyId, KeyedHash};
 use crate::tracking::TrackingId;
 
 /// How a request ended.
@@ -125,6 +125,9 @@ pub struct Receipt {
     pub digest: Option<String>,
     /// The rewritten shards that held rows of it.
     pub shards: Vec<ShardEvidence>,
+    /// The key under which its ids are hashed. Version 0.1 wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
     /// Its ids.
     pub subjects: Vec<SubjectEvidence>,
     /// The program and its version.

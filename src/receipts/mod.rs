@@ -37,7 +37,9 @@ use self::segment::{Key, Segment};
 use crate::error::{Error, Result};
 use crate::io::Access;
 use crate::state::{Expect, State, document};
+use crate::subject::KeyId;
 use crate::tracking::TrackingId;
+use crate::witness::{RECEIPTS, Witness};
 
 mod chain;
 mod evidence;
@@ -83,6 +85,7 @@ impl<'a> Receipts<'a> {
         let path = file_path(file);
         let mut bytes = Vec::new();
         let mut batch = Batch::after(&head);
+        let hashed_under: Vec<KeyId> = receipts.iter().filter_map(|receipt| receipt.key).collect();
         for receipt in receipts {
             let keys = keys_of(&receipt);
             let offset = bytes.len();
@@ -98,6 +101,7 @@ impl<'a> Receipts<'a> {
         })?;
         leave()?;
         document::store(self.state, &head_path(), &head, Expect::Any)?;
+        Witness::note(self.state, RECEIPTS, hashed_under)?;
         warn_of(Index::new(self.state).add(batch));
         Ok(head)
     }
@@ -110,15 +114,17 @@ impl<'a> Receipts<'a> {
     pub fn catch_up(&self, mut leave: impl FnMut(TrackingId) -> Result<()>) -> Result<()> {
         let mut head = self.stored_head()?;
         let before = head.receipts;
-        let mut ended = Vec::new();
+        let (mut ended, mut hashed_under) = (Vec::new(), Vec::new());
         while self.state.has(&file_path(head.receipts + 1))? {
             follow(self.state, &mut head, &mut |receipt, _, _| {
                 ended.push(receipt.tracking_id);
+                hashed_under.extend(receipt.key);
             })?;
         }
         if head.receipts > before {
             ended.into_iter().try_for_each(&mut leave)?;
             document::store(self.state, &head_path(), &head, Expect::Any)?;
+            Witness::note(self.state, RECEIPTS, hashed_under)?;
         }
         warn_of(Index::new(self.state).catch_up(&head));
         Ok(())
@@ -297,7 +303,16 @@ impl<'a> Receipts<'a> {
     }
 
     fn stored_head(&self) -> Result<Head> {
-        let head = document::load(self.state, &head_path(), HEAD_BYTES_MAX)?;
+        let head = match document::load(self.state, &head_path(), HEAD_BYTES_MAX) {
+            Err(Error::State { path, reason }) => Err(Error::State {
+                path,
+                reason: format!(
+                    "{reason}: compare the receipts with a copy of the head that is kept elsewhere, then remove this \
+                     file; it is written again"
+                ),
+            }),
+            loaded => loaded,
+        }?;
         Ok(head.unwrap_or_else(Head::none))
     }
 

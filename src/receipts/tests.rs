@@ -42,6 +42,7 @@ fn receipt(number: u8) -> Receipt {
             before: NONE.to_owned(),
             after: None,
         }],
+        key: Some(SubjectKey::new([1; 32]).id()),
         subjects: vec![SubjectEvidence {
             position: 1,
             id: SubjectKey::new([1; 32]).hash_of(&SubjectId::new("ada")),

@@ -177,12 +177,19 @@ impl State for StateFiles {
 
     fn remove(&self, paths: &[String]) -> Result<()> {
         let mut gone = Vec::new();
+        let mut failed = Ok(());
         for path in paths {
-            if self.files.unlink(path)? {
-                gone.push(path.as_str());
+            match self.files.unlink(path) {
+                Ok(true) => gone.push(path.as_str()),
+                Ok(false) => {}
+                Err(error) => {
+                    failed = Err(error);
+                    break;
+                }
             }
         }
-        self.files.sync_directories(&gone)
+        // Whoever tries again finds no name to unlink, and would sync nothing.
+        failed.and(self.files.sync_directories(&gone))
     }
 
     fn create(&self, path: &str) -> Result<Box<dyn Draft + '_>> {

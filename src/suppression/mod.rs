@@ -24,14 +24,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::state::{Expect, State, document};
-use crate::subject::{Form, KeyedHash, SubjectId, SubjectKey};
+use crate::subject::{Form, KeyId, KeyedHash, SubjectId, SubjectKey};
+use crate::witness::{SUPPRESSION as LIST_PATH, Witness};
 
 pub mod filter;
 pub(crate) mod rows;
 #[cfg(test)]
 mod tests;
 
-const LIST_PATH: &str = "_efface/suppression.json";
 const CHECKED_PATH: &str = "_efface/suppression-checked.json";
 const FORMAT: u32 = 1;
 const BYTES_MAX: u64 = 4 << 30;
@@ -48,6 +48,9 @@ pub struct Suppressed {
     pub before: CutOff,
     /// When it was put on the list.
     pub added_at: Timestamp,
+    /// The key of the hashes. Version 0.1 wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<KeyId>,
     /// The hashes of its other forms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     others: Vec<KeyedHash>,
@@ -76,12 +79,22 @@ pub(crate) struct Checked {
 }
 
 impl Suppression {
-    /// The list of a dataset, which is empty if there is none.
+    /// The list of a dataset, which is empty if there is none. `key` is that of the dataset.
     ///
     /// # Errors
-    /// [`Error::State`] when it is damaged.
-    pub fn load(state: &dyn State) -> Result<Self> {
-        let stored: Option<Stored> = document::load(state, LIST_PATH, BYTES_MAX)?;
+    /// [`Error::State`] when it is damaged; [`Error::KeyLost`] when some of its ids were hashed under a key that `key`
+    /// doesn't know, so that they would never be met.
+    pub fn load(state: &dyn State, key: &SubjectKey) -> Result<Self> {
+        let stored: Option<Stored> = match document::load(state, LIST_PATH, BYTES_MAX) {
+            Err(Error::State { path, reason }) => Err(Error::State {
+                path,
+                reason: format!(
+                    "{reason}: restore it from a backup, or remove it and its mention in _efface/witness.json and \
+                     put the ids on the list again; until then suppressed ids can come back"
+                ),
+            }),
+            loaded => loaded,
+        }?;
         let Some(stored) = stored else {
             return Ok(Self::default());
         };
@@ -92,10 +105,16 @@ impl Suppression {
             });
         }
         let mut list = Self::default();
-        stored
-            .entries
-            .into_iter()
-            .for_each(|entry| list.insert(entry));
+        for entry in stored.entries {
+            if entry.key.is_some_and(|id| !key.knows(id)) {
+                return Err(Error::KeyLost {
+                    path: "the key of the dataset".to_owned(),
+                    is_there: true,
+                    file: LIST_PATH.to_owned(),
+                });
+            }
+            list.insert(entry);
+        }
         Ok(list)
     }
 
@@ -109,7 +128,9 @@ impl Suppression {
             format: FORMAT,
             entries: self.entries.values().cloned().collect(),
         };
-        document::store(state, LIST_PATH, &stored, Expect::Any)
+        document::store(state, LIST_PATH, &stored, Expect::Any)?;
+        let keys = self.entries.values().filter_map(|entry| entry.key);
+        Witness::note(state, LIST_PATH, keys)
     }
 
     /// Puts ids on the list; of one that is there the later cut-off counts. Gives how many are new.
@@ -122,7 +143,7 @@ impl Suppression {
     ) -> u64 {
         let mut new = 0;
         for id in ids {
-            let known = self.entries.get(&key.hash_of(id));
+            let known = self.find(key, id);
             let later = match (known.map(|entry| entry.before), before) {
                 (Some(Some(known)), Some(before)) => Some(known.max(before)),
                 (Some(None), _) | (_, None) => None,
@@ -133,12 +154,15 @@ impl Suppression {
             }
             new += u64::from(known.is_none());
             let added_at = known.map_or(added_at, |entry| entry.added_at);
+            let before_now = known.map(|entry| entry.id);
+            before_now.and_then(|hash| self.entries.remove(&hash));
             let others = [Form::Number, Form::Uuid].into_iter();
             let others = others.filter_map(|form| Some(key.hash(form, &id.canonical(form)?)));
             self.insert(Suppressed {
                 id: key.hash_of(id),
                 before: later,
                 added_at,
+                key: Some(key.id()),
                 others: others.collect(),
             });
         }
@@ -151,10 +175,12 @@ impl Suppression {
         key: &SubjectKey,
         ids: impl IntoIterator<Item = &'i SubjectId>,
     ) -> u64 {
-        let removed = ids
-            .into_iter()
-            .filter(|id| self.entries.remove(&key.hash_of(id)).is_some());
-        let removed = removed.count() as u64;
+        let mut removed = 0;
+        for id in ids {
+            let known = self.find(key, id).map(|entry| entry.id);
+            removed += u64::from(known.is_some());
+            known.and_then(|hash| self.entries.remove(&hash));
+        }
         // Another id may share a form with one that is gone: 7 and 007.
         let kept = std::mem::take(&mut self.entries);
         self.by_hash.clear();
@@ -178,7 +204,16 @@ impl Suppression {
     pub fn cut_off(&self, key: &SubjectKey, forms: &[Form], canonical: &[u8]) -> Option<CutOff> {
         let mut found = forms
             .iter()
-            .filter_map(|form| self.by_hash.get(&key.hash(*form, canonical)).copied());
+            .flat_map(|form| key.hashes(*form, canonical))
+            .filter_map(|hash| self.by_hash.get(&hash).copied());
+        found.next()
+    }
+
+    fn find(&self, key: &SubjectKey, id: &SubjectId) -> Option<&Suppressed> {
+        let text = id.reveal().as_bytes();
+        let mut found = key
+            .hashes(Form::Text, text)
+            .filter_map(|hash| self.entries.get(&hash));
         found.next()
     }
 

@@ -20,11 +20,11 @@ fn a_list_reads_back_and_says_who_is_on_it_in_every_form() {
     let disk = StateFiles::new(Disk::new(dir.path()));
     let key = SubjectKey::new([3; 32]);
     let ids = ["ada", "007", "00112233-4455-6677-8899-aabbccddeeff"].map(SubjectId::new);
-    let mut list = Suppression::load(&disk).unwrap();
+    let mut list = Suppression::load(&disk, &key).unwrap();
     assert!(list.is_empty());
     assert_eq!(list.add(&key, &ids, None, at("2026-01-01T00:00:00Z")), 3);
     list.store(&disk).unwrap();
-    let mut list = Suppression::load(&disk).unwrap();
+    let mut list = Suppression::load(&disk, &key).unwrap();
     assert_eq!(list.iter().len(), 3);
     let is_on =
         |list: &Suppression, form, bytes: &[u8]| list.cut_off(&key, &[form], bytes).is_some();
@@ -80,6 +80,32 @@ fn another_list_makes_every_shard_unchecked() {
     assert!(Checked::load(&disk, &list).unwrap().holds("a.parquet", 7));
     list.add(&key, &[SubjectId::new("bob")], None, time);
     assert!(!Checked::load(&disk, &list).unwrap().holds("a.parquet", 7));
+}
+
+#[test]
+fn ids_that_an_earlier_key_hashed_are_met_and_without_that_key_the_list_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = StateFiles::new(Disk::new(dir.path()));
+    let (first, second) = (SubjectKey::new([3; 32]), SubjectKey::new([4; 32]));
+    let [ada, bob] = ["ada", "bob"].map(SubjectId::new);
+    let time = at("2026-01-01T00:00:00Z");
+    let mut list = Suppression::default();
+    list.add(&first, [&ada], None, time);
+    let both = first.replaced_by(&second);
+    list.add(&both, [&bob], None, time);
+    assert_eq!(list.add(&both, [&ada], None, time), 0, "it is known");
+    list.store(&disk).unwrap();
+    let mut list = Suppression::load(&disk, &both).unwrap();
+    for id in [&ada, &bob] {
+        let text = id.reveal().as_bytes();
+        assert!(list.cut_off(&both, &[Form::Text], text).is_some());
+    }
+    for key in [&first, &second, &SubjectKey::new([5; 32])] {
+        let error = Suppression::load(&disk, key).unwrap_err();
+        assert!(matches!(error, Error::KeyLost { .. }), "{error}");
+    }
+    assert_eq!(list.remove(&both, [&ada, &bob]), 2);
+    assert!(list.is_empty());
 }
 
 /// What is kept of each of these fronts of `ids`, by one filter.

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let report = match &args.command {
         Command::Init { dataset } => init(args, dataset),
         Command::Index { dataset, verify } => index(args, dataset, *verify),
-        Command::Inspect { dataset } => inspect(args, dataset),
+        Command::Inspect { dataset } => return inspect(args, dataset),
         Command::Plan {
             dataset,
             request,
@@ -77,9 +77,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             limit,
         } => {
             let engine = open(args, dataset)?;
-            match tracking_id {
-                Some(tracking_id) => pending::status(&engine, tracking_id),
-                None => pending::waiting(&engine, after.as_deref(), *limit),
+            if let Some(tracking_id) = tracking_id {
+                pending::status(&engine, tracking_id)
+            } else {
+                let (report, status) = pending::waiting(&engine, after.as_deref(), *limit)?;
+                report.print(args.json)?;
+                return Ok(status);
             }
         }
         Command::Cancel {
@@ -140,10 +143,11 @@ fn index(args: &Args, dataset: &Dataset, verify: bool) -> Result<Report> {
     Ok(report::index(&index, compared.as_ref(), started.elapsed()))
 }
 
-fn inspect(args: &Args, dataset: &Dataset) -> Result<Report> {
+fn inspect(args: &Args, dataset: &Dataset) -> Result<u8> {
     let engine = open(args, dataset)?;
     let waiting = engine.waiting(Timestamp::now())?;
-    Ok(report::inspect(&engine.inspect()?, &waiting)?)
+    report::inspect(&engine.inspect()?, &waiting)?.print(args.json)?;
+    Ok(pending::whole(&waiting))
 }
 
 fn plan(args: &Args, dataset: &Dataset, request: &Request, words: &RequestArgs) -> Result<Report> {

@@ -6,6 +6,11 @@ use efface::error::{CannotClear, RequestFault};
 /// What can be done about an error by a flag or another command, if there is such a one.
 pub(crate) fn hint(error: &Error) -> Option<&'static str> {
     Some(match error {
+        Error::Held { source, .. } => return hint(source),
+        Error::OtherRoles { .. } => {
+            "compact carries out each request under the roles that it was submitted with: leave the flags out"
+        }
+        Error::Underway { .. } => "efface compact DATASET ends it",
         Error::Request {
             fault: RequestFault::LookBackUnderGdpr,
         } => "--regulation ccpa has a look-back",

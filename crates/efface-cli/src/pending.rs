@@ -3,8 +3,10 @@
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
+use efface::ErrorKind;
 use efface::engine::Engine;
 use efface::erase::{CompactOptions, CompactReport};
+use efface::queue::{RequestState, Status};
 use efface::receipts::Receipt;
 use efface::request::{Request, Suppress};
 use efface::shard::chunk::level::ZstdLevel;
@@ -18,9 +20,10 @@ use crate::report::Report;
 use crate::report::pending as report;
 use crate::session::open;
 
-/// The exit status of a compaction that met damaged or unsupported shards, or damaged requests. A request that was
-/// refused is no failure of the compaction: its status says so.
+/// The exit status when something is damaged or unsupported.
 const DAMAGED: u8 = 5;
+/// The exit status when a request was refused.
+const REFUSED: u8 = 3;
 
 pub(crate) fn submit(
     engine: &Engine,
@@ -56,7 +59,7 @@ pub(crate) fn waiting(
     engine: &Engine,
     after: Option<&str>,
     limit: Option<NonZeroUsize>,
-) -> Result<Report> {
+) -> Result<(Report, u8)> {
     let now = Timestamp::now();
     let after = after.map(|id| parsed("--after", id)).transpose()?;
     let Some(limit) = limit else {
@@ -64,13 +67,19 @@ pub(crate) fn waiting(
             None => engine.waiting(now)?,
             after => engine.waiting_page(after, usize::MAX, now)?,
         };
-        return Ok(report::waiting(&waiting, false)?);
+        return Ok((report::waiting(&waiting, false)?, whole(&waiting)));
     };
     // One more tells whether there are more.
     let mut page = engine.waiting_page(after, limit.get().saturating_add(1), now)?;
     let goes_on = page.len() > limit.get();
     page.truncate(limit.get());
-    Ok(report::waiting(&page, goes_on)?)
+    Ok((report::waiting(&page, goes_on)?, whole(&page)))
+}
+
+/// The exit status of a list of what waits: a damaged file hides nothing, but is told.
+pub(crate) fn whole(waiting: &[Status]) -> u8 {
+    let is_damaged = waiting.iter().any(|status| status.is_damaged);
+    if is_damaged { DAMAGED } else { 0 }
 }
 
 pub(crate) fn cancel(engine: &Engine, tracking_id: &str) -> Result<Report> {
@@ -104,8 +113,23 @@ pub(crate) fn compact(args: &Args, engine: &Engine, options: &CompactOptions) ->
 /// Reports what a compaction did, and gives the exit status.
 pub(crate) fn compacted(args: &Args, done: &CompactReport, started: Instant) -> Result<u8> {
     report::compacted(done, started.elapsed())?.print(args.json)?;
-    let is_whole = done.shards_failed.is_empty() && done.requests_damaged.is_empty();
-    Ok(if is_whole { 0 } else { DAMAGED })
+    Ok(status_of(done))
+}
+
+/// The exit status of a compaction: what is damaged or unsupported counts first, then what the machine refused, then
+/// what is over soon, then requests that were refused.
+fn status_of(done: &CompactReport) -> u8 {
+    let troubles = done.troubles.iter().map(|kind| match kind {
+        ErrorKind::Io | ErrorKind::Unavailable | ErrorKind::Internal => (2, 1),
+        ErrorKind::Conflict => (1, 4),
+        _ => (3, DAMAGED),
+    });
+    let damaged = (!done.requests_damaged.is_empty()).then_some((3, DAMAGED));
+    let mut requests = done.requests.iter();
+    let is_refused = requests.any(|request| request.state == RequestState::Failure);
+    let refused = is_refused.then_some((0, REFUSED));
+    let worst = troubles.chain(damaged).chain(refused).max();
+    worst.map_or(0, |(_, status)| status)
 }
 
 pub(crate) fn receipts(engine: &Engine, check: bool) -> Result<Report> {

@@ -106,6 +106,11 @@ pub(crate) fn waiting(waiting: &[Status], goes_on: bool) -> Result<Report> {
             ]
         }),
     );
+    for held in waiting {
+        if let Some(reason) = &held.reason {
+            report = report.note(format!("{}: {reason}", held.tracking_id));
+        }
+    }
     if let Some(last) = next {
         report = report.note(format!(
             "these are not all: go on with --after {}",
@@ -142,7 +147,8 @@ pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> 
             .iter()
             .filter(move |request| request.state == state)
     };
-    let headline = if done.tracking_id.is_none() && done.requests_damaged.is_empty() {
+    let is_idle = done.tracking_id.is_none() && done.requests.is_empty();
+    let headline = if is_idle && done.requests_damaged.is_empty() {
         "Nothing waits".to_owned()
     } else {
         format!(
@@ -177,11 +183,16 @@ pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> 
     if done.rows_suppressed > 0 {
         report = report.fact("of suppressed ids", grouped(&done.rows_suppressed));
     }
+    let not_done = done
+        .requests
+        .iter()
+        .filter(|request| request.state != RequestState::Success);
     report.table = table(
-        ["request that failed", "reason"],
-        of(RequestState::Failure).map(|request| {
+        ["request", "state", "reason"],
+        not_done.map(|request| {
             let reason = request.reason.clone().unwrap_or_default();
-            [request.tracking_id.to_string(), reason]
+            let state = request.state.as_str().to_owned();
+            [request.tracking_id.to_string(), state, reason]
         }),
     );
     for (path, reason) in &done.shards_failed {
