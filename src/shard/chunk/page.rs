@@ -6,7 +6,7 @@ use parquet::basic::Encoding;
 
 use super::Source;
 use super::erasure::{Change, Erasure, Split};
-use super::level::{self, ZstdLevel};
+use super::level::{self, OldPage, ZstdLevel};
 use super::survey::PageAt;
 use crate::error::FormatError;
 use crate::limits::PAGE_BYTES_MAX;
@@ -52,22 +52,8 @@ const SPARE_BYTES_MAX: usize = 4 << 20;
 impl Tools {
     /// Reads and decompresses a page.
     pub(super) fn decompressed(&mut self, source: &Source<'_>, page: &PageAt) -> Result<Vec<u8>> {
-        let offset = page.header.body_offset();
-        let len = page.header.compressed_len as usize;
-        // It only ever grows, so that no byte is zeroed twice.
-        let mut raw = std::mem::take(&mut self.raw);
-        raw.resize(raw.len().max(len), 0);
-        let (bytes, _) = raw.split_at_mut(len);
-        source
-            .file
-            .read_at(offset, bytes)
-            .map_err(|source| FormatError::Read { offset, source })?;
-        let mut body = self.bodies.pop().unwrap_or_default();
-        body.clear();
-        page.header
-            .decompress(bytes, source.chunk.codec, &mut self.codecs, &mut body)?;
-        self.raw = raw;
-        Ok(body)
+        let body = self.bodies.pop().unwrap_or_default();
+        decompressed(source, page, &mut self.codecs, &mut self.raw, body)
     }
 
     /// Takes back the memory of a page that is done.
@@ -81,6 +67,29 @@ impl Tools {
             self.indices.push(indices);
         }
     }
+}
+
+/// Reads a page into `raw` and decompresses it into `body`.
+fn decompressed(
+    source: &Source<'_>,
+    page: &PageAt,
+    codecs: &mut Codecs,
+    raw: &mut Vec<u8>,
+    mut body: Vec<u8>,
+) -> Result<Vec<u8>> {
+    let offset = page.header.body_offset();
+    let len = page.header.compressed_len as usize;
+    // It only ever grows, so that no byte is zeroed twice.
+    raw.resize(raw.len().max(len), 0);
+    let (bytes, _) = raw.split_at_mut(len);
+    source
+        .file
+        .read_at(offset, bytes)
+        .map_err(|source| FormatError::Read { offset, source })?;
+    body.clear();
+    page.header
+        .decompress(bytes, source.chunk.codec, codecs, &mut body)?;
+    Ok(body)
 }
 
 impl OpenPage {
@@ -331,6 +340,7 @@ impl NewPage {
             codecs,
             zstd_level,
             packed,
+            raw,
             ..
         } = tools;
         packed.clear();
@@ -344,8 +354,17 @@ impl NewPage {
         let (levels, values) = body.split_at_checked(levels).unwrap_or((body, &[]));
         packed.extend_from_slice(levels);
         let old_levels = page.header.kind.stored_levels();
-        let old = [page.header.compressed_len, page.header.uncompressed_len]
+        let [compressed, uncompressed] = [page.header.compressed_len, page.header.uncompressed_len]
             .map(|len| len.saturating_sub(old_levels) as usize);
+        let old = OldPage {
+            compressed,
+            uncompressed,
+            values: |codecs: &mut Codecs| {
+                let mut old = decompressed(source, page, codecs, raw, Vec::new())?;
+                old.drain(..(old_levels as usize).min(old.len()));
+                Ok(old)
+            },
+        };
         level::compress(codecs, zstd_level, codec, values, old, packed)?;
         let header = PageHeader {
             compressed_len: page_len(packed.len())?,
