@@ -21,6 +21,9 @@ use bytes::Bytes;
 /// A local read of fewer bytes costs as much as its system call.
 const LOCAL_REQUEST_BYTES_MIN: u64 = 512;
 
+/// Copying so many bytes costs less than the system calls of reading them page after page.
+const LOCAL_WHOLE_BYTES_MAX: u64 = 64 << 10;
+
 /// A file that is read at positions.
 #[expect(
     clippy::len_without_is_empty,
@@ -57,10 +60,79 @@ pub trait ReadAt: Send + Sync {
         LOCAL_REQUEST_BYTES_MIN
     }
 
+    /// A file of no more bytes than this is best read whole, by one request.
+    fn whole_bytes_max(&self) -> u64 {
+        LOCAL_WHOLE_BYTES_MAX.max(self.request_bytes_min())
+    }
+
     /// A value by which a [`Sink`] of the same table recognises the file, to copy spans of it without moving the
     /// bytes through this process: on a disk, the open [`std::fs::File`].
     fn origin(&self) -> Option<&dyn Any> {
         None
+    }
+}
+
+/// Gives a file back with its bytes in memory if it is short, as it is otherwise.
+///
+/// # Errors
+/// When it can't be read.
+pub(crate) fn short_in_memory(file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn ReadAt>> {
+    let len = file.len();
+    if len > file.whole_bytes_max() {
+        return Ok(file);
+    }
+    let whole = std::iter::once(0..len).collect::<Vec<_>>();
+    let bytes = file.read_ranges(&whole)?.pop().unwrap_or_default();
+    Ok(Arc::new(ShortFile { bytes, file }))
+}
+
+/// A short file, with its bytes.
+struct ShortFile {
+    bytes: Bytes,
+    file: Arc<dyn ReadAt>,
+}
+
+impl ShortFile {
+    fn part(&self, start: u64, len: u64) -> io::Result<Range<usize>> {
+        let end = start.checked_add(len).filter(|end| *end <= self.len());
+        let place = |at: u64| usize::try_from(at).ok();
+        match (place(start), end.and_then(place)) {
+            (Some(start), Some(end)) => Ok(start..end),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+impl ReadAt for ShortFile {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let part = self.part(offset, buffer.len() as u64)?;
+        let bytes = self.bytes.get(part).unwrap_or_default();
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read_ranges(&self, ranges: &[Range<u64>]) -> io::Result<Vec<Bytes>> {
+        let read = |range: &Range<u64>| {
+            let len = range.end.saturating_sub(range.start);
+            Ok(self.bytes.slice(self.part(range.start, len)?))
+        };
+        ranges.iter().map(read).collect()
+    }
+
+    fn request_bytes_min(&self) -> u64 {
+        self.file.request_bytes_min()
+    }
+
+    fn whole_bytes_max(&self) -> u64 {
+        0
+    }
+
+    fn origin(&self) -> Option<&dyn Any> {
+        self.file.origin()
     }
 }
 

@@ -15,8 +15,8 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
-use crate::io::ReadAt;
+use crate::error::{Error, FormatError, Result};
+use crate::io::{self, ReadAt};
 use crate::parquet_bytes::footer::Footer;
 
 pub mod batch_ids;
@@ -56,6 +56,7 @@ impl Shard {
     /// # Errors
     /// When it can't be read, is not Parquet, is encrypted, or its footer is damaged or contradicts itself.
     pub fn new(path: &str, file: Arc<dyn ReadAt>) -> Result<Self> {
+        let file = in_memory_if_short(path, file)?;
         let footer = Footer::read(&*file).map_err(|error| error.in_shard(path))?;
         Ok(Self {
             path: path.to_owned(),
@@ -70,6 +71,7 @@ impl Shard {
     /// [`ShardChanged`](crate::error::Error::ShardChanged) when it has another footer now, or what keeps it from
     /// being read.
     pub fn with_footer(path: &str, file: Arc<dyn ReadAt>, footer: Arc<Footer>) -> Result<Self> {
+        let file = in_memory_if_short(path, file)?;
         let hash = Footer::read_hash(&*file).map_err(|error| error.in_shard(path))?;
         if hash != footer.hash {
             return Err(Error::ShardChanged {
@@ -93,6 +95,11 @@ impl Shard {
         }
         bases
     }
+}
+
+fn in_memory_if_short(path: &str, file: Arc<dyn ReadAt>) -> Result<Arc<dyn ReadAt>> {
+    let read = io::short_in_memory(file);
+    read.map_err(|source| FormatError::Read { offset: 0, source }.in_shard(path))
 }
 
 impl std::fmt::Debug for Shard {
