@@ -11,7 +11,7 @@
 //! # Invariants
 //! A key that is lost, or another one in its place, would find none of the hashed ids: the suppression list would be
 //! without effect, and nothing would say so. So a key is made only where no id was hashed yet, and one that isn't known
-//! to the [`Witness`] is refused.
+//! to the `Witness` is refused.
 
 use crate::config::Config;
 use crate::error::{Error, Result};

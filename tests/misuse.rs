@@ -116,7 +116,9 @@ fn no_two_new_indexes_have_the_same_seed() {
         let dir = samples();
         let engine = Engine::open_dir(events(&dir)).unwrap();
         engine.refresh().unwrap();
-        let index = Index::open(&state(&dir), "").unwrap().unwrap();
+        // An index of no named subject column.
+        let configuration = "every column of a name\n";
+        let index = Index::open(&state(&dir), configuration).unwrap().unwrap();
         index.seed()
     };
     let (one, other) = (seed(), seed());

@@ -48,6 +48,7 @@ fn receipt(number: u8) -> Receipt {
         pass: None,
         state: Ended::Success,
         reason: None,
+        reason_kind: None,
         regulation: Regulation::Gdpr,
         disclosure: Disclosure::Data,
         identity: Identity::Forward,
@@ -65,6 +66,7 @@ fn receipt(number: u8) -> Receipt {
         shards: Vec::new(),
         subjects: Vec::new(),
         engine: "efface".to_owned(),
+        key: None,
     }
 }
 
