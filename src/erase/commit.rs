@@ -222,9 +222,24 @@ impl Compaction {
                 "it has {left} rows instead of {expected}, and {told} are said to be gone"
             )));
         }
-        let (changed, lineage) = changed_groups(old, new, job).ok_or_else(|| {
+        let (changed, mut lineage) = changed_groups(old, new, job).ok_or_else(|| {
             failed("its row groups are not those of the old shard without the rows".to_owned())
         })?;
+        // Row groups that share a dictionary are rebuilt together. One too many is only scanned once more.
+        let rebuilt = described
+            .report
+            .lineage
+            .iter()
+            .flat_map(|told| &told.touched);
+        let groups = old.footer.row_groups().len();
+        let others = rebuilt.filter(|number| {
+            usize::try_from(**number).is_ok_and(|number| number < groups)
+                && lineage.dropped.binary_search(number).is_err()
+        });
+        let others: Vec<u32> = others.copied().collect();
+        lineage.touched.extend(others);
+        lineage.touched.sort_unstable();
+        lineage.touched.dedup();
         let removing = self
             .classes
             .iter()
