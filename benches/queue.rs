@@ -8,12 +8,11 @@
 //! Receipts are appended 1,000 at a time, each batch a pass of its own, by the library (no index is made behind its
 //! back); each tells of one id and one shard, some 1.1 KB. Requests of one id each wait in files that are written
 //! without syncs. Then the median and the slowest of [`RUNS`] calls are printed, each of another request and on a
-//! dataset that is opened anew, and the most memory during them. The files are in memory (page cache) by then; syncs
+//! dataset that is opened again, and the most memory during them. The files are in memory (page cache) by then; syncs
 //! are real. `TMPDIR` says where.
 //!
-//! On 2 cores and a virtual disk: `status` of any request 0.3 to 0.4 ms, and 180 ms without an index; a page of 100
-//! 48 ms, nearly all of it listing the names; `submit` 2 ms (140 ms the first time, which syncs what was put there
-//! without syncs); `cancel` 3 ms; 13 MB of memory. The index of a million receipts is made again in 6.3 s, in steps of
+//! On 2 cores and a virtual disk: `status` of any request 0.3 to 0.4 ms, and 173 ms without an index; a page of 100
+//! 48 to 72 ms; `submit` 1.9 ms in the median and 144 ms at most; `cancel` 3 ms; 13 MB of memory. The index of a million receipts is made again in 6.3 s, in steps of
 //! at most 0.4 s.
 
 use std::error::Error;

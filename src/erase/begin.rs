@@ -102,7 +102,7 @@ impl Compaction {
             if let Some(entry) = queue.entry(*id)? {
                 let mut before = queue.held(*id)?;
                 if let Some(held) = &mut before {
-                    // What this pass did is told by its progress.
+                    // Its progress says what this pass did.
                     held.done.retain(|part| part.pass != pass.id);
                 }
                 members.push(Member {

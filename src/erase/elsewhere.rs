@@ -80,7 +80,7 @@ fn run(dataset: &Dataset, pass: TrackingId, number: u32) -> Result<TaskResult> {
     if stored.is_err()
         && let Some(new) = &result.written
     {
-        // The error that is told is the first one.
+        // The first error is the one to report.
         let _ignored = table.discard(std::slice::from_ref(&new.staged));
     }
     stored.map(|()| result)

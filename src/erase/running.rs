@@ -187,7 +187,7 @@ impl Compaction {
             && self.lease.is_some()
         {
             self.pass.trouble = Some(error.to_string());
-            // The error that is told is the first one.
+            // The first error is the one to report.
             let _ignored = self.pass.store(&*self.site.dataset.state);
         }
         ended

@@ -18,7 +18,7 @@ use std::io;
 
 use super::class::{Class, Count, Job, Member, classes, merge, share_found};
 use crate::dataset::Dataset;
-use crate::error::{Error, ErrorKind, FormatError, Result};
+use crate::error::{Error, ErrorKind, FormatError, PlaceFault, Result};
 use crate::find::search::{self, Knowledge};
 use crate::find::upkeep::{Upkeep, is_damage};
 use crate::identity::Expansion;
@@ -387,9 +387,12 @@ pub(super) fn is_of_shard(error: &Error) -> bool {
             error,
             Error::CannotBeNull { .. }
                 | Error::CheckFailed { .. }
-                | Error::LinkedShard { .. }
-                | Error::HardLinked { .. }
-                | Error::CannotKeep { .. }
+                | Error::Place {
+                    fault: PlaceFault::Link
+                        | PlaceFault::HardLinks { .. }
+                        | PlaceFault::Attribute { .. },
+                    ..
+                }
                 | Error::ShardChanged { .. }
         )
 }

@@ -5,7 +5,7 @@ use std::io;
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Error, PlaceFault};
 
 /// What the caller can do about an [`Error`]:
 ///
@@ -59,8 +59,10 @@ impl Error {
             Self::Held { source, .. } => source.kind(),
             Self::State { .. }
             | Self::KeyLost { .. }
-            | Self::NotAFile { .. }
-            | Self::NotADirectory { .. }
+            | Self::Place {
+                fault: PlaceFault::NotAFile { .. } | PlaceFault::NotADirectory { .. },
+                ..
+            }
             | Self::Arrow { .. } => ErrorKind::Damaged,
             Self::Config { .. }
             | Self::Choice { .. }
@@ -102,11 +104,9 @@ impl Error {
             | Self::TasksOutstanding { .. }
             | Self::Underway { .. } => ErrorKind::Conflict,
             Self::NoRoom { .. } => ErrorKind::Io,
-            Self::SchemaConflict { .. }
-            | Self::ManagedTable { .. }
-            | Self::LinkedShard { .. }
-            | Self::HardLinked { .. }
-            | Self::CannotKeep { .. } => ErrorKind::Unsupported,
+            Self::SchemaConflict { .. } | Self::ManagedTable { .. } | Self::Place { .. } => {
+                ErrorKind::Unsupported
+            }
             Self::CheckFailed { .. } | Self::Internal { .. } => ErrorKind::Internal,
             Self::Cancelled => ErrorKind::Cancelled,
         }

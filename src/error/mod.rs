@@ -6,7 +6,9 @@
 //!
 //! * `kind`: what the caller can do.
 //! * `format`: what is wrong with the bytes of a Parquet file.
+//! * `place`: what is wrong with the place of a file.
 //! * `request`: what is wrong with a request.
+//! * `message`: parts of messages.
 //!
 //! A message says what can be done in the words of the configuration and of a [`Request`](crate::Request)'s fields. How
 //! that is said on a command line or in a form is up to those who have one.
@@ -17,13 +19,17 @@ use arrow::error::ArrowError;
 
 use crate::limits;
 use crate::tracking::{self, TrackingId};
+use message::{list, news, percent};
 
 mod format;
 mod kind;
+mod message;
+mod place;
 mod request;
 
 pub use format::FormatError;
 pub use kind::ErrorKind;
+pub use place::PlaceFault;
 pub use request::{CannotClear, RequestFault};
 
 /// The result of everything in this crate.
@@ -191,8 +197,8 @@ pub enum Error {
         columns: Vec<String>,
     },
 
-    /// The name of a column is that of none, and of several but for case.
-    #[error("{path}: no {role} column is called {column:?} exactly, and more than one is but for case: {}; name one of them as it is spelled", columns.join(", "))]
+    /// The name of a column is that of none, and of several if case is ignored.
+    #[error("{path}: no {role} column is called {column:?} exactly, and more than one is if case is ignored: {}; name one of them as it is spelled", columns.join(", "))]
     AmbiguousColumn {
         /// The shard.
         path: String,
@@ -374,55 +380,14 @@ pub enum Error {
         path: String,
     },
 
-    /// A shard or the alias table is a link, so replacing it would leave the bytes behind it untouched.
-    #[error(
-        "{path} is a symbolic link: replacing the link would leave the rows in the file that it points to; open the dataset where the file is"
-    )]
-    LinkedShard {
-        /// The link.
-        path: String,
-    },
-
-    /// Something else is where a file is expected.
-    #[error("{path} is {found}, not a file: move it away")]
-    NotAFile {
-        /// The path.
-        path: String,
-        /// What it is.
-        found: &'static str,
-    },
-
-    /// Something else is where a directory is expected.
-    #[error("{path} is {found}, not a directory: move it away")]
-    NotADirectory {
-        /// The path.
-        path: String,
-        /// What it is.
-        found: &'static str,
-    },
-
-    /// A shard or the alias table has a second name, so replacing the one would leave the bytes under the other.
-    #[error(
-        "{path} has {names} names (hard links): replacing this one would leave the rows under the others; remove them, or copy the file and put the copy in its place"
-    )]
-    HardLinked {
+    /// A file can't be used, or replaced, where it is.
+    #[error("{path} {fault}")]
+    Place {
         /// The file.
         path: String,
-        /// How many names it has.
-        names: u64,
-    },
-
-    /// A new file can't get an attribute of the one whose place it is to take, which decides who may read it.
-    #[error(
-        "{path}: a file that takes its place can't get its {attribute} ({source}): nothing of it was touched; run as its owner or as root"
-    )]
-    CannotKeep {
-        /// The old file.
-        path: String,
-        /// `owner`, `group`, `mode` or the name of an extended attribute.
-        attribute: String,
-        /// The system's own error.
-        source: io::Error,
+        /// What is wrong with the place.
+        #[source]
+        fault: PlaceFault,
     },
 
     /// The configuration names a group that the system doesn't know.
@@ -614,38 +579,4 @@ impl Error {
             source,
         }
     }
-}
-
-/// The tasks that are new, for a message.
-fn news(again: &[u32]) -> String {
-    match again {
-        [] => String::new(),
-        again => format!(
-            " (new, because the shard or what is asked of it changed: {})",
-            list(again)
-        ),
-    }
-}
-
-/// The first few of a list of positions, for a message.
-fn list(positions: &[impl ToString]) -> String {
-    const SHOWN: usize = 20;
-    let shown: Vec<_> = positions
-        .iter()
-        .take(SHOWN)
-        .map(ToString::to_string)
-        .collect();
-    let shown = shown.join(", ");
-    match positions.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a percentage in a message needs no more than 52 bits"
-)]
-fn percent(part: u64, whole: u64) -> f64 {
-    part as f64 / (whole.max(1)) as f64 * 100.0
 }

@@ -26,7 +26,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::{Access, FileInfo, FileSystem, Lock, NewFile, Walk};
-use crate::error::{Error, Result};
+use crate::error::{Error, PlaceFault, Result};
 use crate::io::{Mapped, ReadAt};
 
 mod attributes;
@@ -92,7 +92,10 @@ impl FileSystem for Disk {
         let held = match self.hold("look at", path) {
             Err(error) if is_absent(&error) => return Ok(None),
             // A directory above it is a link.
-            Err(Error::NotADirectory { .. }) => return self.info_linked(path).map(Some),
+            Err(Error::Place {
+                fault: PlaceFault::NotADirectory { .. },
+                ..
+            }) => return self.info_linked(path).map(Some),
             held => held?,
         };
         let Some(found) = held.look()? else {

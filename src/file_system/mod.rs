@@ -128,7 +128,7 @@ pub trait FileSystem: Send + Sync {
     /// What is known of one file; `None` when nothing is there.
     ///
     /// # Errors
-    /// [`NotAFile`](crate::Error::NotAFile) when something else is there; when the file system can't tell.
+    /// [`NotAFile`](crate::error::PlaceFault::NotAFile) when something else is there; when the file system can't tell.
     fn info(&self, path: &str) -> Result<Option<FileInfo>>;
 
     /// The path at which [`list`](Self::list) has the file that `path` names, which may be absolute or hold
@@ -143,7 +143,7 @@ pub trait FileSystem: Send + Sync {
     /// Opens a file for positioned reads. No link is followed, except out of the root.
     ///
     /// # Errors
-    /// When it isn't there or can't be opened; [`NotAFile`](crate::Error::NotAFile) when it is something else.
+    /// When it isn't there or can't be opened; [`NotAFile`](crate::error::PlaceFault::NotAFile) when it is something else.
     fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>>;
 
     /// The same, for a file that [`is_link`](FileInfo::is_link): links are followed.
@@ -166,13 +166,13 @@ pub trait FileSystem: Send + Sync {
     /// `access` says who may read it.
     ///
     /// # Errors
-    /// When it can't be made; [`CannotKeep`](crate::Error::CannotKeep) when it can't get an attribute.
+    /// When it can't be made; [`Attribute`](crate::error::PlaceFault::Attribute) when it can't get an attribute.
     fn create(&self, beside: &str, access: Access<'_>) -> Result<NewFile>;
 
     /// Tries whether a new file can get the attributes of the one at `path`, and leaves nothing behind.
     ///
     /// # Errors
-    /// [`CannotKeep`](crate::Error::CannotKeep) when it can't.
+    /// [`Attribute`](crate::error::PlaceFault::Attribute) when it can't.
     fn try_access(&self, path: &str) -> Result<()> {
         self.info(path).map(drop)
     }

@@ -217,7 +217,7 @@ impl<'a> Index<'a> {
             return Ok(());
         };
         records.sort_unstable();
-        // What is told is the first one of a file.
+        // The first one of a file counts.
         records.dedup_by(|next, first| next.is_beside(first));
         let mut span = Span {
             first: before.receipts + 1,

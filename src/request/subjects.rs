@@ -312,7 +312,7 @@ impl Separators {
     }
 }
 
-/// The field that is the first of `headers` to be there: exactly, else but for case and blanks.
+/// The field that is the first of `headers` to be there: exactly, else by ignoring case and blanks.
 fn header_column(names: &[String], headers: &[&str]) -> Result<Option<usize>, String> {
     let plain = |name: &str| name.trim().to_lowercase();
     for header in headers {

@@ -55,7 +55,7 @@ pub fn find(schema: &SchemaDescriptor, path: &str) -> Result<Vec<Found>, Ambiguo
 }
 
 /// The columns that one of some usual names names: those of the first name that is there exactly, else of the first
-/// that is there but for case.
+/// that is there if case is ignored.
 ///
 /// # Errors
 /// Those of [`find`].
@@ -76,7 +76,7 @@ pub fn find_usual<'a>(
     Ok(None)
 }
 
-/// Whether two names are the same but for case.
+/// Whether two names are the same if case is ignored.
 pub fn same_but_for_case(left: &str, right: &str) -> bool {
     left == right || lower(left) == lower(right)
 }

@@ -88,7 +88,7 @@ impl Sources {
     /// The configured names as they are spelled in a schema with these columns, by their paths.
     ///
     /// # Errors
-    /// The first name that is that of no column exactly, and of several but for case.
+    /// The first name that is that of no column exactly, and of several if case is ignored.
     pub fn spelled(mut self, columns: &BTreeSet<String>) -> Result<Self, (String, Ambiguous)> {
         for name in &mut self.configured {
             if columns.iter().any(|column| matches(&name.given, column)) {

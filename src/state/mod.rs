@@ -76,7 +76,7 @@ pub trait State: Send + Sync {
     /// Reads a small file whole; `None` when there is none.
     ///
     /// # Errors
-    /// When it can't be read; [`Error::State`] when it has more than `bytes_max` bytes; [`Error::NotAFile`] when
+    /// When it can't be read; [`Error::State`] when it has more than `bytes_max` bytes; [`Error::Place`] when
     /// something else has its name.
     fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Stored>>;
 

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, PlaceFault, Result};
 use crate::io::{ReadAt, Sink};
 
 pub mod directory;
@@ -162,7 +162,7 @@ pub trait Table: Send + Sync {
     /// couldn't read the old one. Asked before anything is touched.
     ///
     /// # Errors
-    /// Why it can't: [`Error::LinkedShard`], [`Error::HardLinked`], [`Error::CannotKeep`]; when the table can't tell.
+    /// Why it can't: [`Error::Place`]; when the table can't tell.
     fn check_replaceable(&self, shard: &ShardRef) -> Result<()> {
         shard.check_obstacle()
     }
@@ -273,13 +273,19 @@ impl ShardRef {
     /// The error that something keeps the shard from being replaced, if something does.
     ///
     /// # Errors
-    /// [`Error::LinkedShard`], [`Error::HardLinked`].
+    /// [`Error::Place`].
     pub fn check_obstacle(&self) -> Result<()> {
         let path = self.path.clone();
         match self.obstacle {
             None => Ok(()),
-            Some(Obstacle::Link) => Err(Error::LinkedShard { path }),
-            Some(Obstacle::Names(names)) => Err(Error::HardLinked { path, names }),
+            Some(Obstacle::Link) => Err(Error::Place {
+                path,
+                fault: PlaceFault::Link,
+            }),
+            Some(Obstacle::Names(names)) => Err(Error::Place {
+                path,
+                fault: PlaceFault::HardLinks { names },
+            }),
         }
     }
 

@@ -96,7 +96,7 @@ impl Case {
 /// Runs tasks as far as that goes.
 fn run_all(engine: &Engine, numbers: impl IntoIterator<Item = u32>) {
     for number in numbers {
-        // What is wrong with a task is told to whoever runs it.
+        // Whoever runs a task learns what is wrong with it.
         let _told = engine.run_numbered_task(pass_id(), number);
     }
 }

@@ -76,7 +76,7 @@ pub(crate) fn waiting(
     Ok((report::waiting(&page, goes_on)?, whole(&page)))
 }
 
-/// The exit status of a list of what waits: a damaged file hides nothing, but is told.
+/// The exit status of a list of what waits: a damaged file hides nothing, but shows in it.
 pub(crate) fn whole(waiting: &[Status]) -> u8 {
     let is_damaged = waiting.iter().any(|status| status.is_damaged);
     if is_damaged { DAMAGED } else { 0 }

@@ -18,7 +18,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, PlaceFault, Result};
 
 const ACL: &str = "system.posix_acl_access";
 
@@ -101,12 +101,14 @@ impl Attributes {
     /// Gives them to an empty file, which only we can open yet. Gives the names of those that it lacks.
     ///
     /// # Errors
-    /// [`Error::CannotKeep`] when it can't get one that it must have; `path` is the old file.
+    /// [`PlaceFault::Attribute`] when it can't get one that it must have; `path` is the old file.
     pub(super) fn give(&self, to: &File, path: &str) -> Result<Vec<String>> {
-        let refused = |attribute: &str, errno: Errno| Error::CannotKeep {
+        let refused = |attribute: &str, errno: Errno| Error::Place {
             path: path.to_owned(),
-            attribute: attribute.to_owned(),
-            source: errno.into(),
+            fault: PlaceFault::Attribute {
+                attribute: attribute.to_owned(),
+                source: errno.into(),
+            },
         };
         let now = fstat(to).map_err(|errno| refused("mode", errno))?;
         if now.st_gid != self.group.as_raw() {

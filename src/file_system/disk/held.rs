@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, stat
 use rustix::io::Errno;
 
 use super::Disk;
-use crate::error::{Error, Result};
+use crate::error::{Error, PlaceFault, Result};
 
 /// How a directory is held that is only passed through.
 const PASSED: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -119,21 +119,21 @@ impl Held<'_> {
             Ok(Some(found)) => kind(&found),
             _ => "something else",
         };
-        Error::NotAFile {
+        Error::Place {
             path: self.path.to_owned(),
-            found,
+            fault: PlaceFault::NotAFile { found },
         }
     }
 }
 
 /// # Errors
-/// [`Error::NotAFile`] when it is none.
+/// [`PlaceFault::NotAFile`] when it is none.
 pub(super) fn check_is_file(found: &Stat, path: &str) -> Result<()> {
     match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => Ok(()),
-        _ => Err(Error::NotAFile {
+        _ => Err(Error::Place {
             path: path.to_owned(),
-            found: kind(found),
+            fault: PlaceFault::NotAFile { found: kind(found) },
         }),
     }
 }
@@ -158,9 +158,11 @@ fn kind(found: &Stat) -> &'static str {
 
 fn not_a_directory(above: &impl AsFd, name: &str, path: &str) -> Error {
     match statat(above, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(found) => Error::NotADirectory {
+        Ok(found) => Error::Place {
             path: path.to_owned(),
-            found: kind(&found),
+            fault: PlaceFault::NotADirectory {
+                found: kind(&found),
+            },
         },
         Err(errno) => Error::io("look at", path)(errno.into()),
     }

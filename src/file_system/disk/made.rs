@@ -3,7 +3,7 @@
 //! # Invariants
 //! A new file has a name that nobody can foresee, is never one that was there, and can be opened by nobody else before
 //! it has the owner, group and mode that it is to have. While its writer lives, it is locked: so what a process that
-//! died left behind is told from what a living one is writing.
+//! died left behind differs from what a living one is writing.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -83,7 +83,7 @@ impl Disk {
                 left_out,
             }),
             Err(error) => {
-                // The error that is told is the first one.
+                // The first error is the one to report.
                 let _ignored = unlinkat(&held.directory, split(&path).1, AtFlags::empty());
                 Err(error)
             }

@@ -199,10 +199,19 @@ fn what_is_no_file_is_told_by_its_kind_and_nothing_waits_for_it() {
         ("socket", "a socket"),
     ] {
         match disk.open(path).err() {
-            Some(Error::NotAFile { found, .. }) => assert_eq!(found, kind),
+            Some(Error::Place {
+                fault: PlaceFault::NotAFile { found },
+                ..
+            }) => assert_eq!(found, kind),
             other => panic!("{path}: {other:?}"),
         }
-        assert!(matches!(disk.info(path), Err(Error::NotAFile { .. })));
+        assert!(matches!(
+            disk.info(path),
+            Err(Error::Place {
+                fault: PlaceFault::NotAFile { .. },
+                ..
+            })
+        ));
         assert!(disk.lock(path, "pid 1").is_err());
     }
 }
