@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use efface::queue::{self, Entry, Queue, RequestState};
+use efface::queue::{self, Entry, Queue, RequestState, Submitted};
 use efface::receipts::{
     self, Cause, Ended, Outcome, Receipt, Receipts, ShardEvidence, SubjectEvidence,
 };
@@ -99,27 +99,18 @@ fn main() -> Done {
         assert!(page.first().is_some_and(|first| first.tracking_id > after));
         Ok(())
     })?;
-    measure("submit", |run| {
+    let submit = |run: usize| -> Result<Submitted, Box<dyn Error>> {
         let number = receipts + waiting + run as u64;
-        let submitted = queue().submit(
-            id(number),
-            &request(number)?,
-            &Config::default(),
-            now(),
-            None,
-        )?;
+        let (request, config) = (request(number)?, Config::default());
+        Ok(queue().submit(id(number), &request, &config, now(), None)?)
+    };
+    measure("submit", |run| {
+        let submitted = submit(run)?;
         assert!(!submitted.joined);
         Ok(())
     })?;
     measure("submit of what waits", |run| {
-        let number = receipts + waiting + run as u64;
-        let submitted = queue().submit(
-            id(number),
-            &request(number)?,
-            &Config::default(),
-            now(),
-            None,
-        )?;
+        let submitted = submit(run)?;
         assert!(submitted.joined);
         Ok(())
     })?;
