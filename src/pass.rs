@@ -72,6 +72,9 @@ pub struct Pass {
     /// The key under which it hashes ids.
     #[serde(default)]
     pub key: Option<KeyId>,
+    /// The fingerprint of the suppression list that it was planned with.
+    #[serde(default)]
+    pub suppression: Option<String>,
     /// What stopped the last run of it, if that was neither a crash nor the caller.
     #[serde(default)]
     pub trouble: Option<String>,
@@ -162,6 +165,7 @@ impl Pass {
             config: Some(decided.config),
             zstd_level: Some(decided.zstd_level),
             key: Some(decided.key),
+            suppression: None,
             trouble: None,
             elsewhere: false,
         }

@@ -206,7 +206,7 @@ impl Compaction {
             Suppression::default()
         };
         let mut planning = Planning {
-            checked: Checked::load(state, &suppression)?,
+            checked: Checked::load(state, &suppression, &group.site.dataset.config)?,
             suppression,
             site: group.site,
             options: group.options,
@@ -349,13 +349,21 @@ impl Planning {
         let state = &*site.dataset.state;
         // A delete at once leaves rows of suppressed ids to a compaction, also when it is resumed: its pass has the
         // id of its request, so a receipt for these rows would be a second one for that request.
+        let nobody = Suppression::default();
         let suppression = if pass.requests.contains(&pass.id) {
-            Suppression::default()
+            nobody
         } else {
-            Suppression::load(state, &site.key)?
+            let list = Suppression::load(state, &site.key)?;
+            // What came on the list since is for the next pass, which is guarded.
+            let planned = pass.suppression.as_ref();
+            if planned.is_none_or(|planned| *planned == list.fingerprint()) {
+                list
+            } else {
+                nobody
+            }
         };
         Ok(Self {
-            checked: Checked::load(state, &suppression)?,
+            checked: Checked::load(state, &suppression, &site.dataset.config)?,
             suppression,
             site,
             options,
@@ -460,6 +468,8 @@ impl Planning {
         let members = self.members.iter();
         self.pass.planned = members.map(|member| member.planned.clone()).collect();
         self.pass.stage = Stage::Started;
+        let list = self.suppression.fingerprint();
+        self.pass.suppression.get_or_insert(list);
         self.pass.store(&*self.site.dataset.state)?;
         let log = ProgressLog::begin(&*self.site.dataset.state, self.pass.id)?;
         Ok(Compaction::started(Start {

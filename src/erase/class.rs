@@ -11,7 +11,7 @@ use crate::identity::{Cover, Expansion};
 use crate::pass::{Planned, PlannedSubject};
 use crate::plan::{Plan, ShardPlan};
 use crate::queue::{Entry, Held};
-use crate::request::Request;
+use crate::request::{Identity, Request};
 use crate::shard::select::Wanted;
 use crate::subject::SubjectId;
 use crate::table::ShardRef;
@@ -179,6 +179,15 @@ impl Member {
         self.before.as_ref().is_some_and(Held::is_begun)
     }
 
+    /// Why it isn't done.
+    fn what_is_left(&self) -> Trouble {
+        let refused = self.planned.refused.as_ref();
+        self.trouble.clone().unwrap_or_else(|| Trouble {
+            reason: refused.cloned().unwrap_or_default(),
+            kind: self.planned.refused_kind.unwrap_or(ErrorKind::Refused),
+        })
+    }
+
     /// Something is wrong with the dataset: the request can't be ended in this pass.
     pub(super) fn hold(&mut self, error: &Error) {
         self.trouble.get_or_insert_with(|| Trouble::of(error));
@@ -246,34 +255,62 @@ impl Class {
     }
 }
 
-/// If an earlier request of the class already names an id, its rows are counted for that request.
+/// If an earlier request of the class already names an id, its rows are counted for that request. One that an earlier
+/// pass began covers what it covered then, so its ids are its own.
 pub(super) fn merge(members: &mut [Member]) {
-    let mut first: HashMap<(Action, SubjectId), TrackingId> = HashMap::new();
+    let mut first: HashMap<(Action, Identity, SubjectId), TrackingId> = HashMap::new();
     for member in members.iter_mut() {
         if !member.is_live() {
             continue;
         }
         let (action, id) = (member.action(), member.entry.tracking_id);
+        let (identity, is_begun) = (member.entry.request.identity, member.before.is_some());
         let ids = member.entry.request.subjects.iter();
         for ((_, subject), planned) in ids.zip(&mut member.planned.subjects) {
-            let counted = *first.entry((action, subject.clone())).or_insert(id);
+            let named = first.entry((action, identity, subject.clone()));
+            let counted = *named.or_insert(id);
+            let counted = if is_begun { id } else { counted };
             planned.merged_into = (counted != id).then_some(counted);
+        }
+    }
+}
+
+/// A request can't end before those do that its ids were merged into: their rows are its own.
+pub(super) fn share_trouble(members: &mut [Member]) {
+    loop {
+        let left = members.iter().filter(|member| !member.is_done());
+        let left: HashMap<TrackingId, Trouble> = left
+            .map(|member| (member.entry.tracking_id, member.what_is_left()))
+            .collect();
+        let mut is_shared = true;
+        for member in members.iter_mut().filter(|member| member.is_done()) {
+            let mut merged = member.planned.subjects.iter();
+            let trouble = merged.find_map(|subject| left.get(&subject.merged_into?));
+            if let Some(trouble) = trouble {
+                member.trouble = Some(trouble.clone());
+                is_shared = false;
+            }
+        }
+        if is_shared {
+            return;
         }
     }
 }
 
 /// A merged id counts as found if the id it was merged into was found.
 pub(super) fn share_found(class: &Class, members: &mut [Member]) {
-    let mut found: HashMap<SubjectId, bool> = HashMap::new();
+    let mut found: HashMap<(Identity, SubjectId), bool> = HashMap::new();
     for place in &class.members {
         let Some(member) = members.get_mut(*place) else {
             continue;
         };
+        let identity = member.entry.request.identity;
         let ids = member.entry.request.subjects.iter();
         for ((_, id), planned) in ids.zip(&mut member.planned.subjects) {
+            let id = (identity, id.clone());
             match planned.merged_into {
-                None => drop(found.insert(id.clone(), planned.found)),
-                Some(_) => planned.found = found.get(id).copied().unwrap_or(false),
+                None => *found.entry(id).or_default() |= planned.found,
+                Some(_) => planned.found = found.get(&id).copied().unwrap_or(false),
             }
         }
     }

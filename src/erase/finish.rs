@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::class::{Action, Member};
+use super::class::{Action, Member, share_trouble};
 use super::staging::unreadable;
 use super::{CompactReport, Compaction};
 use crate::dataset::AliasFile;
@@ -28,6 +28,7 @@ impl Compaction {
             return Err(Error::Outstanding { shards });
         }
         self.confirm()?;
+        share_trouble(&mut self.members);
         // The order of receipts does not depend on how many runs the pass took.
         self.swaps.sort_by(|left, right| left.path.cmp(&right.path));
         let state = Arc::clone(&self.site.dataset.state);
@@ -127,7 +128,7 @@ impl Compaction {
             zstd_level: self.options.zstd_level,
             digest: member.planned.digest.clone(),
             subjects: subjects
-                .map(|(at, subject)| (subject.found, rows(at)))
+                .map(|(at, subject)| (subject.found || rows(at) > 0, rows(at)))
                 .collect(),
             shards: shards.collect(),
         }
@@ -318,9 +319,10 @@ impl Compaction {
                         let rows = before + now;
                         let outcome = match (planned.merged_into, planned.found) {
                             _ if state == Ended::Failure && rows == 0 => Outcome::Untouched,
-                            (_, false) => Outcome::NotFound,
-                            (Some(_), true) => Outcome::Merged,
-                            (None, true) => Outcome::Deleted,
+                            // A shard that couldn't be read at first may have had the rows.
+                            (_, false) if rows == 0 => Outcome::NotFound,
+                            (Some(_), _) => Outcome::Merged,
+                            (None, _) => Outcome::Deleted,
                         };
                         crate::receipts::SubjectEvidence {
                             outcome,

@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::state::{Expect, State, document};
 use crate::subject::{Form, KeyId, KeyedHash, SubjectId, SubjectKey};
@@ -202,11 +203,11 @@ impl Suppression {
 
     /// Whether a value with these canonical bytes is suppressed, and from when on it no longer is.
     pub fn cut_off(&self, key: &SubjectKey, forms: &[Form], canonical: &[u8]) -> Option<CutOff> {
-        let mut found = forms
+        let found = forms
             .iter()
             .flat_map(|form| key.hashes(*form, canonical))
             .filter_map(|hash| self.by_hash.get(&hash).copied());
-        found.next()
+        found.reduce(longer)
     }
 
     fn find(&self, key: &SubjectKey, id: &SubjectId) -> Option<&Suppressed> {
@@ -218,7 +219,7 @@ impl Suppression {
     }
 
     /// BLAKE3 of who is on it, and until when.
-    fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for entry in self.entries.values() {
             hasher.update(format!("{} {:?}\n", entry.id, entry.before).as_bytes());
@@ -230,17 +231,23 @@ impl Suppression {
         for hash in entry.others.iter().chain([&entry.id]) {
             let cut_off = self.by_hash.entry(*hash).or_insert(entry.before);
             // Of two ids that share a form the one that is suppressed for longer counts.
-            *cut_off = cut_off.zip(entry.before).map(|(one, other)| one.max(other));
+            *cut_off = longer(*cut_off, entry.before);
         }
         self.entries.insert(entry.id, entry);
     }
 }
 
+/// Of two cut-offs the one that suppresses for longer.
+fn longer(one: CutOff, other: CutOff) -> CutOff {
+    one.zip(other).map(|(one, other)| one.max(other))
+}
+
 impl Checked {
-    /// The shards that were checked against `list`; none if they were checked against another one.
-    pub(crate) fn load(state: &dyn State, list: &Suppression) -> Result<Self> {
+    /// The shards that were checked against `list` by the columns of `config`; none if they were checked otherwise.
+    pub(crate) fn load(state: &dyn State, list: &Suppression, config: &Config) -> Result<Self> {
+        let by = blake3::hash(format!("{config:?}").as_bytes()).to_hex();
         let nothing = Self {
-            list: list.fingerprint(),
+            list: format!("{} {by}", list.fingerprint()),
             shards: BTreeMap::new(),
         };
         match document::load::<Self>(state, CHECKED_PATH, BYTES_MAX) {

@@ -71,15 +71,23 @@ fn another_list_makes_every_shard_unchecked() {
     let mut list = Suppression::default();
     let time = at("2026-01-01T00:00:00Z");
     list.add(&key, &[SubjectId::new("ada")], None, time);
-    let mut checked = Checked::load(&disk, &list).unwrap();
+    let mut checked = Checked::load(&disk, &list, &Config::default()).unwrap();
     checked.shards.insert("a.parquet".to_owned(), 7);
     checked.store(&disk).unwrap();
-    let checked = Checked::load(&disk, &list).unwrap();
+    let checked = Checked::load(&disk, &list, &Config::default()).unwrap();
     assert!(checked.holds("a.parquet", 7) && !checked.holds("a.parquet", 8));
     list.add(&key, &[SubjectId::new("ada")], None, time);
-    assert!(Checked::load(&disk, &list).unwrap().holds("a.parquet", 7));
+    assert!(
+        Checked::load(&disk, &list, &Config::default())
+            .unwrap()
+            .holds("a.parquet", 7)
+    );
     list.add(&key, &[SubjectId::new("bob")], None, time);
-    assert!(!Checked::load(&disk, &list).unwrap().holds("a.parquet", 7));
+    assert!(
+        !Checked::load(&disk, &list, &Config::default())
+            .unwrap()
+            .holds("a.parquet", 7)
+    );
 }
 
 #[test]
