@@ -20,6 +20,8 @@ use crate::lake::{Files, VICTIMS, config, files, is_pending, is_temporary, lake}
 struct Case {
     before: Sim,
     after: Files,
+    /// The receipt that it has then.
+    receipt: Receipt,
     /// Whether the tasks were run, too.
     is_run: bool,
 }
@@ -37,7 +39,8 @@ impl Case {
         let engine = open(&before);
         engine.submit(id, &request, now(), None).unwrap();
         let here = before.fork(0);
-        open(&here).compact(&options(9)).unwrap();
+        let engine_here = open(&here);
+        engine_here.compact(&options(9)).unwrap();
         engine.publish_tasks(&options(9)).unwrap().unwrap();
         for number in (1..=TASKS).take_while(|_| is_run) {
             engine.run_numbered_task(pass_id(), number).unwrap();
@@ -45,6 +48,7 @@ impl Case {
         Self {
             before,
             after: files(&here),
+            receipt: only_receipt(&engine_here, "here"),
             is_run,
         }
     }
@@ -68,12 +72,18 @@ impl Case {
             run_all(&engine, 1..=TASKS);
         }
         end(&engine);
-        let mut receipts: Vec<Receipt> = Vec::new();
-        engine.receipts(|receipt| receipts.push(receipt)).unwrap();
-        let [receipt] = &receipts[..] else {
-            panic!("{what}: {} receipts", receipts.len());
-        };
+        let receipt = only_receipt(&engine, what);
         assert_eq!(receipt.state, Ended::Success, "{what}");
+        let said = |receipt: &Receipt| {
+            let (removed, cleared) = (receipt.rows_removed, receipt.rows_cleared);
+            (
+                removed,
+                cleared,
+                receipt.shards.clone(),
+                receipt.subjects.clone(),
+            )
+        };
+        assert_eq!(said(&receipt), said(&self.receipt), "{what}");
         let found = files(sim);
         for (path, bytes) in &self.after {
             assert!(found.get(path) == Some(bytes), "{what}: {path} differs");
@@ -91,6 +101,13 @@ impl Case {
         let (_, compared) = engine.verify_index().unwrap();
         assert_eq!((compared.missing, compared.surplus), (0, 0), "{what}");
     }
+}
+
+fn only_receipt(engine: &Engine, what: &str) -> Receipt {
+    let mut receipts: Vec<Receipt> = Vec::new();
+    engine.receipts(|receipt| receipts.push(receipt)).unwrap();
+    assert_eq!(receipts.len(), 1, "{what}");
+    receipts.remove(0)
 }
 
 /// Runs tasks as far as that goes.

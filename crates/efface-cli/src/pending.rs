@@ -23,7 +23,7 @@ use crate::session::open;
 /// The exit status when something is damaged or unsupported.
 const DAMAGED: u8 = 5;
 /// The exit status when a request was refused.
-const REFUSED: u8 = 3;
+pub(crate) const REFUSED: u8 = 3;
 
 pub(crate) fn submit(
     engine: &Engine,

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use efface::engine::Engine;
 use efface::erase::{CompactOptions, PassEnd};
+use efface::receipts::Ended;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -48,7 +49,10 @@ pub(crate) fn commit(args: &Args, engine: &Engine, pass: &str) -> Result<u8> {
         PassEnd::Now(done) => pending::compacted(args, &done, started),
         PassEnd::Before(receipts) => {
             report::ended_before(pass, &receipts)?.print(args.json)?;
-            Ok(0)
+            let is_refused = receipts
+                .iter()
+                .any(|receipt| receipt.state == Ended::Failure);
+            Ok(if is_refused { pending::REFUSED } else { 0 })
         }
     }
 }
