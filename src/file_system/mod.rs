@@ -78,8 +78,6 @@ pub enum Access<'a> {
     /// Its maker; with a group its members may read it. If root makes it, it belongs to whom its directory belongs to.
     /// So do the directories that are made for it.
     State(Option<u32>),
-    /// Who may by this mode; directories that are made for it can be entered by those who may read it.
-    Mode(u32),
 }
 
 /// A file that is being written under a name of its own.

@@ -23,8 +23,6 @@ use crate::io::{Mapped, ReadAt, Sink};
 #[derive(Clone)]
 pub struct StateFiles {
     files: Arc<dyn FileSystem>,
-    /// The mode of its files, if that was said.
-    mode: Option<u32>,
     group: Arc<OnceLock<u32>>,
     /// Whether [`DIRECTORY`] was looked at.
     is_private: Arc<AtomicBool>,
@@ -35,18 +33,8 @@ impl StateFiles {
     pub fn new(files: impl FileSystem + 'static) -> Self {
         Self {
             files: Arc::new(files),
-            mode: None,
             group: Arc::default(),
             is_private: Arc::default(),
-        }
-    }
-
-    /// The same, with this mode for every file, and one for directories that lets in who may read these.
-    #[must_use]
-    pub fn with_mode(self, mode: u32) -> Self {
-        Self {
-            mode: Some(mode),
-            ..self
         }
     }
 
@@ -84,9 +72,6 @@ impl StateFiles {
 
     /// Sees to it before the first write that nobody else can read what is written.
     fn access(&self, path: &str) -> Result<Access<'static>> {
-        if let Some(mode) = self.mode {
-            return Ok(Access::Mode(mode));
-        }
         let group = self.group.get().copied();
         let is_in_it = path.split('/').next() == Some(DIRECTORY);
         if is_in_it && !self.is_private.load(Ordering::Relaxed) {

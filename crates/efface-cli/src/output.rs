@@ -16,6 +16,8 @@ use efface::io::Sink;
 use efface::state::files::StateFiles;
 use efface::{Error, Result, limits};
 
+use tempfile::NamedTempFile;
+
 use crate::failure::Failure;
 
 const STDOUT: &str = "standard output";
@@ -124,11 +126,9 @@ impl Place {
     ) -> Result<T> {
         let failed = || Error::io("write", &self.name);
         let to = self.directory.join(&self.name);
-        let temporary = tempfile::Builder::new()
-            .prefix(&format!(".{}.", self.name))
-            .suffix(TEMPORARY_SUFFIX)
-            .tempfile_in(&self.directory)
-            .map_err(failed())?;
+        // Exports to this place that were killed left rows behind.
+        StateFiles::new(Disk::new(&self.directory)).remove_dead_drafts(&self.name)?;
+        let temporary = self.draft().map_err(failed())?;
         // Nobody else may read it, and who may not read what is there may not read what comes in its place.
         if let Ok(there) = fs::metadata(&to) {
             let mode = there.permissions().mode() & 0o600;
@@ -147,6 +147,24 @@ impl Place {
             .and_then(|directory| directory.sync_all())
             .map_err(failed())?;
         Ok(filled)
+    }
+}
+
+impl Place {
+    /// A new file beside the place, locked: so no other export takes it for one that a killed process left.
+    fn draft(&self) -> io::Result<NamedTempFile> {
+        loop {
+            let draft = tempfile::Builder::new()
+                .prefix(&format!(".{}.", self.name))
+                .suffix(TEMPORARY_SUFFIX)
+                .tempfile_in(&self.directory)?;
+            match draft.as_file().try_lock() {
+                // Before it was locked, another export may have removed it.
+                Ok(()) if draft.path().try_exists()? => return Ok(draft),
+                Ok(()) | Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
     }
 }
 

@@ -36,7 +36,6 @@ impl Access<'_> {
         match self {
             Self::Of(_) | Self::State(None) => 0o600,
             Self::State(Some(_)) => 0o640,
-            Self::Mode(mode) => mode,
         }
     }
 
@@ -49,7 +48,7 @@ impl Access<'_> {
     fn group(self) -> Option<Gid> {
         match self {
             Self::State(group) => group.map(Gid::from_raw),
-            Self::Of(_) | Self::Mode(_) => None,
+            Self::Of(_) => None,
         }
     }
 }
@@ -59,7 +58,7 @@ impl Disk {
         let failed = |errno: Errno| Error::io(CREATE, beside)(errno.into());
         let attributes = match access {
             Access::Of(path) => Some(Attributes::of(&self.open_file("open", path)?, path)?),
-            Access::State(_) | Access::Mode(_) => None,
+            Access::State(_) => None,
         };
         let held = self.hold_or_make(beside, access)?;
         let (path, file) = loop {

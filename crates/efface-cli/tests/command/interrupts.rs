@@ -95,3 +95,27 @@ fn an_export_into_a_file_that_is_terminated_leaves_none() {
     }
     panic!("every export was over before the signal came");
 }
+
+/// What SIGKILL leaves, beside the file of an export that is running.
+#[test]
+fn what_a_killed_export_left_goes_with_the_next_one_to_its_place_and_nothing_else_does() {
+    let lake = Lake::new();
+    let [dead, other, living] = [
+        ".rows.csv.aB3dE9.efface-tmp",
+        ".other.csv.aB3dE9.efface-tmp",
+        ".rows.csv.Zz11aa.efface-tmp",
+    ]
+    .map(|name| std::path::PathBuf::from(lake.note(name, MARK)));
+    let held = fs::File::open(&living).unwrap();
+    held.lock().unwrap();
+    let to = lake.beside("rows.csv");
+    let id = person(1);
+    let done = lake.run(
+        "export",
+        &["--id", &id, "-o", to.to_str().unwrap(), "--format", "csv"],
+    );
+    assert_eq!(done.status, 0, "{}", done.stderr);
+    assert!(to.exists() && other.exists() && living.exists());
+    assert!(!dead.exists(), "rows of a person are left");
+    drop(held);
+}
