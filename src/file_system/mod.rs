@@ -116,7 +116,7 @@ pub trait FileSystem: Send + Sync {
             ..Walk::ALL
         };
         let files = self.list(dir, walk)?.into_iter();
-        let names = files.filter_map(|file| Some(file.path.rsplit_once('/')?.1.to_owned()));
+        let names = files.filter_map(|file| file.path.rsplit('/').next().map(str::to_owned));
         Ok(names
             .filter(|name| name.as_str() > after)
             .take(limit)

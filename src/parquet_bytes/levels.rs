@@ -293,6 +293,7 @@ fn levels_of(bytes: &[u8], width: u8, is_highest_first: bool) -> impl Iterator<I
         }
     })
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -214,6 +214,10 @@ impl ReadAt for ThrottledFile {
         self.file.request_bytes_min()
     }
 
+    fn whole_bytes_max(&self) -> u64 {
+        self.file.whole_bytes_max()
+    }
+
     fn origin(&self) -> Option<&dyn Any> {
         self.file.origin()
     }

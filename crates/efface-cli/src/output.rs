@@ -126,8 +126,8 @@ impl Place {
     ) -> Result<T> {
         let failed = || Error::io("write", &self.name);
         let to = self.directory.join(&self.name);
-        // Exports to this place that were killed left rows behind.
-        StateFiles::new(Disk::new(&self.directory)).remove_dead_drafts(&self.name)?;
+        // Exports to this place that were killed left rows behind. If they can't be removed, the next one tries again.
+        let _ignored = StateFiles::new(Disk::new(&self.directory)).remove_dead_drafts(&self.name);
         let temporary = self.draft().map_err(failed())?;
         // Nobody else may read it, and who may not read what is there may not read what comes in its place.
         if let Ok(there) = fs::metadata(&to) {
@@ -162,7 +162,8 @@ impl Place {
                 // Before it was locked, another export may have removed it.
                 Ok(()) if draft.path().try_exists()? => return Ok(draft),
                 Ok(()) | Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) => return Err(error),
+                // Where nothing can be locked, nobody removes what isn't.
+                Err(TryLockError::Error(_)) => return Ok(draft),
             }
         }
     }

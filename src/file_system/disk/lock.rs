@@ -1,11 +1,11 @@
 //! Locks, which go with their process.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FlockOperation, OFlags, flock, fsync};
+use rustix::fs::{FlockOperation, OFlags, flock, fstat, fsync};
 use rustix::io::Errno;
 
 use super::Disk;
@@ -13,6 +13,9 @@ use super::held::split;
 use super::walk::Walker;
 use crate::error::{Error, Result};
 use crate::file_system::{Access, Lock, Walk};
+
+/// More of what a holder wrote is of no use in a message.
+const HOLDER_BYTES_MAX: u64 = 4096;
 
 /// The lock goes with the file: the system releases it when the process ends, however it ends.
 struct DiskLock {
@@ -34,12 +37,26 @@ impl Drop for DiskLock {
 impl Disk {
     pub(super) fn take_lock(&self, path: &str, holder: &str) -> Result<Box<dyn Lock>> {
         let held = self.hold_or_make(path, Access::State(None))?;
+        let failed = |errno: Errno| Error::io("open", path)(errno.into());
+        let made = held.open("open", OFlags::RDWR | OFlags::CREATE | OFlags::EXCL);
         // Who made the directory may not have lived to see it durable.
-        let is_first = held.look()?.is_none();
-        let mut file = held.open("open", OFlags::RDWR | OFlags::CREATE)?;
+        let is_first = made.is_ok();
+        let mut file = match made {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+                held.open("open", OFlags::RDWR)?
+            }
+            made => made?,
+        };
+        let names = fstat(&file).map_err(failed)?.st_nlink;
+        if names > 1 {
+            // Whoever gave it the other one would have us write there.
+            return Err(Error::State {
+                path: path.to_owned(),
+                reason: format!("has {names} names (hard links), but a lock has one: remove it"),
+            });
+        }
         if is_first {
-            super::made::give_to_owner_of(&held.directory, &file)
-                .map_err(|errno| Error::io("open", path)(errno.into()))?;
+            super::made::give_to_owner_of(&held.directory, &file).map_err(failed)?;
         }
         let taken = flock(&file, FlockOperation::NonBlockingLockExclusive);
         if !matches!(taken, Ok(()) | Err(Errno::WOULDBLOCK)) {
@@ -47,7 +64,10 @@ impl Disk {
         }
         let mut left = String::new();
         // What can't be read is only missing from the message, or was left by a holder that did not end well.
-        let is_read = file.read_to_string(&mut left).is_ok();
+        let is_read = (&file)
+            .take(HOLDER_BYTES_MAX)
+            .read_to_string(&mut left)
+            .is_ok();
         if taken.is_err() {
             return Err(Error::Locked {
                 path: path.to_owned(),
@@ -78,7 +98,7 @@ impl Disk {
             wants: &|_| false,
             ..Walk::ALL
         };
-        Walker::new(walk).walk(self, directory, &mut |directory, path| {
+        Walker::inside(walk).walk(self, directory, &mut |directory, path| {
             fsync(directory).map_err(|errno| Error::io("sync the directory", path)(errno.into()))
         })
     }

@@ -144,8 +144,13 @@ impl Disk {
             Err(error) if is_absent(&error) => return Ok(false),
             held => held?,
         };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&held.directory, held.name, flags, Mode::empty()) {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = |access| openat(&held.directory, held.name, flags | access, Mode::empty());
+        // Network file systems lock only what is open for writing.
+        let file = match open(OFlags::RDWR).or_else(|errno| match errno {
+            Errno::ACCESS | Errno::ROFS => open(OFlags::RDONLY),
+            errno => Err(errno),
+        }) {
             Ok(file) => file,
             // What isn't ours to read isn't ours to remove; we leave neither links nor pipes.
             Err(Errno::NOENT | Errno::ACCESS | Errno::LOOP | Errno::NXIO) => return Ok(false),
@@ -153,12 +158,18 @@ impl Disk {
         };
         let found = fstat(&file).map_err(failed)?;
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile
-            || flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+            || flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
         {
             return Ok(false);
         }
         match statat(&held.directory, held.name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(now) if is_same(&now, &found) => self.unlink_at(path),
+            Ok(now) if is_same(&now, &found) => {
+                match unlinkat(&held.directory, held.name, AtFlags::empty()) {
+                    Ok(()) => Ok(true),
+                    Err(Errno::NOENT) => Ok(false),
+                    Err(errno) => Err(failed(errno)),
+                }
+            }
             // It got its name meanwhile.
             Ok(_) | Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(failed(errno)),
@@ -237,7 +248,7 @@ impl Disk {
                 "others could read it: its access is now narrowed"
             );
         }
-        let mut below = Walker::new(Walk::ALL);
+        let mut below = Walker::inside(Walk::ALL);
         below.walk(self, dir, &mut |directory, path| {
             let directory: File = openat(directory, ".", READ, Mode::empty())
                 .map_err(failed)?
@@ -246,14 +257,16 @@ impl Disk {
                 .map_err(|errno| Error::io("make private", path)(errno.into()))
         })?;
         // A file that has another name elsewhere may be anybody's.
-        let ours =
-            |file: &&crate::file_system::FileInfo| file.is_file && !file.is_link && file.names == 1;
+        let ours = |file: &&crate::file_system::FileInfo| file.is_file && !file.is_link;
         for file in below.files.iter().filter(ours) {
             let held = self.hold("make private", &file.path)?;
             let opened = match held.open("make private", OFlags::RDONLY) {
                 Err(error) if is_absent(&error) => continue,
                 opened => opened?,
             };
+            if fstat(&opened).map_err(failed)?.st_nlink > 1 {
+                continue;
+            }
             set(&opened, access.file_mode(), access.group())
                 .map_err(|errno| Error::io("make private", &file.path)(errno.into()))?;
         }

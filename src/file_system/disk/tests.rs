@@ -275,3 +275,39 @@ fn the_state_of_an_older_version_is_closed_to_others() {
         .unwrap();
     assert_eq!(modes(paths), [0o750, 0o750, 0o640]);
 }
+
+#[test]
+fn no_mode_is_changed_behind_a_link_in_the_state() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let outside = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let wide = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    let theirs = outside.path().join("theirs");
+    File::create(&theirs).unwrap();
+    wide(outside.path(), 0o755).unwrap();
+    wide(&theirs, 0o644).unwrap();
+    let state = dir.path().join("_efface");
+    fs::create_dir(&state).unwrap();
+    wide(&state, 0o755).unwrap();
+    symlink(outside.path(), state.join("planted")).unwrap();
+    symlink(&theirs, state.join("file")).unwrap();
+    fs::hard_link(&theirs, state.join("second")).unwrap();
+    Disk::new(dir.path()).make_private("_efface", None).unwrap();
+    assert_eq!(mode(&state), 0o700);
+    assert_eq!((mode(outside.path()), mode(&theirs)), (0o755, 0o644));
+}
+
+#[test]
+fn a_lock_that_has_a_second_name_is_refused_and_what_it_names_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = dir.path().join("theirs");
+    File::create(&theirs)
+        .unwrap()
+        .write_all(b"of others")
+        .unwrap();
+    fs::hard_link(&theirs, dir.path().join("lock")).unwrap();
+    let error = Disk::new(dir.path()).lock("lock", "pid 1").err().unwrap();
+    assert!(error.to_string().contains("2 names"), "{error}");
+    assert_eq!(fs::read(&theirs).unwrap(), b"of others");
+}

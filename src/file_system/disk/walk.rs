@@ -27,6 +27,8 @@ const NAMES_BYTES: usize = 32 << 10;
 /// A walk, and what it found so far.
 pub(super) struct Walker<'a> {
     walk: Walk<'a>,
+    /// Whether it looks at what links lead to.
+    follows: bool,
     levels: Vec<Level>,
     pub(super) files: Vec<FileInfo>,
 }
@@ -56,8 +58,17 @@ impl<'a> Walker<'a> {
     pub(super) fn new(walk: Walk<'a>) -> Self {
         Self {
             walk,
+            follows: true,
             levels: Vec::new(),
             files: Vec::new(),
+        }
+    }
+
+    /// A walk that leaves links alone.
+    pub(super) fn inside(walk: Walk<'a>) -> Self {
+        Self {
+            follows: false,
+            ..Self::new(walk)
         }
     }
 
@@ -152,12 +163,18 @@ impl<'a> Walker<'a> {
             entry.kind = FileType::from_raw_mode(found.st_mode);
         }
         let is_link = entry.kind == FileType::Symlink;
+        if is_link && !self.follows {
+            return Ok(());
+        }
         let found = match (is_link, is_wanted) {
             // What a link points to may be gone, or lead in a circle.
             (true, _) => match stat(AtFlags::empty()) {
                 Ok(Some(found)) => Some(found),
                 Ok(None) if is_wanted => return Err(failed(Errno::NOENT)),
-                Err(errno) if is_wanted || errno == Errno::ACCESS => return Err(failed(errno)),
+                Err(errno) if is_wanted => return Err(failed(errno)),
+                Err(Errno::ACCESS) if (self.walk.enters)(&path) => {
+                    return Err(failed(Errno::ACCESS));
+                }
                 Ok(None) | Err(_) => return Ok(()),
             },
             (false, true) if entry.kind != FileType::Directory => {
