@@ -232,7 +232,9 @@ fn receipt(number: u64, pass: TrackingId, key: &SubjectKey) -> Receipt {
         left_out: 0,
         suppressed: false,
         digest: Some(hash()),
+        alias_other_names: 0,
         shards: vec![ShardEvidence {
+            other_names: 0,
             path: format!("day={}/events.parquet", number % 365),
             rows: number,
             before: hash(),

@@ -8,6 +8,7 @@
 //! json_column = ["properties"]
 //! aliases = "../aliases.parquet"    # relative to the dataset
 //! empty_shards = "keep"             # or "remove": what becomes of a shard that loses all its rows
+//! hard_links = "wait"               # or "keep": what becomes of a shard that has other names
 //! ignore = ["legacy/"]              # shards that may lack the subject column
 //! key_file = "/etc/efface/key"      # of the hashes in receipts, rather than _efface/key
 //! state_group = "privacy"           # its members may read _efface; otherwise only who runs efface
@@ -57,6 +58,9 @@ pub struct Config {
     pub alias_distinct_id_column: Option<String>,
     /// What becomes of a shard that loses all its rows.
     pub empty_shards: EmptyShards,
+    /// What becomes of a shard that has other names.
+    #[serde(skip_serializing_if = "HardLinks::is_default")]
+    pub hard_links: HardLinks,
     /// Paths, or beginnings of paths, of shards that may lack the subject column.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
@@ -78,6 +82,27 @@ pub enum EmptyShards {
     Keep,
     /// It is removed.
     Remove,
+}
+
+/// What becomes of a shard that has other names (hard links), under which its rows stay when it is replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HardLinks {
+    /// It is left as it is, and the requests that have rows in it wait until it has one name.
+    #[default]
+    Wait,
+    /// It is replaced all the same: the other names are known, such as those of backups. Receipts count them.
+    Keep,
+}
+
+impl HardLinks {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands over a reference"
+    )]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// No configuration is longer than this.
@@ -122,11 +147,12 @@ impl Config {
     }
 
     /// What was decided under this configuration, in a dataset that is configured as `now`: which shards may lack the
-    /// subject column and where the key lies are its owner's word at any time.
+    /// subject column, where the key lies and what becomes of other names are its owner's word at any time.
     #[must_use]
     pub fn carried_into(&self, now: &Self) -> Self {
         Self {
             ignore: now.ignore.clone(),
+            hard_links: now.hard_links,
             key_file: now.key_file.clone(),
             ..self.clone()
         }
@@ -222,6 +248,7 @@ mod tests {
         let now = Config {
             subject: vec!["email".into()],
             ignore: vec!["legacy/".into()],
+            hard_links: HardLinks::Keep,
             key_file: Some("/etc/key".into()),
             ..Config::default()
         };
@@ -229,6 +256,7 @@ mod tests {
         assert_eq!(carried.differences(&now), ["aliases", "subject"]);
         assert_eq!(carried.differences(&carried), [""; 0]);
         assert_eq!(carried.ignore, ["legacy/"]);
+        assert_eq!(carried.hard_links, HardLinks::Keep);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, HardLinks};
 use crate::error::{Error, Result};
 use crate::identity::{AliasTable, Expansion, IdentityGraph};
 use crate::io::ReadAt;
@@ -63,6 +63,23 @@ impl Dataset {
             });
         }
         Ok(snapshot)
+    }
+
+    /// Whether a new file can take the place of a shard of `table`, by what is configured of other names.
+    ///
+    /// # Errors
+    /// Why it can't; when the table can't tell.
+    pub(crate) fn check_replaceable(&self, table: &dyn Table, shard: &ShardRef) -> Result<()> {
+        self.check_names(shard)?;
+        table.check_replaceable(shard)
+    }
+
+    /// The error that rows of a shard would stay elsewhere, unless that is configured to be right.
+    pub(crate) fn check_names(&self, shard: &ShardRef) -> Result<()> {
+        match self.config.hard_links {
+            HardLinks::Keep if shard.other_names() > 0 => Ok(()),
+            HardLinks::Keep | HardLinks::Wait => shard.check_obstacle(),
+        }
     }
 
     /// Opens a shard.

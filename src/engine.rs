@@ -288,6 +288,15 @@ impl Engine {
         }
     }
 
+    /// Whether `plan` would be carried out, as far as can be told without trying: the guards, and shards whose rows
+    /// would stay elsewhere.
+    ///
+    /// # Errors
+    /// Those of [`Plan::check`], and [`Place`](crate::Error::Place).
+    pub fn check(&self, plan: &Plan) -> Result<()> {
+        price::check(&self.dataset, plan)
+    }
+
     /// What `plan` says, with the cost of each shard.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ use crate::shard::chunk::level::ZstdLevel;
 use crate::shard::rewrite::RewriteReport;
 use crate::state::{self, Expect, State, document};
 use crate::subject::KeyId;
+use crate::table::is_zero;
 use crate::tracking::TrackingId;
 
 /// Where the record of a pass lies, relative to the dataset.
@@ -75,6 +76,9 @@ pub struct Pass {
     /// The fingerprint of the suppression list that it was planned with.
     #[serde(default)]
     pub suppression: Option<String>,
+    /// The other names that the alias table has: a removal of rows leaves what lies under them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub alias_other_names: u64,
     /// What stopped the last run of it, if that was neither a crash nor the caller.
     #[serde(default)]
     pub trouble: Option<String>,
@@ -133,6 +137,9 @@ pub enum Progress {
 pub struct Swap {
     /// The shard.
     pub path: String,
+    /// The other names that the old file has, which stay.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub other_names: u64,
     /// The BLAKE3 hash of the whole old file.
     pub before: String,
     /// The BLAKE3 hash of the whole new file; `None` if the shard has no rows left and is removed.
@@ -166,6 +173,7 @@ impl Pass {
             zstd_level: Some(decided.zstd_level),
             key: Some(decided.key),
             suppression: None,
+            alias_other_names: 0,
             trouble: None,
             elsewhere: false,
         }

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::parquet_bytes::footer::Footer;
 use crate::request::{Disclosure, Kind, Request, Unknown};
 use crate::shard::select::{Selection, Wanted};
-use crate::table::ShardRef;
+use crate::table::{ShardRef, is_zero};
 
 #[cfg(test)]
 mod tests;
@@ -113,20 +113,23 @@ pub struct ShardReport {
     pub rows: u64,
     /// Row groups with matching rows.
     pub row_groups: u64,
+    /// Other names of the file (hard links), under which the rows would stay.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub other_names: u64,
     /// What carrying the plan out costs here.
     #[serde(flatten)]
     pub price: Price,
 }
 
 impl PlanReport {
-    /// The report of `plan`, with the price of each of its shards.
-    pub(crate) fn new(plan: &Plan, prices: &[Price]) -> Self {
-        let refused = plan.check().err();
+    /// The report of `plan`, with the price of each of its shards, and the error by which it would be refused.
+    pub(crate) fn new(plan: &Plan, prices: &[Price], refused: Option<&Error>) -> Self {
         let shards = plan.shards.iter().zip(prices);
         let per_shard = shards.map(|(shard, price)| ShardReport {
             path: shard.path().to_owned(),
             rows: shard.rows.len(),
             row_groups: shard.row_groups,
+            other_names: shard.shard.other_names(),
             price: *price,
         });
         Self {
@@ -139,8 +142,8 @@ impl PlanReport {
             dataset_rows: plan.dataset_rows,
             digest: plan.digest.clone(),
             left_out: plan.left_out,
-            refused: refused.as_ref().map(ToString::to_string),
-            refused_kind: refused.as_ref().map(Error::kind),
+            refused: refused.map(ToString::to_string),
+            refused_kind: refused.map(Error::kind),
             subjects: plan.subjects.clone(),
             per_shard: per_shard.collect(),
         }
@@ -269,6 +272,11 @@ impl Plan {
     /// The ids that its rows were selected by; without, nobody can tell whose a row is.
     pub(crate) fn wanted(&self) -> Option<&Arc<Wanted>> {
         self.wanted.as_ref()
+    }
+
+    /// What is planned.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// How much of the rows it is about.

@@ -59,6 +59,7 @@ fn receipt(number: u8) -> Receipt {
         due: time,
         rows_removed: number.into(),
         rows_cleared: 0,
+        alias_other_names: 0,
         alias_rows_removed: 0,
         left_out: 0,
         suppressed: false,

@@ -407,14 +407,18 @@ impl Planning {
         agreed: &mut dyn FnMut(&Plan) -> Result<()>,
         manner: Manner,
     ) -> Result<Staged> {
+        let is_resumed = manner == Manner::Resumed;
         let aliases = self.site.dataset.config.alias_table();
         let removes = |member: &Member| member.action() == Action::Remove;
         if let Some(table) = aliases.filter(|_| self.members.iter().any(removes))
             && let Ok(file) = self.site.dataset.open_aliases(&table)
         {
-            file.files.check_replaceable(&file.shard)?;
+            let dataset = &self.site.dataset;
+            dataset.check_replaceable(&*file.files, &file.shard)?;
+            if !is_resumed {
+                self.pass.alias_other_names = file.shard.other_names();
+            }
         }
-        let is_resumed = manner == Manner::Resumed;
         // Planned again, it meets again what can't be read.
         let mut snapshot = self.snapshot.clone();
         let mut staging = Staging {

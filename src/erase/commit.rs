@@ -271,6 +271,7 @@ impl Compaction {
             && !job.remove.is_empty();
         let swap = Swap {
             path: job.shard.path.clone(),
+            other_names: job.shard.other_names(),
             before: new.before.hash,
             after: (!is_gone).then_some(new.after.hash),
             of_request: job.of_request.clone(),
@@ -488,6 +489,7 @@ impl Compaction {
             return Ok(None);
         };
         let shard = dataset.open(&now)?;
+        dataset.check_replaceable(&*dataset.table, &now)?;
         let mut job = Job::new(now, shard.footer.hash);
         for class in &self.classes {
             let all = (0..).take(shard.footer.row_groups().len()).collect();

@@ -61,6 +61,9 @@ pub struct DeleteReport {
     pub dropped_key_values: Vec<String>,
     /// Partitions whose directories still say something of rows of which every column was cleared.
     pub partitions_left: Vec<String>,
+    /// Files that were replaced and still lie, with all their rows, under other names (hard links), and how many names
+    /// those are.
+    pub other_names: Vec<(String, u64)>,
     /// The digest of the plan that was carried out.
     pub digest: String,
     /// Each subject: whether it was found, and its rows.
@@ -170,6 +173,7 @@ impl DeleteReport {
             summaries_removed: report.summaries_removed.clone(),
             dropped_key_values: report.dropped_key_values.clone(),
             partitions_left: report.partitions_left.clone(),
+            other_names: report.other_names.clone(),
             digest: status.digest.clone().unwrap_or_default(),
             subjects: subjects.collect(),
         })

@@ -120,6 +120,7 @@ impl Compaction {
                 rows: *rows,
                 before: swap.before.clone(),
                 after: swap.after.clone(),
+                other_names: swap.other_names,
             })
         });
         Part {
@@ -273,6 +274,7 @@ impl Compaction {
                     rows: *rows,
                     before: swap.before.clone(),
                     after: swap.after.clone(),
+                    other_names: swap.other_names,
                 });
             }
         }
@@ -306,6 +308,11 @@ impl Compaction {
                 rows_removed: if is_removal { rows } else { 0 },
                 rows_cleared: if is_removal { 0 } else { rows },
                 alias_rows_removed: if is_removal { self.alias_rows } else { 0 },
+                alias_other_names: if is_removal {
+                    self.alias_other_names()
+                } else {
+                    0
+                },
                 suppressed: state == Ended::Success && member.entry.request.suppress.is_some(),
                 left_out: planned.left_out,
                 digest: parts
@@ -343,6 +350,27 @@ impl Compaction {
         receipts
     }
 
+    /// Other names of the alias table under which rows lie that went.
+    fn alias_other_names(&self) -> u64 {
+        if self.alias_rows > 0 {
+            self.pass.alias_other_names
+        } else {
+            0
+        }
+    }
+
+    /// What was replaced and still lies under other names, with how many those are.
+    fn other_names(&self) -> Vec<(String, u64)> {
+        let swaps = self.swaps.iter();
+        let shards = swaps.map(|swap| (swap.path.clone(), swap.other_names));
+        let table = self.site.dataset.config.aliases.clone();
+        let table = table.map(|table| (table, self.alias_other_names()));
+        shards
+            .chain(table)
+            .filter(|(_, names)| *names > 0)
+            .collect()
+    }
+
     fn report(&mut self, requests: Vec<Status>) -> (CompactReport, BTreeMap<String, Error>) {
         let mut total = RewriteReport::default();
         for swap in &self.swaps {
@@ -374,6 +402,7 @@ impl Compaction {
             bytes_encoded: total.bytes_encoded,
             alias_rows_removed: self.alias_rows,
             partitions_left: self.partitions_left(),
+            other_names: self.other_names(),
             shards_failed: failed
                 .map(|(path, error)| (path.clone(), error.to_string()))
                 .collect(),

@@ -39,6 +39,9 @@ pub struct CompactReport {
     pub dropped_key_values: Vec<String>,
     /// Partitions whose directories still say something of rows of which every column was cleared.
     pub partitions_left: Vec<String>,
+    /// Files that were replaced and still lie, with all their rows, under other names (hard links), and how many names
+    /// those are.
+    pub other_names: Vec<(String, u64)>,
     /// How each request ended, or why it waits on.
     #[serde(skip)]
     pub requests: Vec<Status>,
@@ -71,6 +74,7 @@ impl CompactReport {
         self.summaries_removed.extend(later.summaries_removed);
         self.dropped_key_values.extend(later.dropped_key_values);
         self.partitions_left.extend(later.partitions_left);
+        self.other_names.extend(later.other_names);
         self.requests.extend(later.requests);
         for failed in later.shards_failed {
             // Each pass meets what can't be read.

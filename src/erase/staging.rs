@@ -27,7 +27,7 @@ use crate::index::Index;
 use crate::plan::{Plan, check_match};
 use crate::request::{Request, Unknown};
 use crate::subject::{Form, SubjectHash, SubjectId};
-use crate::table::Snapshot;
+use crate::table::{ShardRef, Snapshot};
 
 /// Plans a pass.
 pub(super) struct Staging<'a> {
@@ -159,7 +159,7 @@ impl Staging<'_> {
     ) -> Result<()> {
         let mut left = Vec::new();
         for (path, job) in &*jobs {
-            match self.dataset.table.check_replaceable(&job.shard) {
+            match self.replaceable(&job.shard) {
                 Ok(()) => {}
                 Err(error) if self.is_strict || !is_of_shard(&error) => return Err(error),
                 Err(error) => left.push((path.clone(), error)),
@@ -177,6 +177,11 @@ impl Staging<'_> {
         Ok(())
     }
 
+    fn replaceable(&self, shard: &ShardRef) -> Result<()> {
+        let table = &*self.dataset.table;
+        self.dataset.check_replaceable(table, shard)
+    }
+
     fn plan(&self, request: &Request, expansion: &Expansion, index: &Index) -> Result<Plan> {
         let knowledge = Knowledge::Fresh(index);
         search::plan(self.dataset, request, expansion, self.snapshot, knowledge)
@@ -188,7 +193,7 @@ impl Staging<'_> {
             let mut touched = plan.shards.iter();
             let blocked = touched.find_map(|hit| {
                 let is_touched = class.rows_of(*place, hit) > 0;
-                let check = || self.dataset.table.check_replaceable(&hit.shard).err();
+                let check = || self.replaceable(&hit.shard).err();
                 is_touched.then(check).flatten()
             });
             let Some(error) = blocked else {

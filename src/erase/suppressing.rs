@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::class::Job;
-use super::staging::{Staged, unreadable};
+use super::staging::{Staged, is_of_shard, unreadable};
 use super::{Compaction, Site};
 use crate::error::Result;
 use crate::plan::check_match;
@@ -54,6 +54,15 @@ pub(super) fn add_suppressed(
                 staged.failed.insert(path.clone(), error);
             }
             Err(error) => return Err(error),
+        }
+        if job.suppressed > 0
+            && let Err(error) = site.dataset.check_replaceable(&*site.dataset.table, of)
+        {
+            if !is_of_shard(&error) {
+                return Err(error);
+            }
+            staged.failed.insert(path.clone(), error);
+            continue;
         }
         suppressed += job.suppressed;
         if !job.is_empty() {
@@ -125,6 +134,7 @@ impl Compaction {
                 rows: swap.suppressed,
                 before: swap.before.clone(),
                 after: swap.after.clone(),
+                other_names: swap.other_names,
             })
             .collect();
         let now = self.options.now;
@@ -148,6 +158,7 @@ impl Compaction {
             rows_removed: shards.iter().map(|shard| shard.rows).sum(),
             rows_cleared: 0,
             alias_rows_removed: 0,
+            alias_other_names: 0,
             left_out: 0,
             suppressed: true,
             digest: None,

@@ -28,7 +28,7 @@ pub enum PlaceFault {
 
     /// A shard or the alias table has a second name, so replacing the one would leave the bytes under the other.
     #[error(
-        "has {names} names (hard links): replacing this one would leave the rows under the others; remove them, or copy the file and put the copy in its place"
+        "has {names} names (hard links): replacing this one would leave the rows under the others; remove them, or copy the file and put the copy in its place, or let `hard_links` of the configuration keep them"
     )]
     HardLinks {
         /// How many names it has.

@@ -10,6 +10,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::parquet_bytes::page_places::Places;
 use crate::plan::{Plan, PlanReport, Price, ShardPlan};
+use crate::request::Kind;
 use crate::shard::Shard;
 use crate::shard::clear::Clearing;
 
@@ -24,7 +25,23 @@ pub(crate) fn report(dataset: &Dataset, plan: &Plan) -> Result<PlanReport> {
         })
         .collect();
     let prices: Vec<Price> = of_each.into_iter().collect::<Result<_>>()?;
-    Ok(PlanReport::new(plan, &prices))
+    let refused = check(dataset, plan).err();
+    Ok(PlanReport::new(plan, &prices, refused.as_ref()))
+}
+
+/// Whether what is planned would be carried out, as far as can be told without trying.
+///
+/// # Errors
+/// Those of [`Plan::check`]; of a delete also [`Place`](Error::Place), when rows would stay elsewhere.
+pub(crate) fn check(dataset: &Dataset, plan: &Plan) -> Result<()> {
+    plan.check()?;
+    match plan.kind() {
+        Kind::Export => Ok(()),
+        Kind::Delete => {
+            let mut shards = plan.shards.iter();
+            shards.try_for_each(|planned| dataset.check_names(&planned.shard))
+        }
+    }
 }
 
 fn of_export(dataset: &Dataset, planned: &ShardPlan) -> Result<Price> {

@@ -34,6 +34,9 @@ pub struct Verification {
     pub findings: Vec<Finding>,
     /// Shards that were searched.
     pub shards: u64,
+    /// Those of them with traces that have other names (hard links), and how many: the same traces lie there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_names: Vec<(String, u64)>,
 }
 
 /// Looks for `ids` in the whole dataset.
@@ -51,12 +54,17 @@ pub(crate) fn verify(dataset: &Dataset, ids: &[SubjectId]) -> Result<Verificatio
         .observer
         .begin("verifying", snapshot.shards.len() as u64);
     let mut findings = Vec::new();
+    let mut other_names = Vec::new();
     let mut forms = BTreeSet::new();
     for file in &snapshot.shards {
         let shard = dataset.open(file)?;
         let columns = dataset.config.subject_columns(&shard)?;
         forms.extend(columns.iter().flat_map(SubjectColumn::forms));
-        findings.extend(residue(&shard, &Sought::of_ids(&shard, ids, &columns))?);
+        let found = residue(&shard, &Sought::of_ids(&shard, ids, &columns))?;
+        if file.other_names() > 0 && !found.is_empty() {
+            other_names.push((file.path.clone(), file.other_names()));
+        }
+        findings.extend(found);
         dataset.observer.advance(1);
     }
     dataset.observer.end();
@@ -70,6 +78,7 @@ pub(crate) fn verify(dataset: &Dataset, ids: &[SubjectId]) -> Result<Verificatio
         clean: findings.is_empty(),
         findings,
         shards: snapshot.shards.len() as u64,
+        other_names,
     })
 }
 

@@ -130,6 +130,7 @@ impl Entry {
             rows_removed: 0,
             rows_cleared: 0,
             alias_rows_removed: 0,
+            alias_other_names: 0,
             left_out: 0,
             suppressed: false,
             digest: None,

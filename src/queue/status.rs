@@ -8,6 +8,7 @@ use super::held::Held;
 use crate::error::ErrorKind;
 use crate::pass::Stage;
 use crate::receipts::{Ended, Outcome, Receipt};
+use crate::table::is_zero;
 use crate::tracking::TrackingId;
 
 /// Where a request is on its way.
@@ -55,6 +56,9 @@ pub struct Status {
     pub rows_cleared: u64,
     /// Other aliases that also map to a covered id and were left out.
     pub left_out: u64,
+    /// Other names (hard links) of replaced files, under which rows of it still lie.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub other_names: u64,
     /// The digest of the plan that was carried out, if it was planned on its own.
     pub digest: Option<String>,
     /// Why it failed, or what keeps it from being ended.
@@ -130,6 +134,7 @@ impl Status {
             rows_removed: 0,
             rows_cleared: 0,
             left_out: 0,
+            other_names: 0,
             digest: None,
             reason: None,
             reason_kind: None,
@@ -146,10 +151,8 @@ impl Status {
         now: Timestamp,
     ) -> Self {
         let parts = held.iter().flat_map(|held| &held.done);
-        let rows = parts
-            .flat_map(|part| &part.shards)
-            .map(|shard| shard.rows)
-            .sum();
+        let shards: Vec<_> = parts.flat_map(|part| &part.shards).collect();
+        let rows = shards.iter().map(|shard| shard.rows).sum();
         let is_begun = held.is_some_and(Held::is_begun);
         let clears = entry.request.clears();
         Self {
@@ -160,6 +163,7 @@ impl Status {
             },
             rows_removed: if clears { 0 } else { rows },
             rows_cleared: if clears { rows } else { 0 },
+            other_names: shards.iter().map(|shard| shard.other_names).sum(),
             reason: held.and_then(|held| held.reason.clone()),
             reason_kind: held.and_then(|held| held.kind),
             subjects: entry.request.subjects.len(),
@@ -202,6 +206,12 @@ impl Status {
             rows_removed: receipt.rows_removed,
             rows_cleared: receipt.rows_cleared,
             left_out: receipt.left_out,
+            other_names: receipt.alias_other_names
+                + receipt
+                    .shards
+                    .iter()
+                    .map(|shard| shard.other_names)
+                    .sum::<u64>(),
             digest: receipt.digest.clone(),
             reason: receipt.reason.clone(),
             reason_kind: receipt.reason_kind,

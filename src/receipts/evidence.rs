@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ErrorKind;
 use crate::request::{Disclosure, Identity, Regulation};
 use crate::subject::{KeyId, KeyedHash};
+use crate::table::is_zero;
 use crate::tracking::TrackingId;
 
 /// How a request ended.
@@ -71,6 +72,9 @@ pub struct ShardEvidence {
     pub before: String,
     /// BLAKE3 of the whole file after; `None` when it had no rows left and was removed.
     pub after: Option<String>,
+    /// Other names (hard links) of the file before, under which its rows still lie.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub other_names: u64,
 }
 
 /// The evidence of one request.
@@ -117,6 +121,9 @@ pub struct Receipt {
     pub rows_cleared: u64,
     /// Rows of the alias table that were removed, for all requests of the pass together.
     pub alias_rows_removed: u64,
+    /// Other names (hard links) of the alias table before, under which these rows still lie.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub alias_other_names: u64,
     /// Other aliases that also map to a covered id and were left out.
     pub left_out: u64,
     /// Whether the covered ids were put on the suppression list.

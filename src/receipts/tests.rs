@@ -36,7 +36,9 @@ fn receipt(number: u8) -> Receipt {
         left_out: 0,
         suppressed: false,
         digest: None,
+        alias_other_names: 0,
         shards: vec![ShardEvidence {
+            other_names: 0,
             path: "a.parquet".to_owned(),
             rows: number.into(),
             before: NONE.to_owned(),

@@ -90,7 +90,7 @@ impl Directory {
     /// Whether the shard is still the same, as far as can be seen without reading it.
     fn is_as_before(&self, shard: &ShardRef) -> Result<bool> {
         let now = self.find(&shard.path)?;
-        Ok(now.is_some_and(|now| now.obstacle.is_none() && shard.is_same(&now)))
+        Ok(now.is_some_and(|now| now.obstacle != Some(Obstacle::Link) && shard.is_same(&now)))
     }
 
     fn unlink_all(&self, paths: &[String]) -> Result<()> {
@@ -185,7 +185,9 @@ impl Table for Directory {
     }
 
     fn check_replaceable(&self, shard: &ShardRef) -> Result<()> {
-        shard.check_obstacle()?;
+        if shard.obstacle == Some(Obstacle::Link) {
+            shard.check_obstacle()?;
+        }
         self.files.try_access(&shard.path)
     }
 
@@ -258,7 +260,8 @@ impl Table for Directory {
     }
 
     fn recover(&self, base: &Snapshot, announced: &[String]) -> Result<()> {
-        let live = base.shards.iter().filter(|shard| shard.obstacle.is_none());
+        let live = base.shards.iter();
+        let live = live.filter(|shard| shard.obstacle != Some(Obstacle::Link));
         let mut paths: Vec<&str> = live.map(|shard| shard.path.as_str()).collect();
         paths.extend(announced.iter().map(String::as_str));
         self.unlink_dead(&base.leftovers)?;

@@ -59,17 +59,18 @@ pub struct ShardRef {
     pub bytes: u64,
     /// The version.
     pub version: ShardVersion,
-    /// Why the table can't replace it, if it can't.
+    /// Why its rows would stay where it points to, or under other names, when it is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<Obstacle>,
 }
 
-/// Why a table can't replace a shard.
+/// Why rows of a shard stay when it is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Obstacle {
-    /// It is a symbolic link, or lies behind one: the rows would stay in the file that the link points to.
+    /// It is a symbolic link, or lies behind one: the rows would stay in the file that the link points to. No table
+    /// replaces it.
     Link,
     /// It has so many names (hard links): the rows would stay under the others.
     Names(u64),
@@ -158,13 +159,16 @@ pub trait Table: Send + Sync {
     /// When the clock can't be read.
     fn clock_ns(&self) -> Result<Option<i64>>;
 
-    /// Whether a new file can take the place of `shard` so that no row stays elsewhere, and nobody can read it who
-    /// couldn't read the old one. Asked before anything is touched.
+    /// Whether a new file can take the place of `shard`, and nobody can read it who couldn't read the old one. Asked
+    /// before anything is touched. Whether rows may stay under other names is the caller's to judge.
     ///
     /// # Errors
     /// Why it can't: [`Error::Place`]; when the table can't tell.
     fn check_replaceable(&self, shard: &ShardRef) -> Result<()> {
-        shard.check_obstacle()
+        match shard.obstacle {
+            Some(Obstacle::Link) => shard.check_obstacle(),
+            Some(Obstacle::Names(_)) | None => Ok(()),
+        }
     }
 
     /// Begins a file that is to take the place of `of`, with its permissions. Nobody else ever gets it.
@@ -253,6 +257,15 @@ impl ShardVersion {
     }
 }
 
+/// A count of other names is left out of what is written where there are none.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+pub(crate) fn is_zero(names: &u64) -> bool {
+    *names == 0
+}
+
 /// A path of a task or a result, which may have been written by anybody: it must not lead out of the table.
 pub(crate) fn inside<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -270,7 +283,15 @@ impl ShardRef {
         self.path == now.path && self.bytes == now.bytes && self.version == now.version
     }
 
-    /// The error that something keeps the shard from being replaced, if something does.
+    /// The names that it has besides this one.
+    pub fn other_names(&self) -> u64 {
+        match self.obstacle {
+            Some(Obstacle::Names(names)) => names.saturating_sub(1),
+            Some(Obstacle::Link) | None => 0,
+        }
+    }
+
+    /// The error that rows would stay elsewhere if the shard were replaced, if they would.
     ///
     /// # Errors
     /// [`Error::Place`].

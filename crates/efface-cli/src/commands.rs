@@ -155,7 +155,7 @@ fn plan(args: &Args, dataset: &Dataset, request: &Request, words: &RequestArgs) 
     let engine = open(args, dataset)?;
     let plan = engine.plan(request)?;
     expect_digest(words, &plan.digest)?;
-    let refused = plan.check().err();
+    let refused = engine.check(&plan).err();
     let found = engine.report(&plan)?;
     Ok(report::plan(&found, refused.as_ref(), started.elapsed())?)
 }

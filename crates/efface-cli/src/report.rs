@@ -125,7 +125,7 @@ pub(crate) fn verify(found: &Verification, took: Duration) -> Result<Report> {
             ]
         }),
     );
-    Ok(report)
+    Ok(report.other_names(&found.other_names))
 }
 
 fn to_json(found: &impl serde::Serialize) -> Result<Value> {
@@ -357,6 +357,7 @@ pub(crate) fn delete(done: &DeleteReport, is_clearing: bool, took: Duration) -> 
                 done.summaries_removed.join(", ")
             )
         })
+        .other_names(&done.other_names)
         .dropped(&done.dropped_key_values)
         .subjects(&done.subjects, done.left_out);
     Ok(report)
@@ -416,6 +417,17 @@ impl Report {
                 "left out: {} to a covered id (--identity cluster takes them in)",
                 counted(left_out, "other id that maps", "other ids that map")
             )
+        })
+    }
+
+    /// Says which files lie under other names, too.
+    fn other_names(self, files: &[(String, u64)]) -> Self {
+        self.note_if(!files.is_empty(), || {
+            let files = files.iter().take(LISTED_MAX).map(|(path, names)| {
+                format!("{path} ({})", counted(*names, "other name", "other names"))
+            });
+            let files = files.collect::<Vec<_>>().join(", ");
+            format!("the rows still lie under other names (hard links), which efface doesn't know: {files}")
         })
     }
 

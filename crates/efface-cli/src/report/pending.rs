@@ -64,6 +64,12 @@ pub(crate) fn status(status: &Status) -> Result<Report> {
             .fact("rows cleared", grouped(&status.rows_cleared));
     }
     Ok(report
+        .note_if(status.other_names > 0, || {
+            format!(
+                "rows of it still lie under {} (hard links) of files that were replaced; its receipt names these files",
+                counted(status.other_names, "other name", "other names")
+            )
+        })
         .note_if(status.overdue, || "it is overdue".to_owned())
         .note_if(status.reason.is_some(), || {
             status.reason.clone().unwrap_or_default()
@@ -195,6 +201,7 @@ pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> 
             [request.tracking_id.to_string(), state, reason]
         }),
     );
+    report = report.other_names(&done.other_names);
     for (path, reason) in &done.shards_failed {
         report = report.note(format!("{path} was left as it is: {reason}"));
     }
