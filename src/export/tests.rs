@@ -379,7 +379,7 @@ fn a_cancelled_export_says_so_and_reads_no_more() {
 }
 
 #[test]
-fn an_offset_index_that_lies_about_rows_is_an_error_and_never_another_row() {
+fn an_offset_index_that_lies_about_rows_leads_to_no_other_row() {
     let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100));
     let batch = RecordBatch::try_from_iter([("i", column)]).unwrap();
     let mut bytes = file(&batch, 100, 10, true, false);
@@ -397,8 +397,9 @@ fn an_offset_index_that_lies_about_rows_is_an_error_and_never_another_row() {
     let memory = storage([("a", bytes)]);
     let rows = shard(&memory, "a", [20, 25]);
     let mut export = Export::new(Arc::new(memory), vec![rows], &ExportOptions::default()).unwrap();
-    let error = write(&mut export, Format::Jsonl, &mut Vec::new()).unwrap_err();
-    assert!(matches!(error, Error::Shard { .. }), "{error}");
+    let mut lines = Vec::new();
+    write(&mut export, Format::Jsonl, &mut lines).unwrap();
+    assert_eq!(lines, b"{\"i\":20}\n{\"i\":25}\n");
 }
 
 #[test]

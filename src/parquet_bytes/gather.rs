@@ -8,11 +8,13 @@
 //! A leaf reader has then nothing to skip, and knows every type that there is.
 //!
 //! * `pieces`: which entries of a page; `wanted`: where their values are; `dictionary`: the front of it that they need;
-//!   `made`: the page that is made; `scratch`: reading
+//!   `made`: the page that is made; `scratch`: reading; `recount`: where rows are when that is claimed wrongly
 //!
 //! # Invariants
-//! If there is an offset index, no page without a wanted row is read; without one, only its header. A page's rows are
-//! counted and compared with the index that located them: a wrong index is an error, never another row's value.
+//! If there is an offset index, no page without a wanted row is read; without one, only its header. (Where a column can
+//! repeat, the page behind a wanted row is read too: the row might go on there.) A page's rows are counted and compared
+//! with the index or the header that located them. If these are wrong, what pages hold is counted: no row gets another's
+//! value.
 //!
 //! Memory: one page and the dictionary, and the pages made, which end after [`ROWS`] rows or [`BYTES`] bytes (or one row).
 
@@ -31,7 +33,7 @@ use super::footer::Chunk;
 use super::guard::external;
 use super::levels::Levels;
 use super::page::PageHeader;
-use super::page_places::{Place, Places};
+use super::page_places::{By, Place, Places};
 use super::rle;
 use super::values::{PageValues, Physical};
 use crate::error::FormatError;
@@ -43,6 +45,7 @@ pub use self::scratch::SharedScratch;
 mod dictionary;
 mod made;
 mod pieces;
+mod recount;
 mod scratch;
 mod wanted;
 
@@ -65,6 +68,11 @@ pub struct Gather {
     scratch: SharedScratch,
     /// The data pages that are left, once they were looked for.
     places: Option<std::vec::IntoIter<Place>>,
+    /// What says where rows are.
+    by: By,
+    is_index_checked: bool,
+    /// Where the pages that were read by a claim begin, and their first rows.
+    read: Vec<(u64, u64)>,
     front: Range<u64>,
     /// The dictionary's entries, and how many of them were read.
     dictionary: Option<(Values, usize)>,
@@ -108,6 +116,9 @@ impl Gather {
             rows,
             scratch,
             places: None,
+            by: By::Entries,
+            is_index_checked: false,
+            read: Vec::new(),
             front: 0..0,
             dictionary: None,
             source: None,
@@ -213,26 +224,45 @@ impl Gather {
                 let is_flat = self.column.max_rep_level() == 0;
                 let places = Places::find(&self.file, &self.chunk, is_flat, self.group_rows)?;
                 self.front = places.front;
+                self.by = places.by;
                 none.insert(places.pages.into_iter())
             }
         };
+        if self.continues {
+            return Ok(places.next());
+        }
         let wanted = self.rows.get(self.next).copied();
         Ok(match wanted.map(u64::from) {
             Some(row) => places.find(|place| {
                 let rows = place.rows.as_ref();
                 rows.is_none_or(|rows| rows.contains(&row))
             }),
-            None => places.next().filter(|_| self.continues),
+            None => None,
         })
     }
 
-    /// Reads the page at `place`; `None` when it turns out to hold no wanted row.
+    /// Reads the page at `place`; `None` when it turns out to hold no wanted row, or other rows than was claimed.
     fn load(&mut self, place: &Place, scratch: &mut Scratch) -> Result<Option<Source>> {
         let mut bytes = std::mem::take(&mut scratch.compressed);
         let header = read_page(&*self.file, place.bytes.clone(), &mut bytes)?;
-        let result = self.decode(place, &header, &bytes, scratch);
+        let result = if self.counts_values(place, &header)? {
+            Err(self.miscounted(&header, place.rows.as_ref(), 0))
+        } else {
+            self.decode(place, &header, &bytes, scratch)
+        };
         scratch.compressed = bytes;
-        result
+        match result {
+            Err(found @ FormatError::Contradiction { .. }) if self.by != By::Entries => {
+                self.recount(place, found, scratch)?;
+                Ok(None)
+            }
+            result => {
+                if let Some(rows) = place.rows.as_ref().filter(|_| self.by != By::Entries) {
+                    self.read.push((place.bytes.start, rows.start));
+                }
+                result
+            }
+        }
     }
 
     fn decode(

@@ -1,6 +1,7 @@
 //! Where the data pages of a chunk are, and which rows they hold: by the offset index, or by walking the page headers.
 //!
-//! An offset index can be wrong. One that isn't in order inside of its chunk is not used; who reads a page by it
+//! An offset index can be wrong, and so can the rows that headers of version 2 claim. An index that isn't in order
+//! inside of its chunk is not used, nor are headers that claim other rows than the row group has; who reads a page
 //! compares the rows that it holds with [`Place::rows`].
 //!
 //! Memory: 40 bytes a page.
@@ -18,7 +19,7 @@ use crate::io::ReadAt;
 type Result<T> = std::result::Result<T, FormatError>;
 
 /// Bytes that a read asks for when only a header is wanted.
-const HEADER_READ_BYTES: u64 = 512;
+pub(super) const HEADER_READ_BYTES: u64 = 512;
 
 /// Where the pages of a chunk are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,19 @@ pub struct Places {
     pub front: Range<u64>,
     /// The data pages, in order.
     pub pages: Vec<Place>,
+    /// What says which rows they hold.
+    pub by: By,
+}
+
+/// What says which rows a page holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The offset index, which is a claim.
+    Index,
+    /// Headers of version 2, which is a claim where the column can repeat.
+    Headers,
+    /// The number of its entries, or where the column can repeat, its levels.
+    Entries,
 }
 
 /// Where a data page is.
@@ -45,10 +59,40 @@ impl Places {
     /// When there is no offset index that can be used and a page header is damaged, or the pages hold another number
     /// of values than the footer claims.
     pub fn find(file: &Arc<dyn ReadAt>, chunk: &Chunk, is_flat: bool, rows: u64) -> Result<Self> {
-        match Self::of_index(&**file, chunk, rows) {
-            Some(places) => Ok(places),
-            None => Self::of_headers(file, chunk, is_flat),
+        if let Some(places) = Self::of_index(&**file, chunk, rows) {
+            return Ok(places);
         }
+        let mut places = Self::of_headers(file, chunk, is_flat)?;
+        let last = places.pages.last().and_then(|page| page.rows.as_ref());
+        // Some writers count values there.
+        if places.by == By::Headers && last.is_some_and(|held| held.end != rows) {
+            let chunk = chunk.range.start;
+            tracing::warn!(
+                chunk,
+                rows,
+                "page headers claim other rows than the row group has: not believed"
+            );
+            places.doubt();
+        }
+        Ok(places)
+    }
+
+    /// The data pages of `chunk` without what only claims which rows they hold.
+    ///
+    /// # Errors
+    /// Those of [`find`](Self::find).
+    pub fn by_entries(file: &Arc<dyn ReadAt>, chunk: &Chunk, is_flat: bool) -> Result<Self> {
+        let mut places = Self::of_headers(file, chunk, is_flat)?;
+        if !is_flat {
+            places.doubt();
+        }
+        Ok(places)
+    }
+
+    /// Forgets which rows pages are said to hold.
+    fn doubt(&mut self) {
+        self.by = By::Entries;
+        self.pages.iter_mut().for_each(|page| page.rows = None);
     }
 
     /// The places of the offset index, if there is one that can be right.
@@ -76,6 +120,7 @@ impl Places {
                 .zip(ends.chain([rows]))
                 .map(place)
                 .collect(),
+            by: By::Index,
         })
     }
 
@@ -86,6 +131,7 @@ impl Places {
         let mut places = Self {
             front: chunk.range.start..chunk.range.end,
             pages: Vec::new(),
+            by: if is_flat { By::Entries } else { By::Headers },
         };
         let (mut values, mut row) = (0, Some(0));
         while let Some(page) = walk.peek()? {
@@ -110,7 +156,7 @@ impl Places {
             row = end;
         }
         if row.is_none() {
-            places.pages.iter_mut().for_each(|page| page.rows = None);
+            places.doubt();
         }
         if values == chunk.values {
             return Ok(places);

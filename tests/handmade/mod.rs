@@ -215,12 +215,21 @@ fn finish(mut file: Vec<u8>, footer: &Struct) -> Vec<u8> {
 
 /// The file with another footer.
 pub(crate) fn with_footer(file: &[u8], edit: impl FnOnce(&mut Struct)) -> Vec<u8> {
+    with_more(file, &[], |footer, _| edit(footer))
+}
+
+/// The file with more bytes before another footer; `edit` gets their offset.
+pub(crate) fn with_more(
+    file: &[u8],
+    more: &[u8],
+    edit: impl FnOnce(&mut Struct, usize),
+) -> Vec<u8> {
     let tail = file.len() - 8;
     let len = u32::from_le_bytes(file[tail..tail + 4].try_into().unwrap());
     let at = tail - len as usize;
     let (mut footer, _) = Struct::read(&file[at..tail], "footer", 0).unwrap();
-    edit(&mut footer);
-    finish(file[..at].to_vec(), &footer)
+    edit(&mut footer, at);
+    finish([&file[..at], more].concat(), &footer)
 }
 
 fn int64(value: usize) -> Value {

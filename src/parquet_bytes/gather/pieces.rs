@@ -92,16 +92,11 @@ impl Gather {
             value += usize::from(is_value);
         }
         if let Some(rows) = &place.rows {
+            // Where rows are claimed, each page begins with one.
             if levels.repetition.first().is_some_and(|level| *level > 0) {
-                return Err(FormatError::Invalid {
-                    structure: "page",
-                    offset: header.offset,
-                    found: "a page that begins inside of a row".into(),
-                    expected: "one that begins with a row, since an index or its header counts its rows",
-                });
+                return Err(self.miscounted(header, Some(rows), row - before));
             }
             self.check_rows(header, rows, row - before)?;
-            continues = false;
         }
         Ok((pieces, (next, row, continues)))
     }
@@ -110,14 +105,24 @@ impl Gather {
         if rows.end - rows.start == counted {
             return Ok(());
         }
-        Err(FormatError::Contradiction {
+        Err(self.miscounted(header, Some(rows), counted))
+    }
+
+    /// A page that holds other rows than was claimed.
+    pub(super) fn miscounted(
+        &self,
+        header: &PageHeader,
+        claimed: Option<&Range<u64>>,
+        counted: u64,
+    ) -> FormatError {
+        FormatError::Contradiction {
             what: format!(
                 "rows of the page at offset {} of column {}",
                 header.offset,
                 self.column.path()
             ),
-            claimed: rows.end - rows.start,
+            claimed: claimed.map_or(0, |rows| rows.end - rows.start),
             counted,
-        })
+        }
     }
 }

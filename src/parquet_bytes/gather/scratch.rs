@@ -45,6 +45,17 @@ impl Scratch {
         body
     }
 
+    /// Decompresses the body of a page to the end of `plain`.
+    pub(super) fn decompress(
+        &mut self,
+        header: &PageHeader,
+        body: &[u8],
+        codec: Codec,
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
+        header.decompress(body, codec, &mut self.codecs, plain)
+    }
+
     pub(super) fn take_spans(&mut self) -> Vec<(u32, u32)> {
         self.spans.pop().unwrap_or_default()
     }
