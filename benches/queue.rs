@@ -21,11 +21,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use efface::queue::{self, Entry, Queue, RequestState, Submitted};
+use efface::queue::{self, Entry, Queue, RequestState, Submission, Submitted};
 use efface::receipts::{
     self, Cause, Ended, Outcome, Receipt, Receipts, ShardEvidence, SubjectEvidence,
 };
-use efface::request::{Disclosure, Identity, Regulation, Request, Subjects};
+use efface::request::{Disclosure, Identity, Provenance, Regulation, Request, Subjects};
 use efface::state::files::StateFiles;
 use efface::state::{State, document};
 use efface::subject::{SubjectId, SubjectKey};
@@ -102,7 +102,7 @@ fn main() -> Done {
     let submit = |run: usize| -> Result<Submitted, Box<dyn Error>> {
         let number = receipts + waiting + run as u64;
         let (request, config) = (request(number)?, Config::default());
-        Ok(queue().submit(id(number), &request, &config, now(), None)?)
+        Ok(queue().submit(&Submission::new(id(number), request, now()), &config)?)
     };
     measure("submit", |run| {
         let submitted = submit(run)?;
@@ -248,6 +248,10 @@ fn receipt(number: u64, pass: TrackingId, key: &SubjectKey) -> Receipt {
             merged_into: None,
         }],
         key: None,
+        by: Provenance::default(),
+        extension: None,
+        archive: None,
+        archives_removed: Vec::new(),
         engine: "efface".to_owned(),
     }
 }
@@ -260,10 +264,10 @@ fn put_waiting(root: &Path, first: u64, count: u64) -> Done {
     for number in first..first + count {
         let entry = Entry {
             config: None,
-            tracking_id: id(number),
-            submitted_at: now(),
-            due: now(),
-            request: request(number)?,
+            ..Entry::new(
+                &Submission::new(id(number), request(number)?, now()),
+                Config::default(),
+            )
         };
         let sim = Sim::new(0);
         let memory = StateFiles::new(sim.clone());

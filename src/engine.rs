@@ -38,7 +38,7 @@ use crate::key_file;
 use crate::limits;
 use crate::observe::{Observer, Silent};
 use crate::plan::{Plan, PlanReport};
-use crate::queue::{self, Queue, Status, Submitted};
+use crate::queue::{self, Queue, Status, Submission, Submitted};
 use crate::receipts::{Head, Receipt, Receipts};
 use crate::request::{Kind, Request, Suppress};
 use crate::state::files::StateFiles;
@@ -343,14 +343,10 @@ impl Engine {
         delete::delete(&site, request, expected_digest, options)
     }
 
-    /// Hands a delete request over, to be carried out by the next [`compact`](Self::compact), under the configuration of
-    /// this engine whatever is stored then: it is durable when this returns. The same request, asked again while it
-    /// waits, joins it, and the earlier deadline counts. `due` is the deadline, 30 days after
-    /// it was asked if it isn't given.
+    /// Hands a request over, with nothing said of it but its deadline: see [`submit_with`](Self::submit_with).
     ///
     /// # Errors
-    /// The refusals of [`Request::check`], an export, a tracking id that stands for something already, and failures of the
-    /// state.
+    /// Those of [`submit_with`](Self::submit_with).
     pub fn submit(
         &self,
         tracking_id: TrackingId,
@@ -358,9 +354,38 @@ impl Engine {
         submitted_at: Timestamp,
         due: Option<Timestamp>,
     ) -> Result<Submitted> {
+        self.submit_with(&Submission {
+            due,
+            ..Submission::new(tracking_id, request.clone(), submitted_at)
+        })
+    }
+
+    /// Hands a request over, to be carried out by the next [`compact`](Self::compact), under the configuration of
+    /// this engine whatever is stored then: it is durable when this returns. The same request, asked again while it
+    /// waits, joins it: the earlier deadline counts, and what was said of it first stays.
+    ///
+    /// # Errors
+    /// The refusals of [`Submission::check`], an export, a tracking id that stands for something already, and failures of
+    /// the state.
+    pub fn submit_with(&self, submission: &Submission) -> Result<Submitted> {
         let queue = self.site(self.key()?).queue();
-        let config = &self.dataset.config;
-        queue.submit(tracking_id, request, config, submitted_at, due)
+        queue.submit(submission, &self.dataset.config)
+    }
+
+    /// Extends the deadline of a request that has not ended, once: until `until`, or by as much as its
+    /// [regulation](queue::extended) allows. Gives the new deadline; the receipt will tell both, and the reason.
+    ///
+    /// # Errors
+    /// When no such request waits, it was extended before, the deadline would be no later one, or `reason` is no line.
+    pub fn extend(
+        &self,
+        tracking_id: TrackingId,
+        until: Option<Timestamp>,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Timestamp> {
+        let queue = self.site(self.key()?).queue();
+        queue.extend(tracking_id, until, reason, now)
     }
 
     /// How a request stands at the time `now`.

@@ -3,6 +3,7 @@
 //! A [`Request`] is plain data; [`Subjects`] are checked when they are made, and
 //! [`Request::check`] says whether the other fields go together.
 //!
+//! * [`provenance`]: who asked, and how.
 //! * [`subjects`]: the checked list of ids, given one by one or as CSV.
 //! * [`words`]: the choices, and how they are spelled.
 
@@ -13,9 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{RequestFault, Result};
 use crate::limits;
 
+pub mod provenance;
 pub mod subjects;
 pub mod words;
 
+pub use provenance::Provenance;
 pub use subjects::Subjects;
 pub use words::{Disclosure, Identity, Kind, Regulation, RequiredColumns, Unknown};
 

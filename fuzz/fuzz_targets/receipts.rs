@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use arbitrary::Arbitrary;
 use efface::receipts::{Cause, DIRECTORY, Ended, Receipt, Receipts};
-use efface::request::{Disclosure, Identity, Regulation};
+use efface::request::{Disclosure, Identity, Provenance, Regulation};
 use efface::state::files::StateFiles;
 use efface::testing::sim::Sim;
 use efface::tracking::TrackingId;
@@ -66,6 +66,10 @@ fn receipt(number: u8) -> Receipt {
         digest: None,
         shards: Vec::new(),
         subjects: Vec::new(),
+        by: Provenance::default(),
+        extension: None,
+        archive: None,
+        archives_removed: Vec::new(),
         engine: "efface".to_owned(),
         key: None,
     }

@@ -11,7 +11,7 @@ use super::begin::One;
 use super::{CompactOptions, CompactReport, Compaction, Purpose, Site};
 use crate::error::{Error, RequestFault, Result};
 use crate::plan::SubjectPlan;
-use crate::queue::{Entry, RequestState, due_after};
+use crate::queue::{Entry, RequestState, Submission};
 use crate::receipts::Outcome;
 use crate::request::{Kind, Request};
 use crate::shard::chunk::level::ZstdLevel;
@@ -83,13 +83,8 @@ pub(crate) fn delete(
     }
     let now = options.now.unwrap_or(request.requested_at);
     let tracking_id = options.tracking_id.unwrap_or_else(|| TrackingId::draw(now));
-    let asked = Entry {
-        tracking_id,
-        submitted_at: now,
-        due: due_after(request.requested_at),
-        request: request.clone(),
-        config: Some(site.dataset.config.clone()),
-    };
+    let asked = Submission::new(tracking_id, request.clone(), now);
+    let asked = Entry::new(&asked, site.dataset.config.clone());
     let compact = CompactOptions {
         pass: tracking_id,
         zstd_level: options.zstd_level,

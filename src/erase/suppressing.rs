@@ -9,7 +9,7 @@ use super::{Compaction, Site};
 use crate::error::Result;
 use crate::plan::check_match;
 use crate::receipts::{Cause, Ended, Receipt, ShardEvidence};
-use crate::request::{Disclosure, Identity, Regulation};
+use crate::request::{Disclosure, Identity, Provenance, Regulation};
 use crate::shard::Shard;
 use crate::suppression::rows::suppressed_rows;
 use crate::suppression::{Checked, Suppression};
@@ -165,6 +165,10 @@ impl Compaction {
             shards,
             key: None,
             subjects: Vec::new(),
+            by: Provenance::default(),
+            extension: None,
+            archive: None,
+            archives_removed: Vec::new(),
             engine: crate::receipts::ENGINE.to_owned(),
         })
     }

@@ -66,7 +66,6 @@ impl Error {
             | Self::Arrow { .. } => ErrorKind::Damaged,
             Self::Config { .. }
             | Self::Choice { .. }
-            | Self::Request { .. }
             | Self::TrackingId(_)
             | Self::SourceName { .. }
             | Self::NoKey { .. }
@@ -87,6 +86,7 @@ impl Error {
             | Self::NoSuchTask { .. }
             | Self::OtherRoles { .. }
             | Self::Outstanding { .. } => ErrorKind::Usage,
+            Self::Request { fault } => fault.kind(),
             Self::TooManySubjects { .. }
             | Self::NoSubjects
             | Self::EmptySubject { .. }
@@ -96,6 +96,7 @@ impl Error {
             | Self::OverMatch { .. }
             | Self::PlanChanged { .. }
             | Self::CannotBeNull { .. }
+            | Self::NotWaiting { .. }
             | Self::NotCancellable { .. } => ErrorKind::Refused,
             Self::Locked { .. }
             | Self::ShardChanged { .. }

@@ -413,6 +413,15 @@ pub enum Error {
         path: String,
     },
 
+    /// Something was to be changed about a request that doesn't wait.
+    #[error("request {tracking_id} doesn't wait: its state is {state}")]
+    NotWaiting {
+        /// The request.
+        tracking_id: TrackingId,
+        /// Its state.
+        state: &'static str,
+    },
+
     /// There is no room for what is to be written.
     #[error(
         "the new shards need {needed} bytes at a time, but there is room for {available}: none was written; make room and run again"

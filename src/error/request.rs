@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::kind::ErrorKind;
+use crate::limits;
 use crate::tracking::TrackingId;
 
 /// What is wrong with a field of a [`Request`](crate::Request).
@@ -14,6 +16,27 @@ pub enum RequestFault {
     /// An export was given where only deletes can wait.
     #[error("only deletes wait for a compaction; an export is carried out at once")]
     ExportCannotWait,
+    /// Pages for people were asked for with one data file for all ids.
+    #[error("a page is of one subject, so there must be a file for each subject, too")]
+    PagesOfAll,
+    /// The deadline was extended already.
+    #[error("the deadline was extended before, and it can be extended once only")]
+    ExtendedBefore,
+    /// An extension would bring the deadline nearer, or leave it.
+    #[error("the deadline is {due} already")]
+    NoLater {
+        /// The deadline.
+        due: Timestamp,
+    },
+    /// A text that is kept as evidence is empty, long, or has line breaks.
+    #[error(
+        "it must be a line of at most {} bytes",
+        limits::EVIDENCE_TEXT_BYTES_MAX
+    )]
+    NotALine {
+        /// The field.
+        field: &'static str,
+    },
     /// The tracking id stands for another request already.
     #[error(
         "{tracking_id} is the id of a request that waits, of one that has ended, or of a pass: draw a new one"
@@ -58,10 +81,21 @@ pub enum RequestFault {
 }
 
 impl RequestFault {
+    /// What the caller can do about it.
+    pub(super) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::ExtendedBefore => ErrorKind::Refused,
+            _ => ErrorKind::Usage,
+        }
+    }
+
     /// The field of the request.
     pub fn field(&self) -> &'static str {
         match self {
             Self::NotADelete | Self::ExportCannotWait => "kind",
+            Self::PagesOfAll => "pages",
+            Self::ExtendedBefore | Self::NoLater { .. } => "until",
+            Self::NotALine { field } => field,
             Self::TrackingIdTaken { .. } => "tracking_id",
             Self::NotAFraction { .. } => "max_match",
             Self::NoIdentity => "identity_cap",

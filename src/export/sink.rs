@@ -25,6 +25,7 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use serde::{Deserialize, Serialize};
 
 use super::arrow_types::{parquet_schema, stream_schema};
 use super::conform::conform_array;
@@ -38,7 +39,8 @@ use crate::limits::WRITE_BYTES;
 pub const ROW_GROUP_BYTES: usize = 64 << 20;
 
 /// How an export is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Parquet, compressed with Zstandard, with a page index.
     Parquet,

@@ -3,20 +3,23 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::submission::{Contents, Submission, due_after, extended};
 use crate::config::Config;
-use crate::receipts::{Cause, ENGINE, Ended, Outcome, Receipt, SubjectEvidence};
+use crate::error::RequestFault;
+use crate::receipts::{Cause, ENGINE, Ended, Extension, Outcome, Receipt, SubjectEvidence};
 use crate::request::{
-    Disclosure, Identity, Kind, Regulation, Request, RequiredColumns, Subjects, Suppress, Unknown,
+    Disclosure, Identity, Kind, Provenance, Regulation, Request, RequiredColumns, Subjects,
+    Suppress, Unknown,
 };
 use crate::subject::{Form, KeyedHash, SubjectKey};
 use crate::tracking::TrackingId;
 
 /// The version of the file that is written.
-const FORMAT: u32 = 2;
-/// The earliest version that is read: 0.1 wrote no configuration.
+const FORMAT: u32 = 3;
+/// The earliest version that is read: 0.1 wrote no configuration; 2 had deletes only, and nothing of who asked.
 const FORMAT_MIN: u32 = 1;
 
-/// A delete request that waits. `Debug` prints no id.
+/// A request that waits. `Debug` prints no id.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// Its tracking id.
@@ -30,6 +33,14 @@ pub struct Entry {
     /// The configuration under which it was handed over, and is carried out; `None` stands for what is stored for the
     /// dataset. Version 0.1 wrote none.
     pub config: Option<Config>,
+    /// Who asked, and how.
+    pub by: Provenance,
+    /// What the archive of an export holds.
+    pub contents: Contents,
+    /// How its deadline was extended, if it was.
+    pub extension: Option<Extension>,
+    /// Whether it waits until somebody approves it.
+    pub needs_approval: bool,
 }
 
 /// An entry as JSON. It holds raw ids, so it isn't `Debug`.
@@ -42,6 +53,12 @@ struct Stored {
     requested_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     config: Option<Config>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    extension: Option<Extension>,
+    #[serde(default)]
+    needs_approval: bool,
+    #[serde(default)]
+    by: Provenance,
     #[serde(flatten)]
     asked: Asked,
 }
@@ -49,6 +66,9 @@ struct Stored {
 /// The fields by which two requests are the same.
 #[derive(Serialize, Deserialize)]
 struct Asked {
+    /// `None` stands for a delete: what was written when there were no others is still the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    export: Option<Export>,
     regulation: Regulation,
     disclosure: Disclosure,
     identity: Identity,
@@ -61,7 +81,57 @@ struct Asked {
     subjects: Vec<(usize, String)>,
 }
 
+/// What is asked of an export alone.
+#[derive(Serialize, Deserialize)]
+struct Export {
+    since: Option<Timestamp>,
+    contents: Contents,
+}
+
 impl Entry {
+    /// What is handed over, to be carried out under `config`.
+    pub fn new(submission: &Submission, config: Config) -> Self {
+        let request = submission.request.clone();
+        let due = due_after(request.regulation, request.requested_at);
+        Self {
+            tracking_id: submission.tracking_id,
+            submitted_at: submission.submitted_at,
+            due: submission.due.unwrap_or(due),
+            request,
+            config: Some(config),
+            by: submission.by.clone(),
+            contents: submission.contents,
+            extension: None,
+            needs_approval: submission.needs_approval,
+        }
+    }
+
+    /// Extends the deadline, once.
+    ///
+    /// # Errors
+    /// When it was extended before, or the new deadline would be no later one.
+    pub(super) fn extend(
+        &mut self,
+        until: Option<Timestamp>,
+        reason: &str,
+        now: Timestamp,
+    ) -> crate::error::Result<()> {
+        let until = until.unwrap_or_else(|| extended(self.request.regulation, self.due));
+        if self.extension.is_some() {
+            return Err(RequestFault::ExtendedBefore.into());
+        }
+        if until <= self.due {
+            return Err(RequestFault::NoLater { due: self.due }.into());
+        }
+        self.extension = Some(Extension {
+            due_before: self.due,
+            extended_at: now,
+            reason: reason.to_owned(),
+        });
+        self.due = until;
+        Ok(())
+    }
+
     /// A hash of the question: the same whenever it is asked, in whatever order the ids come, and under whatever
     /// configuration.
     fn question(&self, key: &SubjectKey) -> KeyedHash {
@@ -75,6 +145,7 @@ impl Entry {
             // Plain values can always be written as JSON.
             bytes.extend(serde_json::to_vec(config).unwrap_or_default());
         }
+        bytes.extend(self.by.subject_request_id.iter().flat_map(|id| id.bytes()));
         key.hash(Form::Text, &bytes)
     }
 
@@ -86,11 +157,15 @@ impl Entry {
     /// Whether `other` asks the same, under the same configuration. `stored` is what is stored for the dataset.
     pub(crate) fn is_same(&self, other: &Self, stored: &Config) -> bool {
         let config = |entry: &Self| entry.config.as_ref().unwrap_or(stored).carried_into(stored);
-        self.asked() == other.asked() && config(self) == config(other)
+        // What the asker calls differently, or what somebody has yet to approve, is not the same.
+        let beside = |entry: &'_ Self| (entry.by.subject_request_id.clone(), entry.needs_approval);
+        self.asked() == other.asked()
+            && config(self) == config(other)
+            && beside(self) == beside(other)
     }
 
     fn asked(&self) -> Vec<u8> {
-        let mut asked = Asked::of(&self.request);
+        let mut asked = Asked::of(self);
         asked.subjects.sort_by(|left, right| left.1.cmp(&right.1));
         asked.subjects.iter_mut().for_each(|subject| subject.0 = 0);
         // Plain values can always be written as JSON.
@@ -114,7 +189,10 @@ impl Entry {
             number: 0,
             previous: String::new(),
             tracking_id: self.tracking_id,
-            cause: Cause::Delete,
+            cause: match request.kind {
+                Kind::Delete => Cause::Delete,
+                Kind::Export => Cause::Export,
+            },
             pass: None,
             state,
             reason: None,
@@ -137,15 +215,24 @@ impl Entry {
             shards: Vec::new(),
             key: Some(key.id()),
             subjects: subjects.collect(),
+            by: self.by.clone(),
+            extension: self.extension.clone(),
+            archive: None,
+            archives_removed: Vec::new(),
             engine: ENGINE.to_owned(),
         }
     }
 }
 
 impl Asked {
-    fn of(request: &Request) -> Self {
+    fn of(entry: &Entry) -> Self {
+        let request = &entry.request;
         let subjects = request.subjects.iter();
         Self {
+            export: (request.kind == Kind::Export).then_some(Export {
+                since: request.since,
+                contents: entry.contents,
+            }),
             regulation: request.regulation,
             disclosure: request.disclosure,
             identity: request.identity,
@@ -170,7 +257,10 @@ impl Serialize for Entry {
             due: self.due,
             requested_at: self.request.requested_at,
             config: self.config.clone(),
-            asked: Asked::of(&self.request),
+            extension: self.extension.clone(),
+            needs_approval: self.needs_approval,
+            by: self.by.clone(),
+            asked: Asked::of(self),
         };
         stored.serialize(serializer)
     }
@@ -184,6 +274,7 @@ impl<'de> Deserialize<'de> for Entry {
             return Err(D::Error::custom("another version of efface wrote it"));
         }
         let asked = stored.asked;
+        let kind = asked.export.as_ref().map_or(Kind::Delete, |_| Kind::Export);
         let subjects = Subjects::restore(asked.subjects)
             .ok_or_else(|| D::Error::custom("its ids are no request's"))?;
         Ok(Self {
@@ -191,15 +282,22 @@ impl<'de> Deserialize<'de> for Entry {
             submitted_at: stored.submitted_at,
             due: stored.due,
             config: stored.config,
+            by: stored.by,
+            contents: asked
+                .export
+                .as_ref()
+                .map_or_else(Contents::default, |export| export.contents),
+            extension: stored.extension,
+            needs_approval: stored.needs_approval,
             request: Request {
-                kind: Kind::Delete,
+                kind,
                 regulation: asked.regulation,
                 disclosure: asked.disclosure,
                 identity: asked.identity,
                 unknown: asked.unknown,
                 subjects,
                 requested_at: stored.requested_at,
-                since: None,
+                since: asked.export.and_then(|export| export.since),
                 max_match: asked.max_match,
                 identity_cap: asked.identity_cap,
                 required_columns: asked.required_columns,

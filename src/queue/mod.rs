@@ -1,4 +1,4 @@
-//! Delete requests that wait for a compaction.
+//! Requests that wait to be carried out: deletes for a compaction, exports to become archives.
 //!
 //! ```text
 //! submit ─> _efface/queue/<tracking id>.json ── compact ──> receipt; the file is removed
@@ -11,6 +11,7 @@
 //! * `entry`: what the file of a request holds
 //! * `held`: what is known of a request that could not be ended
 //! * `status`: how a request stands
+//! * `submission`: what is handed over
 //!
 //! The state of a request is never stored, but follows from where it is:
 //!
@@ -36,7 +37,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rayon::prelude::*;
 
 use crate::config::Config;
@@ -44,7 +45,8 @@ use crate::error::{Error, RequestFault, Result};
 use crate::limits;
 use crate::pass::{Pass, Stage};
 use crate::receipts::{Ended, Receipts};
-use crate::request::{Kind, Request};
+use crate::request::Kind;
+use crate::request::provenance::check_line;
 use crate::state::{Expect, Lease, State, document};
 use crate::subject::{KeyedHash, SubjectKey};
 use crate::tracking::TrackingId;
@@ -52,10 +54,12 @@ use crate::tracking::TrackingId;
 mod entry;
 mod held;
 mod status;
+mod submission;
 
 pub use entry::Entry;
 pub(crate) use held::{Held, Part};
 pub use status::{RequestState, Status, SubjectOutcome};
+pub use submission::{Contents, Submission, due_after, extended};
 
 /// Where requests wait, relative to the dataset.
 pub const DIRECTORY: &str = "_efface/queue";
@@ -67,8 +71,6 @@ const LOCK: &str = "_efface/queue.lock";
 /// Attempts to take the lock, and the pause between them: 10 seconds in all.
 const LOCK_ATTEMPTS: u32 = 1000;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
-/// The deadline of a request, counted from the time of asking, unless it has another one.
-pub const DUE_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// A request that was handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,31 +99,18 @@ impl Queue {
         Self { state, key, holder }
     }
 
-    /// Hands a delete request over, to be carried out under `config`. It is durable when this returns. If the same waits
-    /// already, the earlier deadline counts.
+    /// Hands a request over, to be carried out under `config`. It is durable when this returns. If the same waits
+    /// already, the earlier deadline counts, and what was said of it first stays.
     ///
     /// # Errors
-    /// The refusals of [`Request::check`], an export, a tracking id that stands for something already, and failures of the
-    /// state.
-    pub fn submit(
-        &self,
-        id: TrackingId,
-        request: &Request,
-        config: &Config,
-        submitted_at: Timestamp,
-        due: Option<Timestamp>,
-    ) -> Result<Submitted> {
-        request.check()?;
-        if request.kind != Kind::Delete {
+    /// The refusals of [`Submission::check`], a tracking id that stands for something already, and failures of the state.
+    pub fn submit(&self, submission: &Submission, config: &Config) -> Result<Submitted> {
+        submission.check()?;
+        if submission.request.kind != Kind::Delete {
             return Err(RequestFault::ExportCannotWait.into());
         }
-        let entry = Entry {
-            tracking_id: id,
-            submitted_at,
-            due: due.unwrap_or_else(|| due_after(request.requested_at)),
-            request: request.clone(),
-            config: Some(config.clone()),
-        };
+        let id = submission.tracking_id;
+        let entry = Entry::new(submission, config.clone());
         let _lease = self.lease()?;
         if let Some(mut other) = self.same(&entry)? {
             if entry.due < other.due {
@@ -368,6 +357,41 @@ impl Queue {
         entries.into_iter().map(status).collect()
     }
 
+    /// Extends the deadline of a request that has not ended, once: until `until`, or by as much as its
+    /// [regulation](extended) allows. Gives the new deadline.
+    ///
+    /// # Errors
+    /// When no such request waits, it was extended before, the deadline would be no later one, or `reason` is no line.
+    pub fn extend(
+        &self,
+        id: TrackingId,
+        until: Option<Timestamp>,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Timestamp> {
+        check_line("reason", reason)?;
+        self.change(id, |entry| {
+            entry.extend(until, reason, now)?;
+            Ok(entry.due)
+        })
+    }
+
+    /// Changes the file of a request that waits.
+    fn change<T>(&self, id: TrackingId, change: impl FnOnce(&mut Entry) -> Result<T>) -> Result<T> {
+        let _lease = self.lease()?;
+        let Some(mut entry) = self.entry(id)? else {
+            let ended = Receipts::new(&*self.state).find(id)?;
+            let state = ended.map_or(RequestState::NotFound, |receipt| receipt.state.into());
+            return Err(Error::NotWaiting {
+                tracking_id: id,
+                state: state.as_str(),
+            });
+        };
+        let changed = change(&mut entry)?;
+        document::store(&*self.state, &entry_path(id), &entry, Expect::Any)?;
+        Ok(changed)
+    }
+
     /// Cancels a request that was not started, and writes a receipt of that.
     ///
     /// # Errors
@@ -459,11 +483,6 @@ pub(crate) fn lease(state: &dyn State, holder: &str) -> Result<Box<dyn Lease>> {
             result => return result,
         }
     }
-}
-
-/// The deadline of what was asked at `time`.
-pub(crate) fn due_after(time: Timestamp) -> Timestamp {
-    time.checked_add(DUE_AFTER).unwrap_or(Timestamp::MAX)
 }
 
 fn taken(tracking_id: TrackingId) -> Error {

@@ -7,7 +7,8 @@ use super::entry::Entry;
 use super::held::Held;
 use crate::error::ErrorKind;
 use crate::pass::Stage;
-use crate::receipts::{Ended, Outcome, Receipt};
+use crate::receipts::{ArchiveEvidence, Cause, Ended, Extension, Outcome, Receipt};
+use crate::request::{Disclosure, Kind, Provenance, Regulation};
 use crate::table::is_zero;
 use crate::tracking::TrackingId;
 
@@ -38,6 +39,17 @@ pub struct Status {
     pub tracking_id: TrackingId,
     /// Where it is.
     pub state: RequestState,
+    /// Export or delete; `None` if nothing is known of it.
+    pub kind: Option<Kind>,
+    /// The law that it is made under.
+    pub regulation: Option<Regulation>,
+    /// How much of the rows it is about.
+    pub disclosure: Option<Disclosure>,
+    /// Who asked, and how.
+    #[serde(flatten)]
+    pub by: Provenance,
+    /// Whether it waits until somebody approves it.
+    pub needs_approval: bool,
     /// Subject ids that it names.
     pub subjects: usize,
     /// When it was asked.
@@ -46,6 +58,8 @@ pub struct Status {
     pub submitted_at: Option<Timestamp>,
     /// Its deadline.
     pub due: Option<Timestamp>,
+    /// How its deadline was extended, if it was.
+    pub extension: Option<Extension>,
     /// Whether the deadline has passed and it has not ended.
     pub overdue: bool,
     /// When it ended.
@@ -54,6 +68,8 @@ pub struct Status {
     pub rows_removed: u64,
     /// Rows in which values were cleared, so far if it has not ended.
     pub rows_cleared: u64,
+    /// The archive that an export became.
+    pub archive: Option<ArchiveEvidence>,
     /// Other aliases that also map to a covered id and were left out.
     pub left_out: u64,
     /// Other names (hard links) of replaced files, under which rows of it still lie.
@@ -79,7 +95,7 @@ pub struct SubjectOutcome {
     pub position: usize,
     /// What became of it.
     pub outcome: Outcome,
-    /// Rows of it that were deleted or cleared.
+    /// Rows of it that were exported, deleted or cleared.
     pub rows: u64,
     /// The request that counts its rows, if it was merged.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,14 +141,21 @@ impl Status {
         Self {
             tracking_id: id,
             state: RequestState::NotFound,
+            kind: None,
+            regulation: None,
+            disclosure: None,
+            by: Provenance::default(),
+            needs_approval: false,
             subjects: 0,
             requested_at: None,
             submitted_at: None,
             due: None,
+            extension: None,
             overdue: false,
             ended_at: None,
             rows_removed: 0,
             rows_cleared: 0,
+            archive: None,
             left_out: 0,
             other_names: 0,
             digest: None,
@@ -166,6 +189,12 @@ impl Status {
             other_names: shards.iter().map(|shard| shard.other_names).sum(),
             reason: held.and_then(|held| held.reason.clone()),
             reason_kind: held.and_then(|held| held.kind),
+            kind: Some(entry.request.kind),
+            regulation: Some(entry.request.regulation),
+            disclosure: Some(entry.request.disclosure),
+            by: entry.by.clone(),
+            needs_approval: entry.needs_approval,
+            extension: entry.extension.clone(),
             subjects: entry.request.subjects.len(),
             requested_at: Some(entry.request.requested_at),
             submitted_at: Some(entry.submitted_at),
@@ -197,6 +226,16 @@ impl Status {
         Self {
             tracking_id: receipt.tracking_id,
             state: receipt.state.into(),
+            kind: Some(match receipt.cause {
+                Cause::Export => Kind::Export,
+                Cause::Delete | Cause::Suppression => Kind::Delete,
+            }),
+            regulation: Some(receipt.regulation),
+            disclosure: Some(receipt.disclosure),
+            by: receipt.by.clone(),
+            needs_approval: false,
+            extension: receipt.extension.clone(),
+            archive: receipt.archive.clone(),
             subjects: receipt.subjects.len(),
             requested_at: Some(receipt.requested_at),
             submitted_at: Some(receipt.submitted_at),

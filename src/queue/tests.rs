@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::Config;
 use crate::pass::Decided;
-use crate::request::{Disclosure, Subjects};
+use crate::request::{Disclosure, Request, Subjects};
 use crate::shard::chunk::level::ZstdLevel;
 use crate::state::files::StateFiles;
 use crate::testing::sim::{Operation, Sim};
@@ -29,7 +29,10 @@ fn submit(queue: &Queue, number: u32) {
         ..Request::delete(subjects, now())
     };
     let submitted = queue
-        .submit(id(number), &request, &Config::default(), now(), None)
+        .submit(
+            &Submission::new(id(number), request, now()),
+            &Config::default(),
+        )
         .unwrap();
     assert!(!submitted.joined);
 }

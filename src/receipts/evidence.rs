@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
-use crate::request::{Disclosure, Identity, Regulation};
+use crate::request::{Disclosure, Identity, Provenance, Regulation};
 use crate::subject::{KeyId, KeyedHash};
 use crate::table::is_zero;
 use crate::tracking::TrackingId;
@@ -21,13 +21,15 @@ pub enum Ended {
     Revoked,
 }
 
-/// Why rows were removed or cleared.
+/// What a receipt is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// A request asked for it.
+    /// A request to delete.
     Delete,
-    /// They are of ids on the suppression list, and came in later.
+    /// A request to export.
+    Export,
+    /// Rows of ids on the suppression list that came in later, and were removed.
     Suppression,
 }
 
@@ -37,12 +39,40 @@ pub enum Cause {
 pub enum Outcome {
     /// Its rows were deleted, or cleared.
     Deleted,
+    /// Its rows are in the archive; there may be none.
+    Exported,
     /// There was no row and no alias of it.
     NotFound,
     /// An earlier request that was carried out at the same time names it too, and counts its rows.
     Merged,
     /// Nothing was done about it.
     Untouched,
+}
+
+/// How a deadline was extended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extension {
+    /// The deadline before.
+    pub due_before: Timestamp,
+    /// When it was extended.
+    pub extended_at: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+/// The archive that an export became.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveEvidence {
+    /// Rows in it, or headers.
+    pub rows: u64,
+    /// Data files and pages in it.
+    pub files: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// BLAKE3 of all of it.
+    pub blake3: String,
+    /// When it is removed.
+    pub expires_at: Timestamp,
 }
 
 /// What became of one submitted id, as evidence.
@@ -54,7 +84,7 @@ pub struct SubjectEvidence {
     pub id: KeyedHash,
     /// What became of it.
     pub outcome: Outcome,
-    /// Rows of it that were deleted or cleared.
+    /// Rows of it that were exported, deleted or cleared.
     pub rows: u64,
     /// The request that counts its rows, if it was merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,7 +118,7 @@ pub struct Receipt {
     pub previous: String,
     /// The request; of suppressed rows the pass.
     pub tracking_id: TrackingId,
-    /// Why it was done.
+    /// What it is about.
     pub cause: Cause,
     /// The pass that it was carried out in, together with others.
     pub pass: Option<TrackingId>,
@@ -137,6 +167,18 @@ pub struct Receipt {
     pub key: Option<KeyId>,
     /// Its ids.
     pub subjects: Vec<SubjectEvidence>,
+    /// Who asked, and how.
+    #[serde(flatten)]
+    pub by: Provenance,
+    /// How its deadline was extended, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension: Option<Extension>,
+    /// The archive of an export.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveEvidence>,
+    /// The exports whose archives a delete removed, because they held rows of its ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub archives_removed: Vec<TrackingId>,
     /// The program and its version.
     pub engine: String,
 }

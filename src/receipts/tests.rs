@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::chain::NONE;
 use super::*;
 use crate::file_system::disk::Disk;
-use crate::request::{Disclosure, Identity, Regulation};
+use crate::request::{Disclosure, Identity, Provenance, Regulation};
 use crate::state::{self, files::StateFiles};
 use crate::subject::{SubjectId, SubjectKey};
 
@@ -52,6 +52,10 @@ fn receipt(number: u8) -> Receipt {
             rows: number.into(),
             merged_into: None,
         }],
+        by: Provenance::default(),
+        extension: None,
+        archive: None,
+        archives_removed: Vec::new(),
         engine: "efface".to_owned(),
     }
 }

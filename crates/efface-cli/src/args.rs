@@ -19,10 +19,12 @@ use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::time::UnitName;
 use jiff::Timestamp;
 
+mod submitted;
 mod suppressed;
 mod values;
 mod written;
 
+pub(crate) use submitted::SubmitArgs;
 pub(crate) use suppressed::{SuppressedIds, Suppression, SuppressionArgs};
 pub(crate) use values::Rows;
 use values::{date_or_time, empty_shards, rate, size, zstd_level};
@@ -115,18 +117,21 @@ pub(crate) enum Command {
         compression: Compression,
     },
     /// Hand a delete over to the next compaction; says its tracking id
-    Submit {
+    Submit(SubmitArgs),
+    /// Extend the deadline of a request that has not ended, once
+    Extend {
         #[command(flatten)]
         dataset: Dataset,
-        #[command(flatten)]
-        request: RequestArgs,
-        #[command(flatten)]
-        guard: Guard,
-        #[command(flatten)]
-        suppression: SuppressionArgs,
-        /// The deadline: a date (UTC) or an RFC 3339 time [default: 30 days after it was asked]
+        /// What `submit` said
+        #[arg(value_name = "TRACKING_ID")]
+        tracking_id: String,
+        /// Why: it is told to whoever asked, and stays in the receipt
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// The new deadline: a date (UTC) or an RFC 3339 time [default: 60 days after the one before under the GDPR, 45
+        /// under the CCPA]
         #[arg(long, value_name = "DATE", value_parser = date_or_time)]
-        due: Option<Timestamp>,
+        until: Option<Timestamp>,
     },
     /// Say how a request stands, or all that have not ended
     Status {

@@ -18,7 +18,8 @@ use efface::table::directory::is_shard;
 use efface::{Error, SubjectId};
 use jiff::Timestamp;
 
-use crate::args::{Args, Command, Dataset, Form, Guard, Ids, RequestArgs, Rows, Written};
+use crate::args::{Args, Command, Dataset, Form, Ids, RequestArgs, Rows, Written};
+use crate::asked::asked;
 use crate::failure::{Failure, Result};
 use crate::output::{self, Destination, Place, io_error};
 use crate::report::{self, Report};
@@ -59,17 +60,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             asked.suppress = suppression.suppress();
             delete(args, dataset, &asked, request, compression.zstd_level)
         }
-        Command::Submit {
+        Command::Submit(words) => pending::submit(args, words),
+        Command::Extend {
             dataset,
-            request,
-            guard,
-            suppression,
-            due,
-        } => {
-            let mut asked = asked(Kind::Delete, request, Some(guard))?;
-            asked.suppress = suppression.suppress();
-            pending::submit(&open(args, dataset)?, &asked, request, *due)
-        }
+            tracking_id,
+            reason,
+            until,
+        } => pending::extend(&open(args, dataset)?, tracking_id, reason, *until),
         Command::Status {
             dataset,
             tracking_id,
@@ -318,29 +315,6 @@ fn check_rows(out: &Path, temporary: &Path, before: u64, removed: u64) -> efface
         path: out.display().to_string(),
         reason: format!("it has {found} rows instead of {expected}"),
     })
-}
-
-/// The request that the options describe.
-fn asked(kind: Kind, words: &RequestArgs, guard: Option<&Guard>) -> Result<Request> {
-    let subjects = ids::subjects(&words.ids)?;
-    let requested_at = words.requested_at.unwrap_or_else(Timestamp::now);
-    let defaults = match kind {
-        Kind::Export => Request::export(subjects, requested_at),
-        Kind::Delete => Request::delete(subjects, requested_at),
-    };
-    let request = Request {
-        regulation: words.regulation,
-        disclosure: words.disclosure,
-        identity: words.identity,
-        identity_cap: words.identity_cap,
-        unknown: words.unknown,
-        since: words.since,
-        max_match: guard.map_or(defaults.max_match, |guard| guard.max_match),
-        required_columns: guard.map_or(defaults.required_columns, |guard| guard.required_columns),
-        ..defaults
-    };
-    request.check()?;
-    Ok(request)
 }
 
 fn expect_digest(words: &RequestArgs, found: &str) -> Result<()> {

@@ -21,6 +21,7 @@ use efface::{Error, ErrorKind};
 use tracing_subscriber::filter::LevelFilter;
 
 mod args;
+mod asked;
 mod commands;
 mod demo;
 mod failure;

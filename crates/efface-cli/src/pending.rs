@@ -6,14 +6,15 @@ use std::time::Instant;
 use efface::ErrorKind;
 use efface::engine::Engine;
 use efface::erase::{CompactOptions, CompactReport};
-use efface::queue::{RequestState, Status};
+use efface::queue::{RequestState, Status, Submission};
 use efface::receipts::Receipt;
-use efface::request::{Request, Suppress};
+use efface::request::{Kind, Request, Suppress};
 use efface::shard::chunk::level::ZstdLevel;
 use efface::tracking::{ParseError, TrackingId};
 use jiff::Timestamp;
 
-use crate::args::{Args, RequestArgs, SuppressedIds, Suppression};
+use crate::args::{Args, SubmitArgs, SuppressedIds, Suppression};
+use crate::asked::asked;
 use crate::failure::{Failure, Result};
 use crate::ids;
 use crate::report::Report;
@@ -25,21 +26,35 @@ const DAMAGED: u8 = 5;
 /// The exit status when a request was refused.
 pub(crate) const REFUSED: u8 = 3;
 
-pub(crate) fn submit(
-    engine: &Engine,
-    request: &Request,
-    words: &RequestArgs,
-    due: Option<Timestamp>,
-) -> Result<Report> {
-    if words.expected_plan.is_some() {
+pub(crate) fn submit(args: &Args, words: &SubmitArgs) -> Result<Report> {
+    if words.request.expected_plan.is_some() {
         return Err(Failure::usage(
             "--plan",
             "what waits is planned when it is carried out: use delete",
         ));
     }
+    let mut asked = asked(Kind::Delete, &words.request, Some(&words.guard))?;
+    asked.suppress = words.suppression.suppress();
     let now = Timestamp::now();
-    let submitted = engine.submit(TrackingId::draw(now), request, now, due)?;
-    Ok(report::submitted(&submitted))
+    let submission = Submission {
+        due: words.due,
+        by: words.provenance.provenance(),
+        ..Submission::new(TrackingId::draw(now), asked, now)
+    };
+    let engine = open(args, &words.dataset)?;
+    Ok(report::submitted(&engine.submit_with(&submission)?))
+}
+
+pub(crate) fn extend(
+    engine: &Engine,
+    tracking_id: &str,
+    reason: &str,
+    until: Option<Timestamp>,
+) -> Result<Report> {
+    let now = Timestamp::now();
+    let tracking_id = parsed("TRACKING_ID", tracking_id)?;
+    engine.extend(tracking_id, until, reason, now)?;
+    Ok(report::status(&engine.status(tracking_id, now)?)?)
 }
 
 /// Tracking ids are parsed here: the parser of the command line would repeat what may be a subject id.

@@ -47,7 +47,20 @@ pub(crate) fn status(status: &Status) -> Result<Report> {
     if status.state == RequestState::NotFound {
         return Ok(report);
     }
+    if let Some(kind) = status.kind {
+        report = report.fact("kind", kind.as_str());
+    }
     report = report.fact("subject ids", grouped(&status.subjects));
+    for (label, text) in [
+        ("requested by", &status.by.requested_by),
+        ("approved by", &status.by.approved_by),
+        ("origin", &status.by.origin),
+        ("its own id", &status.by.subject_request_id),
+    ] {
+        if let Some(text) = text {
+            report = report.fact(label, text.as_str());
+        }
+    }
     for (label, time) in [
         ("requested", status.requested_at),
         ("submitted", status.submitted_at),
@@ -71,6 +84,13 @@ pub(crate) fn status(status: &Status) -> Result<Report> {
             )
         })
         .note_if(status.overdue, || "it is overdue".to_owned())
+        .note_if(status.extension.is_some(), || {
+            let reason = status.extension.as_ref().map(|extension| &extension.reason);
+            format!(
+                "its deadline was extended: {}",
+                reason.map_or("", String::as_str)
+            )
+        })
         .note_if(status.reason.is_some(), || {
             status.reason.clone().unwrap_or_default()
         }))
@@ -268,7 +288,9 @@ fn receipts_table(listed: &[Receipt]) -> Vec<Vec<String>> {
         ["number", "ended", "state", "rows", "tracking id"],
         listed.iter().map(|receipt| {
             let state = match receipt.cause {
-                Cause::Delete => RequestState::from(receipt.state).as_str().to_owned(),
+                Cause::Delete | Cause::Export => {
+                    RequestState::from(receipt.state).as_str().to_owned()
+                }
                 Cause::Suppression => "SUPPRESSED".to_owned(),
             };
             [

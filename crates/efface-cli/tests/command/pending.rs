@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::lake::{Lake, PEOPLE, SHARDS, alter, contains, person};
+use crate::lake::{Lake, PEOPLE, Run, SHARDS, alter, contains, person};
 
 fn submit(lake: &Lake, ids: &[String]) -> String {
     let mut words: Vec<&str> = Vec::new();
@@ -294,4 +294,85 @@ fn suppress(lake: &Lake, what: &str, options: &[&str]) -> Value {
     let run = lake.run_words(&words);
     assert_eq!(run.status, 0, "{run:?}");
     crate::lake::one_document(&run.stdout)
+}
+
+#[test]
+fn what_is_said_of_a_request_is_in_its_status_and_its_receipt_and_its_deadline_is_extended_once() {
+    let lake = Lake::new();
+    let one = person(3);
+    let words = [
+        "--id",
+        &one,
+        "--regulation",
+        "ccpa",
+        "--requested-at",
+        "2026-01-31T12:00:00Z",
+        "--requested-by",
+        "Ada Admin <ada@example.org>",
+        "--subject-request-id",
+        "a7551968-d5d6-44b2-9831-815ac9017798",
+    ];
+    let submitted = lake.json("submit", &words);
+    assert_eq!(submitted["due"], "2026-03-17T12:00:00Z", "45 days");
+    let id = submitted["tracking_id"].as_str().unwrap();
+    let under_gdpr = lake.json(
+        "submit",
+        &["--id", &one, "--requested-at", "2026-01-31T12:00:00Z"],
+    );
+    assert_eq!(under_gdpr["due"], "2026-02-28T12:00:00Z", "28 days");
+    lake.json("cancel", &[under_gdpr["tracking_id"].as_str().unwrap()]);
+
+    let sooner = ["--until", "2026-03-01", "--reason", "many files"];
+    refused(
+        &lake.run("extend", &[&[id][..], &sooner].concat()),
+        2,
+        "is 2026-03-17T12:00:00Z already",
+    );
+    let reason = ["--reason", "a court has the files"];
+    let extended = lake.json("extend", &[&[id][..], &reason].concat());
+    assert_eq!(extended["due"], "2026-05-01T12:00:00Z", "45 days more");
+    refused(
+        &lake.run("extend", &[&[id][..], &reason].concat()),
+        3,
+        "once only",
+    );
+
+    let said = |told: &Value| {
+        assert_eq!(told["requested_by"], "Ada Admin <ada@example.org>");
+        assert_eq!(
+            told["subject_request_id"],
+            "a7551968-d5d6-44b2-9831-815ac9017798"
+        );
+        assert_eq!(told["origin"], "cli");
+        assert_eq!(told["extension"]["due_before"], "2026-03-17T12:00:00Z");
+        assert_eq!(told["extension"]["reason"], "a court has the files");
+        assert_eq!(told["due"], "2026-05-01T12:00:00Z");
+    };
+    said(&lake.json("status", &[id]));
+    said(&lake.json("status", &[])["requests"][0]);
+    lake.json("compact", &[]);
+    said(&lake.json("status", &[id]));
+    said(&lake.json("receipts", &[])["receipts"][1]);
+    refused(
+        &lake.run("extend", &[&[id][..], &reason].concat()),
+        3,
+        "SUCCESS",
+    );
+}
+
+#[test]
+fn a_text_of_evidence_is_a_line() {
+    let lake = Lake::new();
+    let one = person(3);
+    refused(
+        &lake.run("submit", &["--id", &one, "--requested-by", "two\nlines"]),
+        2,
+        "--requested-by: it must be a line of at most 512 bytes",
+    );
+}
+
+#[track_caller]
+fn refused(run: &Run, status: i32, message: &str) {
+    assert_eq!(run.status, status, "{}", run.stderr);
+    assert!(run.stderr.contains(message), "{}", run.stderr);
 }
