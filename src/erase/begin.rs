@@ -51,6 +51,7 @@ impl Compaction {
         options: &CompactOptions,
         purpose: Purpose,
     ) -> Result<Option<Self>> {
+        options.check()?;
         if !Pass::has_files(&*site.dataset.state)? {
             return Ok(None);
         }

@@ -4,6 +4,9 @@
 //! shard turns out to be damaged half-way, the request waits on.
 //! After a crash, the same delete, asked again, continues where it was.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -26,6 +29,8 @@ pub struct DeleteOptions {
     pub tracking_id: Option<TrackingId>,
     /// The level at which zstd pages are compressed again.
     pub zstd_level: ZstdLevel,
+    /// Set it to stop between two batches: the pass can be carried on later.
+    pub cancel: Option<Arc<AtomicBool>>,
 }
 
 /// The figures of a delete.
@@ -88,6 +93,7 @@ pub(crate) fn delete(
     let compact = CompactOptions {
         pass: tracking_id,
         zstd_level: options.zstd_level,
+        cancel: options.cancel.clone(),
         ..CompactOptions::at(now)
     };
     if let Some(unfinished) = Compaction::unfinished(site.clone(), &compact, Purpose::RunHere)? {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::config::Config;
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Error, RequestFault, Result};
 use crate::find::upkeep::Upkeep;
 use crate::pass::{self, Decided, Pass, Stage};
 use crate::queue::Queue;
@@ -66,6 +66,16 @@ impl CompactOptions {
             max_match: limits::MAX_MATCH,
             cancel: None,
         }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        if (0.0..=1.0).contains(&self.max_match) {
+            return Ok(());
+        }
+        Err(RequestFault::NotAFraction {
+            found: self.max_match,
+        }
+        .into())
     }
 
     pub(super) fn is_cancelled(&self) -> bool {

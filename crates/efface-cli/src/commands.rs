@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             tasks,
             compression,
         } => {
-            let options = pending::compact_options(*max_match, compression.zstd_level)?;
+            let options = pending::compact_options(*max_match, compression.zstd_level);
             let engine = open(args, dataset)?;
             if !tasks {
                 return pending::compact(args, &engine, &options);
@@ -253,8 +253,8 @@ fn delete(
     let started = Instant::now();
     let options = DeleteOptions {
         now: Some(Timestamp::now()),
-        tracking_id: None,
         zstd_level,
+        ..DeleteOptions::default()
     };
     let expected = words.expected_plan.as_deref();
     let done = open(args, dataset)?.delete(request, expected, &options)?;

@@ -105,18 +105,12 @@ pub(crate) fn cancel(engine: &Engine, tracking_id: &str) -> Result<Report> {
 }
 
 /// How a compaction that begins now is carried out.
-pub(crate) fn compact_options(max_match: f64, zstd_level: ZstdLevel) -> Result<CompactOptions> {
-    if !(0.0..=1.0).contains(&max_match) {
-        return Err(Failure::usage(
-            "--max-match",
-            format!("{max_match} is not between 0 and 1"),
-        ));
-    }
-    Ok(CompactOptions {
+pub(crate) fn compact_options(max_match: f64, zstd_level: ZstdLevel) -> CompactOptions {
+    CompactOptions {
         zstd_level,
         max_match,
         ..CompactOptions::at(Timestamp::now())
-    })
+    }
 }
 
 pub(crate) fn compact(args: &Args, engine: &Engine, options: &CompactOptions) -> Result<u8> {
