@@ -339,6 +339,7 @@ impl Engine {
         expected_digest: Option<&str>,
         options: &DeleteOptions,
     ) -> Result<DeleteReport> {
+        self.dataset.table.check_changeable()?;
         let site = self.site(self.key()?);
         delete::delete(&site, request, expected_digest, options)
     }
@@ -368,6 +369,7 @@ impl Engine {
     /// The refusals of [`Submission::check`], an export, a tracking id that stands for something already, and failures of
     /// the state.
     pub fn submit_with(&self, submission: &Submission) -> Result<Submitted> {
+        self.dataset.table.check_changeable()?;
         let queue = self.site(self.key()?).queue();
         queue.submit(submission, &self.dataset.config)
     }

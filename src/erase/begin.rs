@@ -414,6 +414,7 @@ impl Planning {
         if let Some(table) = aliases.filter(|_| self.members.iter().any(removes))
             && let Ok(file) = self.site.dataset.open_aliases(&table)
         {
+            file.snapshot.check_changeable()?;
             let dataset = &self.site.dataset;
             dataset.check_replaceable(&*file.files, &file.shard)?;
             if !is_resumed {

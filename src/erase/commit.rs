@@ -403,6 +403,7 @@ impl Compaction {
         let mut ready = std::mem::take(&mut self.ready);
         let removed = std::mem::take(&mut self.snapshot.summaries);
         self.summaries_removed.extend(removed);
+        self.sidecars_removed.extend(committed.sidecars);
         if table.commit_unit() == CommitUnit::WholeTable && !committed.changed.is_empty() {
             // Nothing was committed: the others wait for those that must run again.
             let mut changed = Vec::new();

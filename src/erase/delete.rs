@@ -62,6 +62,8 @@ pub struct DeleteReport {
     pub left_out: u64,
     /// Summaries of footers (`_metadata`) that would have been stale and were removed.
     pub summaries_removed: Vec<String>,
+    /// Files that described the bytes of single old shards (`.NAME.crc`) and went with them.
+    pub sidecars_removed: Vec<String>,
     /// Keys of footer key-values that were left out because they held record keys.
     pub dropped_key_values: Vec<String>,
     /// Partitions whose directories still say something of rows of which every column was cleared.
@@ -172,6 +174,7 @@ impl DeleteReport {
             alias_rows_removed: report.alias_rows_removed,
             left_out: status.left_out,
             summaries_removed: report.summaries_removed.clone(),
+            sidecars_removed: report.sidecars_removed.clone(),
             dropped_key_values: report.dropped_key_values.clone(),
             partitions_left: report.partitions_left.clone(),
             other_names: report.other_names.clone(),

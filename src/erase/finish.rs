@@ -211,6 +211,7 @@ impl Compaction {
             };
             let committed = file.files.commit(&file.snapshot, &[replacement])?;
             if committed.changed.is_empty() {
+                self.sidecars_removed.extend(committed.sidecars);
                 Ok(())
             } else {
                 Err(file.shard.changed())
@@ -407,6 +408,7 @@ impl Compaction {
                 .map(|(path, error)| (path.clone(), error.to_string()))
                 .collect(),
             summaries_removed: std::mem::take(&mut self.summaries_removed),
+            sidecars_removed: std::mem::take(&mut self.sidecars_removed),
             dropped_key_values: total.dropped_key_values,
             requests,
             requests_damaged: Vec::new(),

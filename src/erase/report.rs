@@ -35,6 +35,8 @@ pub struct CompactReport {
     pub alias_rows_removed: u64,
     /// Summaries of footers (`_metadata`) that would have been stale and were removed.
     pub summaries_removed: Vec<String>,
+    /// Files that described the bytes of single old shards (`.NAME.crc`) and went with them.
+    pub sidecars_removed: Vec<String>,
     /// Keys of footer key-values that were left out because they held record keys.
     pub dropped_key_values: Vec<String>,
     /// Partitions whose directories still say something of rows of which every column was cleared.
@@ -72,6 +74,7 @@ impl CompactReport {
         add(&mut self.bytes_encoded, later.bytes_encoded);
         add(&mut self.alias_rows_removed, later.alias_rows_removed);
         self.summaries_removed.extend(later.summaries_removed);
+        self.sidecars_removed.extend(later.sidecars_removed);
         self.dropped_key_values.extend(later.dropped_key_values);
         self.partitions_left.extend(later.partitions_left);
         self.other_names.extend(later.other_names);

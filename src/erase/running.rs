@@ -46,6 +46,7 @@ pub struct Compaction {
     /// Shards in which no suppressed row is left.
     pub(super) checked: Checked,
     pub(super) summaries_removed: Vec<String>,
+    pub(super) sidecars_removed: Vec<String>,
     /// `None` once the pass has ended.
     pub(super) lease: Option<Box<dyn Lease>>,
 }
@@ -89,6 +90,7 @@ impl Compaction {
             suppression: start.suppression,
             checked: start.checked,
             summaries_removed: Vec::new(),
+            sidecars_removed: Vec::new(),
             lease: Some(start.lease),
         }
     }

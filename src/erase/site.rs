@@ -135,9 +135,7 @@ impl Site {
     pub(super) fn open(&self) -> Result<(Box<dyn Lease>, Snapshot)> {
         let lease = self.dataset.lease(&self.holder)?;
         let snapshot = self.dataset.snapshot()?;
-        if let Some(path) = snapshot.managed_by {
-            return Err(Error::ManagedTable { path });
-        }
+        snapshot.check_changeable()?;
         // With both leases nobody alive is writing there, except tasks that are run elsewhere: they write what came
         // of them again.
         let _queue_lease = self.queue().lease()?;

@@ -5,6 +5,7 @@
 //! by its position in the request.
 //!
 //! * `kind`: what the caller can do.
+//! * `catalog`: lists of files that something else keeps.
 //! * `format`: what is wrong with the bytes of a Parquet file.
 //! * `place`: what is wrong with the place of a file.
 //! * `request`: what is wrong with a request.
@@ -21,12 +22,14 @@ use crate::limits;
 use crate::tracking::{self, TrackingId};
 use message::{list, news, percent};
 
+mod catalog;
 mod format;
 mod kind;
 mod message;
 mod place;
 mod request;
 
+pub use catalog::{Catalog, Keeper};
 pub use format::FormatError;
 pub use kind::ErrorKind;
 pub use place::PlaceFault;
@@ -371,13 +374,14 @@ pub enum Error {
         found: String,
     },
 
-    /// The dataset is a table of a format that keeps its own list of files.
+    /// Something else keeps a list of the dataset's files, or of files among which it lies.
     #[error(
-        "{path} belongs to a table format with a catalog of its own, which rewriting shards would break: rewrite single files and commit them through the catalog"
+        "{} lists the files of {}, and a change of them would make that wrong: {}; nothing was touched",
+        catalog.path, catalog.keeper, catalog.advice()
     )]
     ManagedTable {
-        /// The catalog's directory.
-        path: String,
+        /// The list.
+        catalog: Catalog,
     },
 
     /// A file can't be used, or replaced, where it is.

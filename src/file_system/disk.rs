@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -119,6 +119,24 @@ impl FileSystem for Disk {
         };
         let below = file.strip_prefix(root).ok().and_then(Path::to_str);
         Ok(below.map(str::to_owned))
+    }
+
+    fn above(&self, dir: &str) -> Result<Vec<String>> {
+        let dir = self.at(dir);
+        let found = absolute(&dir).and_then(|called| match fs::canonicalize(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((called.clone(), called)),
+            real => Ok((called, real?)),
+        });
+        let (called, real) = found.map_err(Error::io("look at", &dir.to_string_lossy()))?;
+        let mut above: Vec<String> = Vec::new();
+        for path in called.ancestors().chain(real.ancestors()) {
+            // A path that isn't UTF-8 can't be told; those above it may be.
+            let new = path
+                .to_str()
+                .filter(|path| !above.iter().any(|known| known == path));
+            above.extend(new.map(str::to_owned));
+        }
+        Ok(above)
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
@@ -268,6 +286,18 @@ const GROUPS: &str = "/etc/group";
 /// File systems whose `syncfs` waits until files and names are on the disk (`f_type` of statfs(2)): ext2 to ext4, XFS
 /// and Btrfs.
 const SYNCED_WHOLE: [i64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
+
+/// A path from the top on, by the names that it is called by, without `..`: where that leads is up to links.
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    let mut absolute = PathBuf::new();
+    for part in std::path::absolute(path)?.components() {
+        absolute.push(part);
+        if part == Component::ParentDir {
+            absolute = fs::canonicalize(&absolute)?;
+        }
+    }
+    Ok(absolute)
+}
 
 fn positioned(path: &str, file: File) -> Result<Arc<dyn ReadAt>> {
     let file = PositionedFile::new(file).map_err(Error::io("open", path))?;

@@ -138,6 +138,16 @@ pub trait FileSystem: Send + Sync {
         Ok(self.info(path)?.map(|file| file.path))
     }
 
+    /// The absolute paths of the directory `dir` and of those in which it lies, from there to the top: as they are
+    /// called, then where links lead. The default knows of none.
+    ///
+    /// # Errors
+    /// When the file system fails.
+    fn above(&self, dir: &str) -> Result<Vec<String>> {
+        let _ = dir;
+        Ok(Vec::new())
+    }
+
     /// Opens a file for positioned reads. No link is followed, except out of the root.
     ///
     /// # Errors

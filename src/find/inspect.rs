@@ -23,6 +23,9 @@ pub struct Inspection {
     pub time: Option<String>,
     /// How the index stands to the shards.
     pub index: IndexState,
+    /// A list of these files that something else keeps: then no delete may change them, and files may be among them
+    /// that the list has given up.
+    pub managed_by: Option<String>,
 }
 
 /// One shard.
@@ -81,6 +84,7 @@ pub(crate) fn inspect(dataset: &Dataset) -> Result<Inspection> {
         time: named.and_then(|seen| seen.time.clone()),
         shards: seen.into_iter().map(|seen| seen.info).collect(),
         index,
+        managed_by: snapshot.managed_by.map(|catalog| catalog.path),
     })
 }
 

@@ -32,12 +32,14 @@ pub(crate) fn report(dataset: &Dataset, plan: &Plan) -> Result<PlanReport> {
 /// Whether what is planned would be carried out, as far as can be told without trying.
 ///
 /// # Errors
-/// Those of [`Plan::check`]; of a delete also [`Place`](Error::Place), when rows would stay elsewhere.
+/// Those of [`Plan::check`]; of a delete also [`ManagedTable`](Error::ManagedTable), as far as can be seen without
+/// listing all files, and [`Place`](Error::Place), when rows would stay elsewhere.
 pub(crate) fn check(dataset: &Dataset, plan: &Plan) -> Result<()> {
     plan.check()?;
     match plan.kind() {
         Kind::Export => Ok(()),
         Kind::Delete => {
+            dataset.table.check_changeable()?;
             let mut shards = plan.shards.iter();
             shards.try_for_each(|planned| dataset.check_names(&planned.shard))
         }

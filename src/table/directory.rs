@@ -1,12 +1,14 @@
 //! A table that is a directory of Parquet files: every file with a shard's name is live, and a rename is the commit.
 //!
 //! ```text
-//!   commit:  summaries unlinked, synced ─> per shard: still as it was? ─> rename over ─> each directory synced once
+//!   commit:  summaries unlinked, synced ─> per shard: still as it was? ─> sidecars unlinked ─> rename over
+//!            ─> each directory synced once
 //! ```
 //!
 //! # Invariants
 //! A file is durable before a rename puts it in place. The last look at the old shard stands directly before its
-//! rename, however many shards a commit has.
+//! rename, however many shards a commit has. A checksum that lies beside a shard goes before the shard is replaced: names
+//! in one directory change on the disk in the order in which they were changed, so no new shard ever has an old one's.
 //!
 //! # Assumptions
 //! A rename is atomic; a file's bytes are durable after fsync(2) of it, and names after fsync(2) of their directory,
@@ -21,8 +23,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{
     CommitUnit, Committed, Obstacle, Replacement, ShardRef, ShardVersion, Snapshot, Staging, Table,
+    catalogs,
 };
-use crate::error::{Error, Result};
+use crate::error::{Catalog, Error, Result};
 use crate::file_system::{
     Access, FileInfo, FileSystem, TEMPORARY_SUFFIX, Walk, is_temporary, is_temporary_of,
 };
@@ -31,9 +34,6 @@ use crate::state;
 
 /// Extensions of shards.
 const ENDINGS: [&str; 3] = [".parquet", ".parq", ".pq"];
-
-/// Directories of table formats that keep their own list of files, and statistics of them.
-const CATALOGS: [&str; 3] = ["_delta_log", ".hoodie", "metadata"];
 
 /// Files that are synced at the same time: a disk takes many at once, and a thread that waits costs next to nothing.
 const SYNCS_AT_A_TIME: usize = 32;
@@ -74,10 +74,24 @@ impl Directory {
         Self { syncing, ..self }
     }
 
-    /// Puts a staged file in the place of a shard. Returns whether the shard was still the same.
-    fn replace(&self, replacement: &Replacement) -> Result<bool> {
+    /// The list of something else that lies beside the root or above it.
+    fn list_above(&self) -> Result<Option<Catalog>> {
+        match catalogs::above(&*self.files, "")? {
+            None => catalogs::summary_above(&*self.files),
+            list => Ok(list),
+        }
+    }
+
+    /// Puts a staged file in the place of a shard, whose sidecars go. Returns whether the shard was still the same.
+    fn replace(&self, replacement: &Replacement, sidecars: &mut Vec<String>) -> Result<bool> {
         let Replacement { old, new } = replacement;
         if !self.is_as_before(old)? {
+            return Ok(false);
+        }
+        let before = sidecars.len();
+        self.unlink_sidecars(&old.path, sidecars)?;
+        // The last look at the shard stands directly before its rename.
+        if sidecars.len() > before && !self.is_as_before(old)? {
             return Ok(false);
         }
         match new {
@@ -91,6 +105,19 @@ impl Directory {
     fn is_as_before(&self, shard: &ShardRef) -> Result<bool> {
         let now = self.find(&shard.path)?;
         Ok(now.is_some_and(|now| now.obstacle != Some(Obstacle::Link) && shard.is_same(&now)))
+    }
+
+    /// Removes the files that describe the bytes of the one at `path`, and adds them to `gone`.
+    fn unlink_sidecars(&self, path: &str, gone: &mut Vec<String>) -> Result<()> {
+        for sidecar in catalogs::sidecars(path) {
+            match self.files.unlink(&sidecar) {
+                Ok(true) => gone.push(sidecar),
+                Ok(false) => {}
+                Err(Error::Io { source, .. }) if is_no_file(&source) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn unlink_all(&self, paths: &[String]) -> Result<()> {
@@ -130,6 +157,7 @@ impl Table for Directory {
             let left = self.files.list(directory, walk)?.into_iter();
             let left = left.filter(|file| !file.is_link);
             snapshot.leftovers = left.map(|file| file.path).collect();
+            snapshot.managed_by = catalogs::above(&*self.files, directory)?;
             return Ok(snapshot);
         }
         let walk = Walk {
@@ -142,19 +170,34 @@ impl Table for Directory {
                 if !file.is_link {
                     snapshot.leftovers.push(file.path);
                 }
-            } else if let Some(catalog) = catalog(&file.path) {
+                continue;
+            }
+            if let Some(catalog) = catalogs::of_file(&file.path) {
                 snapshot.managed_by.get_or_insert(catalog);
-            } else if is_summary(&file.path) {
+            }
+            if catalogs::is_summary(&file.path) {
                 snapshot.summaries.push(file.path);
+            } else if !is_shard(&file.path) {
+                // A part of a list.
             } else if file.is_file {
-                let shard = shard_of(file);
-                snapshot.shards.push(shard);
+                snapshot.shards.push(shard_of(file));
             } else if file.is_link {
                 // It would be a shard if it led anywhere: that is the error.
                 self.files.info(&file.path)?;
             }
         }
+        if snapshot.managed_by.is_none() {
+            snapshot.managed_by = self.list_above()?;
+        }
         Ok(snapshot)
+    }
+
+    fn check_changeable(&self) -> Result<()> {
+        let above = Snapshot {
+            managed_by: self.list_above()?,
+            ..Snapshot::default()
+        };
+        above.check_changeable()
     }
 
     fn find(&self, path: &str) -> Result<Option<ShardRef>> {
@@ -233,15 +276,16 @@ impl Table for Directory {
     }
 
     fn commit(&self, base: &Snapshot, replacements: &[Replacement]) -> Result<Committed> {
-        if let Some(path) = &base.managed_by {
-            return Err(Error::ManagedTable { path: path.clone() });
-        }
+        base.check_changeable()?;
         self.unlink_all(&base.summaries)?;
         let mut committed = Committed::default();
+        for summary in &base.summaries {
+            self.unlink_sidecars(summary, &mut committed.sidecars)?;
+        }
         let mut renamed = Vec::with_capacity(replacements.len());
         let mut done = Ok(());
         for (position, replacement) in replacements.iter().enumerate() {
-            match self.replace(replacement) {
+            match self.replace(replacement, &mut committed.sidecars) {
                 Ok(true) => renamed.push(replacement.old.path.as_str()),
                 Ok(false) => committed.changed.push(position),
                 Err(error) => {
@@ -324,6 +368,14 @@ fn sync_side_by_side(staged: &mut [Box<dyn Staging>]) -> Result<()> {
     errors.into_values().next().map_or(Ok(()), Err)
 }
 
+/// Whether a file couldn't be removed because there is none, or can't be one of this name.
+fn is_no_file(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::IsADirectory | io::ErrorKind::InvalidFilename
+    )
+}
+
 fn shard_of(file: FileInfo) -> ShardRef {
     ShardRef {
         path: file.path,
@@ -376,6 +428,11 @@ impl Sink for StagedFile {
     }
 }
 
+/// The places of files that describe the bytes of the one at `path`: whoever replaces that removes these first.
+pub fn sidecars(path: &str) -> impl Iterator<Item = String> {
+    catalogs::sidecars(path)
+}
+
 /// Whether a file at this path counts as a shard.
 pub fn is_shard(path: &str) -> bool {
     ends_as_shard(path) && !path.split('/').any(is_hidden)
@@ -390,18 +447,15 @@ fn is_hidden(name: &str) -> bool {
 fn is_entered(directory: &str) -> bool {
     let name = directory.rsplit('/').next().unwrap_or_default();
     // What a check of the file system found has no name that it had.
-    name != "lost+found" && (!is_hidden(name) || CATALOGS.contains(&name))
+    name != "lost+found" && (!is_hidden(name) || catalogs::is_list(name))
 }
 
 /// Whether what has such a path is of any concern to a table.
 fn is_of_a_table(path: &str) -> bool {
-    is_shard(path) || is_left_over(path) || is_summary(path) || catalog(path).is_some()
-}
-
-/// Files that describe all shards together.
-fn is_summary(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    matches!(name, "_metadata" | "_common_metadata")
+    is_shard(path)
+        || is_left_over(path)
+        || catalogs::is_summary(path)
+        || catalogs::of_file(path).is_some()
 }
 
 fn ends_as_shard(path: &str) -> bool {
@@ -443,27 +497,12 @@ fn is_left_over_of_0_1(path: &str) -> bool {
     ends_as_shard(numbered.unwrap_or(name))
 }
 
-fn catalog(path: &str) -> Option<String> {
-    let parts: Vec<&str> = path.split('/').collect();
-    let at = parts.iter().position(|part| CATALOGS.contains(part))?;
-    let (dirs, rest) = parts.split_at(at + 1);
-    let is_iceberg = dirs.last() == Some(&"metadata");
-    if is_iceberg
-        && !rest
-            .last()
-            .is_some_and(|name| name.ends_with(".metadata.json"))
-    {
-        return None;
-    }
-    (!rest.is_empty()).then(|| dirs.join("/"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn hidden_files_and_those_of_catalogs_are_no_shards() {
+    fn hidden_files_are_no_shards() {
         for path in ["a.parquet", "d=1/b.PARQUET", "_d=1/c.pq"] {
             assert!(is_shard(path), "{path}");
         }
@@ -476,13 +515,6 @@ mod tests {
         ] {
             assert!(!is_shard(path), "{path}");
         }
-        assert_eq!(catalog("_delta_log/0.json").as_deref(), Some("_delta_log"));
-        assert_eq!(
-            catalog("t/metadata/v1.metadata.json").as_deref(),
-            Some("t/metadata")
-        );
-        assert_eq!(catalog("metadata/part.parquet"), None);
-        assert_eq!(catalog("metadata"), None);
     }
 
     #[test]

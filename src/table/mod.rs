@@ -9,6 +9,7 @@
 //! ```
 //!
 //! * [`directory`]: a directory of files, where the name of a file is its place
+//! * `catalogs`: files that tell of shards
 //! * [`throttled`]: any table, at a rate
 //!
 //! # Invariants
@@ -28,9 +29,10 @@ use std::sync::Arc;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::error::{Error, PlaceFault, Result};
+use crate::error::{Catalog, Error, PlaceFault, Result};
 use crate::io::{ReadAt, Sink};
 
+mod catalogs;
 pub mod directory;
 pub mod throttled;
 
@@ -83,9 +85,9 @@ pub struct Snapshot {
     pub shards: Vec<ShardRef>,
     /// The version of the table, if it has one as a whole.
     pub version: Option<String>,
-    /// The catalog of another table format that says which of the shards are live, so that a commit here would
-    /// break it.
-    pub managed_by: Option<String>,
+    /// A list of these files that something else keeps, so that a commit here would make it wrong. It may lie above the
+    /// table.
+    pub managed_by: Option<Catalog>,
     /// Files that describe all shards together (`_metadata`). A commit removes them, because it makes them wrong.
     pub summaries: Vec<String>,
     /// Files that a run staged and did not live to commit.
@@ -107,6 +109,8 @@ pub struct Committed {
     /// The positions of the replacements that were not done, because another process had changed or removed their
     /// shards. With [`CommitUnit::WholeTable`], nothing was done if there are any.
     pub changed: Vec<usize>,
+    /// Files that described the bytes of single old shards (`.NAME.crc`) and went with them.
+    pub sidecars: Vec<String>,
 }
 
 /// How much a commit changes in one step.
@@ -139,6 +143,15 @@ pub trait Table: Send + Sync {
     /// # Errors
     /// When the table can't be read.
     fn snapshot(&self) -> Result<Snapshot>;
+
+    /// Whether a commit may change files of the table, as far as can be seen without listing them: nothing else keeps a
+    /// list of them. A [`snapshot`](Self::snapshot) knows for certain.
+    ///
+    /// # Errors
+    /// [`Error::ManagedTable`]; when the table can't tell.
+    fn check_changeable(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// One shard as it is now; `None` if it isn't live.
     ///
@@ -235,6 +248,21 @@ pub trait Table: Send + Sync {
     /// # Errors
     /// When the table can't tell.
     fn resolve(&self, path: &str) -> Result<Option<String>>;
+}
+
+impl Snapshot {
+    /// The error that the files can't be changed, if something else keeps a list of them.
+    ///
+    /// # Errors
+    /// [`Error::ManagedTable`].
+    pub fn check_changeable(&self) -> Result<()> {
+        match &self.managed_by {
+            None => Ok(()),
+            Some(catalog) => Err(Error::ManagedTable {
+                catalog: catalog.clone(),
+            }),
+        }
+    }
 }
 
 impl ShardVersion {

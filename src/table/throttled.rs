@@ -123,6 +123,10 @@ impl Table for Throttled {
         self.table.snapshot()
     }
 
+    fn check_changeable(&self) -> Result<()> {
+        self.table.check_changeable()
+    }
+
     fn find(&self, path: &str) -> Result<Option<ShardRef>> {
         self.table.find(path)
     }

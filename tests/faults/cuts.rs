@@ -13,8 +13,8 @@ use efface::{DeleteReport, ErrorKind, Result, limits};
 use rayon::prelude::*;
 
 use crate::lake::{
-    Files, ONE_BY_ONE, config, delete_with, engine, files, holds_mark, ids_of, is_pending,
-    is_temporary, lake,
+    Files, ONE_BY_ONE, SIDECARS, config, delete_with, described, engine, files, holds_mark, ids_of,
+    is_pending, is_temporary, lake,
 };
 
 /// A lake before and after a delete that nothing disturbed.
@@ -42,6 +42,13 @@ impl Undisturbed {
         let whole = before.fork(0);
         let done = delete_with(&whole, config, disclosure, Unknown::Refuse, memory).unwrap();
         if disclosure == Disclosure::Data {
+            assert_eq!(
+                done.sidecars_removed,
+                [".a.parquet.crc", "c.parquet.sha256", ".aliases.csv.crc"]
+            );
+            let left = files(&whole);
+            let mut stay = SIDECARS.iter().filter(|path| left.contains_key(**path));
+            assert_eq!((stay.next(), stay.next()), (Some(&".b.parquet.crc"), None));
             assert_eq!(done.rows_removed, 5 + 15 + 3);
             assert_eq!(done.alias_rows_removed, 1);
         } else {
@@ -73,6 +80,11 @@ impl Undisturbed {
             if path.ends_with(".parquet") {
                 ids_of(bytes);
             }
+        }
+        for sidecar in SIDECARS.iter().filter(|path| found.contains_key(**path)) {
+            let path = described(sidecar);
+            let is_true = found.get(&path) == self.old.get(&path);
+            assert!(is_true, "fault {fault}: {sidecar} is stale");
         }
         for path in self.new.keys() {
             assert!(found.contains_key(path), "fault {fault}: {path} is gone");

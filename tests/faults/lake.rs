@@ -23,6 +23,23 @@ pub(crate) const MARK: &[u8] = b"@gone";
 /// Who is erased.
 pub(crate) const VICTIMS: [&str; 3] = ["ada@gone", "laptop@gone", "eve@gone"];
 
+/// Checksums of a shard that is rewritten, of one that is emptied, of one that stays, and of the alias table.
+pub(crate) const SIDECARS: [&str; 4] = [
+    ".a.parquet.crc",
+    "c.parquet.sha256",
+    ".b.parquet.crc",
+    ".aliases.csv.crc",
+];
+
+/// What [`SIDECARS`] hold.
+pub(crate) const OF_OLD_BYTES: &str = "a checksum of the old bytes";
+
+/// The file that a checksum describes.
+pub(crate) fn described(sidecar: &str) -> String {
+    let name = sidecar.trim_start_matches('.');
+    name.rsplit_once('.').unwrap().0.to_owned()
+}
+
 /// Bytes by path.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
@@ -48,6 +65,9 @@ pub(crate) fn lake(config: &Config, is_indexed: bool) -> Sim {
         "alias,distinct_id\nlaptop@gone,ada@gone\nphone,bob\n",
     );
     sim.put("_metadata", "stale soon");
+    for path in SIDECARS {
+        sim.put(path, OF_OLD_BYTES);
+    }
     sim.put("_efface/key", "0123456789abcdef".repeat(4));
     config.store(&StateFiles::new(sim.clone())).unwrap();
     if is_indexed {

@@ -70,6 +70,7 @@ pub(crate) fn told(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use efface::error::{Catalog, Keeper};
 
     use super::*;
     use crate::args::Args;
@@ -132,7 +133,10 @@ mod tests {
             missing("JSON"),
             missing("alias"),
             Error::ManagedTable {
-                path: "_delta_log".to_owned(),
+                catalog: Catalog {
+                    path: "_delta_log".to_owned(),
+                    keeper: Keeper::Delta,
+                },
             },
         ]
     }

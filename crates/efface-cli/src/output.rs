@@ -10,10 +10,11 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use efface::file_system::TEMPORARY_SUFFIX;
 use efface::file_system::disk::{Disk, FileSink};
+use efface::file_system::{FileSystem, TEMPORARY_SUFFIX};
 use efface::io::Sink;
 use efface::state::files::StateFiles;
+use efface::table::directory::sidecars;
 use efface::{Error, Result, limits};
 
 use tempfile::NamedTempFile;
@@ -141,6 +142,18 @@ impl Place {
         let mut sink = FileSink::new(handle);
         let filled = fill(&mut sink, temporary.path())?;
         sink.sync().map_err(failed())?;
+        // A checksum of what was there would keep Hadoop from reading what comes in its place.
+        for sidecar in sidecars(&self.name) {
+            match Disk::new(&self.directory).unlink(&sidecar) {
+                Err(Error::Io { source, .. })
+                    if source.kind() == io::ErrorKind::PermissionDenied =>
+                {
+                    return Err(failed()(source));
+                }
+                // What has such a name and is no file is no checksum.
+                Ok(_) | Err(_) => {}
+            }
+        }
         let persisted = temporary.persist(&to).map_err(|error| error.error);
         persisted.map_err(failed())?;
         File::open(&self.directory)

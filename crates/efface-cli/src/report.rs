@@ -184,6 +184,12 @@ pub(crate) fn inspect(found: &Inspection, waiting: &[Status]) -> Result<Report> 
         .fact("row groups", grouped(&row_groups))
         .fact("index", index)
         .fact("pending requests", pending)
+        .note_if(found.managed_by.is_some(), || {
+            format!(
+                "{} lists these files: no delete may change them, and the list may have given some up",
+                found.managed_by.as_deref().unwrap_or_default()
+            )
+        })
         .note_if(!matches!(found.index, IndexState::Fresh), || {
             "next: efface index DATASET (export and delete would do it as well)".to_owned()
         });
@@ -358,6 +364,7 @@ pub(crate) fn delete(done: &DeleteReport, is_clearing: bool, took: Duration) -> 
             )
         })
         .other_names(&done.other_names)
+        .sidecars(&done.sidecars_removed)
         .dropped(&done.dropped_key_values)
         .subjects(&done.subjects, done.left_out);
     Ok(report)
@@ -431,6 +438,15 @@ impl Report {
         })
     }
 
+    fn sidecars(self, removed: &[String]) -> Self {
+        self.note_if(!removed.is_empty(), || {
+            format!(
+                "removed with the old shards, whose bytes they described: {}",
+                listed(removed)
+            )
+        })
+    }
+
     fn dropped(self, keys: &[String]) -> Self {
         self.note_if(!keys.is_empty(), || {
             format!(
@@ -438,6 +454,16 @@ impl Report {
                 keys.join(", ")
             )
         })
+    }
+}
+
+/// The first of many names.
+fn listed(names: &[String]) -> String {
+    let first: Vec<&str> = names.iter().take(LISTED_MAX).map(String::as_str).collect();
+    let first = first.join(", ");
+    match names.len().checked_sub(LISTED_MAX) {
+        Some(more) if more > 0 => format!("{first} and {more} more"),
+        _ => first,
     }
 }
 

@@ -187,7 +187,7 @@ pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> 
             seconds(took)
         )
     };
-    let mut report = Report::new(headline, json);
+    let mut report = Report::new(headline, json).sidecars(&done.sidecars_removed);
     if let Some(pass) = done.tracking_id {
         report = report
             .fact("pass", pass.to_string())

@@ -227,29 +227,6 @@ fn a_broken_configuration_is_refused() {
 }
 
 #[test]
-fn a_table_with_a_catalog_is_not_deleted_from() {
-    for catalog in [
-        "_delta_log/00000000000000000000.json",
-        "metadata/v1.metadata.json",
-        ".hoodie/hoodie.properties",
-        "nested/_delta_log/0.json",
-    ] {
-        let lake = Lake::new();
-        put(&lake.at(catalog), "{}");
-        let folder = Path::new(catalog).parent().unwrap().to_str().unwrap();
-        refused(
-            &lake,
-            &["delete"],
-            &[],
-            BAD_DATA,
-            &[folder, "efface rewrite"],
-        );
-        let export = lake.json("export", &["--id", &person(1), "-o", "rows.jsonl"]);
-        assert_eq!(export["rows"], 12);
-    }
-}
-
-#[test]
 fn a_directory_behind_a_link_is_part_of_the_dataset_and_not_deleted_from() {
     let lake = Lake::new();
     put(

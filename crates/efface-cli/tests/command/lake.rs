@@ -42,6 +42,8 @@ pub(crate) fn person(number: usize) -> String {
 /// A dataset directory, with room beside it.
 pub(crate) struct Lake {
     room: TempDir,
+    /// The dataset, below it.
+    dataset: String,
     environment: Vec<(&'static str, String)>,
 }
 
@@ -109,13 +111,19 @@ impl Lake {
         fs::create_dir(room.path().join("lake")).unwrap();
         Self {
             room,
+            dataset: "lake".to_owned(),
             environment: Vec::new(),
         }
     }
 
     /// The dataset.
     pub(crate) fn path(&self) -> PathBuf {
-        self.room.path().join("lake")
+        self.room.path().join(&self.dataset)
+    }
+
+    /// Takes something that lies in the dataset for the dataset.
+    pub(crate) fn enter(&mut self, path: &str) {
+        self.dataset = format!("{}/{path}", self.dataset);
     }
 
     /// Something in the dataset.
@@ -126,6 +134,12 @@ impl Lake {
     /// Something beside the dataset.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.room.path().join(name)
+    }
+
+    /// Moves something out of the dataset, to a place beside it.
+    #[expect(clippy::disallowed_methods, reason = "a test makes its own input")]
+    pub(crate) fn move_out(&self, path: &str, to: &str) {
+        fs::rename(self.at(path), self.beside(to)).unwrap();
     }
 
     /// Writes a file beside the dataset and gives its path as an argument.

@@ -16,6 +16,7 @@
 
 mod answers;
 mod bad_datasets;
+mod catalogs;
 mod clears;
 mod disclosures;
 mod interrupts;
