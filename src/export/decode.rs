@@ -21,8 +21,9 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use roaring::RoaringBitmap;
 
-use super::arrow_types::{arrow_schema, check_int96, field_levels, int96_units};
+use super::arrow_types::{arrow_schema, field_levels};
 use super::conform::conform;
+use super::int96::{Instants, check_int96, int96_units};
 use super::schema::Unified;
 use super::shown::Shown;
 use crate::error::{FormatError, Result};
@@ -42,11 +43,12 @@ pub(super) struct OpenShard {
 }
 
 impl OpenShard {
-    pub(super) fn new(shard: Shard, shown: Shown) -> Result<Self> {
-        let schema = arrow_schema(&shard.path, &shard.footer)?;
+    /// `instants` is what `shown` was decided with.
+    pub(super) fn new(shard: Shard, shown: Shown, instants: &Instants) -> Result<Self> {
+        let schema = arrow_schema(&shard.path, &shard.footer, instants)?;
         let leaves = shown.leaves.clone();
         Ok(Self {
-            levels: field_levels(&shard.path, &shard.footer, leaves, &schema)?,
+            levels: field_levels(&shard.path, &shard.footer, leaves, instants)?,
             int96: int96_units(&schema, &shard.footer),
             shard,
             shown,
@@ -246,7 +248,7 @@ impl Watched {
 }
 
 /// The bytes of a page behind its levels.
-fn values_of(page: &Page) -> &[u8] {
+pub(super) fn values_of(page: &Page) -> &[u8] {
     let levels = match page {
         Page::DataPageV2 {
             def_levels_byte_len,

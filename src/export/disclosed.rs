@@ -12,6 +12,7 @@ use roaring::RoaringBitmap;
 use super::arrow_types::arrow_schema;
 use super::categories::Categories;
 use super::headers::{Columns, Roles};
+use super::int96::Instants;
 use super::owners::{Owners, Subjects};
 use super::{Canceller, Export, ExportOptions, ShardRows, open_unchanged};
 use crate::config::Config;
@@ -256,7 +257,7 @@ pub(super) fn roles(dataset: &Dataset, plan: &Plan) -> Result<Roles> {
         .par_iter()
         .map(|rows| {
             let shard = open_unchanged(&*dataset.table, rows, None)?;
-            let schema = Arc::new(arrow_schema(&shard.path, &shard.footer)?);
+            let schema = Arc::new(arrow_schema(&shard.path, &shard.footer, &Instants::new())?);
             Roles::of(&shard, &schema, &dataset.config)
         })
         .collect::<Result<_>>()?;

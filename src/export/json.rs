@@ -15,8 +15,9 @@ use arrow::error::ArrowError;
 use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use arrow::record_batch::RecordBatch;
 
-use super::arrow_types::{UUID, is_interval};
+use super::arrow_types::{UUID, is_int96, is_interval};
 use super::decimals::Decimals;
+use super::int96::Int96Texts;
 use super::temporal::Temporal;
 
 /// An encoder for each column of a batch.
@@ -78,6 +79,9 @@ impl EncoderFactory for Encoders {
         let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
             DataType::FixedSizeBinary(16) if field.extension_type_name() == Some(UUID) => {
                 Box::new(Uuids(array.as_fixed_size_binary()))
+            }
+            DataType::FixedSizeBinary(12) if is_int96(field) => {
+                Box::new(Int96Texts(array.as_fixed_size_binary()))
             }
             DataType::FixedSizeBinary(12) if is_interval(field) => {
                 Box::new(Intervals(array.as_fixed_size_binary()))

@@ -6,7 +6,7 @@
 //!      batches ── sink::write ──> Parquet, JSON Lines, CSV, Arrow
 //! ```
 //!
-//! * `arrow_types`: what Parquet's types become; `schema`: one schema over shards that differ, with `common_type` and
+//! * `arrow_types`: what Parquet's types become, with `int96`; `schema`: one schema over shards that differ, with `common_type` and
 //!   `partitions`; `conform`: batches brought into it
 //! * [`sink`]: the formats, with `json` and `csv`; `cells`, `temporal`, `decimals`: exact text; `failure`: what ends them
 //! * `decode`: the rows of one row group; `ahead`: doing so ahead of the caller
@@ -47,6 +47,7 @@ use ahead::{Ahead, Work};
 use arrow_types::arrow_schema;
 use decode::{GroupReader, Means, OpenShard, group_ranges};
 use disclose::sources;
+use int96::{Instants, survey};
 use schema::{Unified, Unifier};
 use shown::Shown;
 
@@ -65,6 +66,7 @@ mod edit;
 mod failure;
 mod fields;
 pub mod headers;
+mod int96;
 mod json;
 pub mod owners;
 mod partitions;
@@ -107,12 +109,24 @@ pub struct ExportOptions {
 
 impl ExportOptions {
     /// What is shown of a shard.
-    fn shown(&self, shard: &Shard) -> Result<Shown> {
-        let schema: SchemaRef = Arc::new(arrow_schema(&shard.path, &shard.footer)?);
+    fn shown(&self, shard: &Shard, instants: &Instants) -> Result<Shown> {
+        let schema: SchemaRef = Arc::new(arrow_schema(&shard.path, &shard.footer, instants)?);
         match &self.sources_of {
             None => Ok(Shown::everything(&shard.path, schema)),
             Some(config) => sources(shard, &schema, config),
         }
+    }
+
+    /// What is shown of `rows` of a shard, and how its INT96 instants are told there.
+    fn shown_of(&self, shard: &Shard, rows: &RoaringBitmap) -> Result<(Shown, Instants)> {
+        let none = Instants::new();
+        let shown = self.shown(shard, &none)?;
+        let schema = arrow_schema(&shard.path, &shard.footer, &none)?;
+        let instants = survey(shard, &schema, &shown.leaves, rows)?;
+        if instants.is_empty() {
+            return Ok((shown, instants));
+        }
+        Ok((self.shown(shard, &instants)?, instants))
     }
 }
 
@@ -151,7 +165,7 @@ impl Export {
     /// Prepares the export of `shards`, which are in the order of their paths.
     ///
     /// # Errors
-    /// When a shard can't be opened, is damaged or was changed, or has two columns of one name.
+    /// When a shard can't be opened, is damaged or was changed.
     pub fn new(
         table: Arc<dyn Table>,
         shards: Vec<ShardRows>,
@@ -174,19 +188,19 @@ impl Export {
         let mut shards = shards.into_iter().peekable();
         while shards.peek().is_some() {
             let part: Vec<_> = shards.by_ref().take(FOOTERS_AT_A_TIME).collect();
-            let open: Vec<(Arc<Footer>, Shown)> = part
+            let open: Vec<(Arc<Footer>, Shown, Instants)> = part
                 .par_iter()
                 .map(|(rows, footer)| {
                     let shard = open_unchanged(&*table, rows, footer.as_ref())?;
-                    let shown = options.shown(&shard)?;
-                    Ok((shard.footer, shown))
+                    let (shown, instants) = options.shown_of(&shard, &rows.rows)?;
+                    Ok((shard.footer, shown, instants))
                 })
                 .collect::<Result<_>>()?;
-            for ((rows, _), (footer, shown)) in part.into_iter().zip(open) {
+            for ((rows, _), (footer, shown, instants)) in part.into_iter().zip(open) {
                 all.add(&rows.shard.path, &shown)?;
                 add_tasks(&mut tasks, selected.len(), &rows, &footer)?;
                 let footer = holder.hold(&footer);
-                selected.push((rows, footer));
+                selected.push((rows, footer, instants));
             }
         }
         let unified = all.finish();
@@ -266,8 +280,8 @@ struct Task {
 /// How the selected rows become batches.
 struct Decoding {
     table: Arc<dyn Table>,
-    /// With those footers that are kept.
-    shards: Vec<(ShardRows, Option<Arc<Footer>>)>,
+    /// With those footers that are kept, and how INT96 instants are told.
+    shards: Vec<(ShardRows, Option<Arc<Footer>>, Instants)>,
     unified: Unified,
     options: ExportOptions,
     cancelled: Arc<AtomicBool>,
@@ -293,7 +307,7 @@ impl Work for Decoding {
         let scratch = lock(&self.scratches).pop().unwrap_or_default();
         let nothing = RoaringBitmap::new();
         let rows = self.shards.get(task.shard);
-        let rows = rows.map_or(&nothing, |(shard, _)| &shard.rows);
+        let rows = rows.map_or(&nothing, |(shard, ..)| &shard.rows);
         let means = Means {
             batch_rows: self.options.batch_rows.max(1),
             scratch: Arc::clone(&scratch),
@@ -326,15 +340,15 @@ impl Decoding {
         if let Some(open) = known(&lock(&self.open)) {
             return Ok(open);
         }
-        let Some((rows, footer)) = self.shards.get(place) else {
+        let Some((rows, footer, instants)) = self.shards.get(place) else {
             return Err(Error::Internal {
                 path: self.table.name(),
                 invariant: "a row group that was to be exported is in none of the plan's shards",
             });
         };
         let shard = open_unchanged(&*self.table, rows, footer.as_ref())?;
-        let shown = self.options.shown(&shard)?;
-        let opened = Arc::new(OpenShard::new(shard, shown)?);
+        let shown = self.options.shown(&shard, instants)?;
+        let opened = Arc::new(OpenShard::new(shard, shown, instants)?);
         let mut open = lock(&self.open);
         // Another thread may have been faster.
         if let Some(open) = known(&open) {

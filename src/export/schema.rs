@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::arrow_types::told_field;
 use super::common_type::common_field;
 use super::shown::Shown;
-use crate::error::{FormatError, Result};
+use crate::error::{Error, Result};
 
 /// Gathers the schema of an export, shard by shard.
 #[derive(Default)]
@@ -57,7 +58,7 @@ impl Unifier {
     /// Adds the columns that are shown of the shard at `path`.
     ///
     /// # Errors
-    /// When the shard has two columns of one name.
+    /// When the shard has two columns of one name, which are told apart before.
     pub(super) fn add(&mut self, path: &str, shown: &Shown) -> Result<()> {
         self.shards += 1;
         let schema = &shown.schema;
@@ -67,7 +68,7 @@ impl Unifier {
         for field in schema
             .fields()
             .iter()
-            .map(|field| (**field).clone())
+            .map(|field| told_field(field))
             .chain(derived)
         {
             let Some(column) = self
@@ -87,10 +88,10 @@ impl Unifier {
             };
             column.shards += 1;
             if column.seen_in == path {
-                return Err(FormatError::Unsupported {
-                    feature: format!("a file with two columns named {:?}", field.name()),
-                }
-                .in_shard(path));
+                return Err(Error::Internal {
+                    path: path.to_owned(),
+                    invariant: "columns of one shard have different names",
+                });
             }
             path.clone_into(&mut column.seen_in);
             let common = common_field(&column.field, &field);

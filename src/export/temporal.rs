@@ -103,13 +103,27 @@ impl Kind {
 
 fn write_instant(value: i64, unit: TimeUnit, zone: &str, out: &mut Vec<u8>) -> std::io::Result<()> {
     let (seconds, rest) = split(value, unit);
+    if write_civil(seconds, rest, unit, zone, out)? {
+        return Ok(());
+    }
+    write!(out, "{value} {} since 1970-01-01", symbol(unit))
+}
+
+/// Writes seconds since 1970-01-01 and a rest in the unit, unless they are beyond the calendar; says whether it did.
+pub(super) fn write_civil(
+    seconds: i64,
+    rest: u64,
+    unit: TimeUnit,
+    zone: &str,
+    out: &mut Vec<u8>,
+) -> std::io::Result<bool> {
     let Some(date) = date_of(seconds.div_euclid(DAY_SECONDS)) else {
-        return write!(out, "{value} {} since 1970-01-01", symbol(unit));
+        return Ok(false);
     };
     write!(out, "{date}T")?;
     write_time(seconds.rem_euclid(DAY_SECONDS), rest, unit, out)?;
     out.extend_from_slice(zone.as_bytes());
-    Ok(())
+    Ok(true)
 }
 
 /// The time of a day, as ISO 8601 writes it.
