@@ -37,7 +37,8 @@ pub struct CompactReport {
     pub summaries_removed: Vec<String>,
     /// Files that described the bytes of single old shards (`.NAME.crc`) and went with them.
     pub sidecars_removed: Vec<String>,
-    /// Keys of footer key-values that were left out because they held record keys.
+    /// Keys of footer key-values that were left out because they were made of rows, or `KEY: MEMBER` where a member of
+    /// their JSON was.
     pub dropped_key_values: Vec<String>,
     /// Partitions whose directories still say something of rows of which every column was cleared.
     pub partitions_left: Vec<String>,

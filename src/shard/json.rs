@@ -169,7 +169,7 @@ fn mask(text: &[u8]) -> String {
 type Member<'a> = (Cow<'a, str>, Range<usize>);
 
 /// The members of an object in the order of the text; `None` if it is no JSON object.
-fn members(text: &str) -> Option<Vec<Member<'_>>> {
+pub(super) fn members(text: &str) -> Option<Vec<Member<'_>>> {
     struct Members<'a>(&'a str);
     impl<'a> Visitor<'a> for Members<'a> {
         type Value = Vec<Member<'a>>;

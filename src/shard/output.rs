@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use self::edits::{
-    cut_sorting, drop_record_keys, int64, set_bloom, set_file_offset, set_place, shift,
-};
+use self::edits::{cut_sorting, int64, set_bloom, set_file_offset, set_place, shift};
 use super::Shard;
 use super::chunk::{Bloom, NewChunk, Piece};
 use super::fate::Fate;
@@ -21,6 +19,7 @@ use crate::parquet_bytes::page_index::{OffsetIndex, read_bytes};
 use crate::parquet_bytes::thrift::{List, Struct, Value};
 
 mod edits;
+pub(super) mod key_values;
 
 /// Bytes of the page index of one chunk.
 #[derive(Default)]
@@ -416,7 +415,7 @@ impl<'a> Output<'a> {
         );
         tree.set(file::ROW_GROUPS, Value::List(List::of_structs(groups)));
         if self.report.rows_removed + self.report.values_cleared > 0 {
-            self.report.dropped_key_values = drop_record_keys(&mut tree);
+            self.report.dropped_key_values = key_values::without_rows(&mut tree);
         }
         let mut footer = tree.to_bytes();
         self.report.lineage = Some(Lineage {

@@ -16,6 +16,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use parquet::basic::Type;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -23,6 +25,7 @@ use serde::Serialize;
 use super::Shard;
 use super::chunk::Source;
 use super::chunk::reader::{Seen, read};
+use super::output::key_values::ARROW_SCHEMA;
 use super::roles::{SubjectColumn, SubjectKind};
 use crate::error::{FormatError, Result};
 use crate::io::ReadAt;
@@ -339,12 +342,18 @@ fn in_chunk(
 }
 
 fn key_values(pairs: Option<&List>, sought: &Sought) -> u64 {
-    let texts = pairs
-        .into_iter()
-        .flat_map(List::structs)
-        .flat_map(|pair| [pair.binary(1), pair.binary(2)])
-        .flatten();
-    texts.map(|text| sought.count_in(text)).sum()
+    let pairs = pairs.into_iter().flat_map(List::structs);
+    let in_pair = |pair: &Struct| {
+        let [key, value] = [1, 2].map(|field| pair.binary(field).unwrap_or_default());
+        // The Arrow schema, with the categories of its enums and a copy of other key-values.
+        let decoded = match key {
+            ARROW_SCHEMA => STANDARD.decode(value).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let texts = [key, value, &decoded];
+        texts.map(|text| sought.count_in(text)).iter().sum::<u64>()
+    };
+    pairs.map(in_pair).sum()
 }
 
 /// Looks into the bytes that no structure of the footer claims.

@@ -11,8 +11,8 @@
 //!
 //! # Invariants
 //! * Gaps between chunks are not copied, so nothing is kept that no footer field points to.
-//! * Unknown footer fields are kept, except those that hold record keys ([`RECORD_KEYS`]): these are left out and
-//!   reported.
+//! * Unknown footer fields are kept, except key-values that are made of rows (`shard::output::key_values`): these are
+//!   left out, or the parts of them that are, and reported.
 //! * The same shard without the same rows gives the same bytes, however many threads there are.
 //!
 //! Memory: the new pages of as many chunks as fit the budget, but of one chunk at least, and the page index

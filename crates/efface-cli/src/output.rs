@@ -6,12 +6,13 @@
 //! file is there in the end, whole. Devices and pipes are written as they are.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use efface::file_system::disk::{Disk, FileSink};
-use efface::file_system::{FileSystem, TEMPORARY_SUFFIX};
+use efface::file_system::{FileSystem, TEMPORARY_SUFFIX, temporary_path};
 use efface::io::Sink;
 use efface::state::files::StateFiles;
 use efface::table::directory::sidecars;
@@ -167,9 +168,12 @@ impl Place {
     /// A new file beside the place, locked: so no other export takes it for one that a killed process left.
     fn draft(&self) -> io::Result<NamedTempFile> {
         loop {
+            // Short, however long the name is.
+            let name = temporary_path(&self.name, RandomState::new().hash_one(&self.name));
             let draft = tempfile::Builder::new()
-                .prefix(&format!(".{}.", self.name))
+                .prefix(name.trim_end_matches(TEMPORARY_SUFFIX))
                 .suffix(TEMPORARY_SUFFIX)
+                .rand_bytes(0)
                 .tempfile_in(&self.directory)?;
             match draft.as_file().try_lock() {
                 // Before it was locked, another export may have removed it.

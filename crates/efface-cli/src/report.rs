@@ -450,7 +450,7 @@ impl Report {
     fn dropped(self, keys: &[String]) -> Self {
         self.note_if(!keys.is_empty(), || {
             format!(
-                "left out of the footers, since they held record keys: {}",
+                "left out of the footers, since they were made of rows: {}",
                 keys.join(", ")
             )
         })

@@ -1,8 +1,7 @@
 //! Edits of the footer's trees: moved offsets, and what no longer holds.
 
-use crate::parquet_bytes::footer::{chunk, column, file, meta_data, row_group};
+use crate::parquet_bytes::footer::{chunk, column, meta_data, row_group};
 use crate::parquet_bytes::thrift::{Struct, Value};
-use crate::shard::rewrite::report::RECORD_KEYS;
 
 pub(super) fn shift(tree: &mut Struct, field: i16, delta: i64) {
     if let Some(offset) = tree.i64(field).filter(|offset| *offset != 0) {
@@ -65,24 +64,6 @@ pub(super) fn cut_sorting(group: &mut Struct, changed: &[bool]) {
             group.remove(row_group::SORTING_COLUMNS);
         }
     }
-}
-
-/// Removes the key-values that hold record keys and returns their keys.
-pub(super) fn drop_record_keys(footer: &mut Struct) -> Vec<String> {
-    const KEY: i16 = 1;
-    let mut dropped = Vec::new();
-    if let Some(pairs) = footer.list_mut(file::KEY_VALUES) {
-        pairs.items.retain(|pair| {
-            let Value::Struct(pair) = pair else {
-                return true;
-            };
-            let key = pair.binary(KEY).unwrap_or_default();
-            let known = RECORD_KEYS.iter().find(|known| known.as_bytes() == key);
-            dropped.extend(known.map(|known| (*known).to_owned()));
-            known.is_none()
-        });
-    }
-    dropped
 }
 
 pub(super) fn int64(value: u64) -> Value {

@@ -52,7 +52,8 @@ pub struct RewriteReport {
     /// The spans that were copied, in the order of the new shard.
     #[serde(skip)]
     pub copied: Vec<Copied>,
-    /// Keys of footer key-values that were left out because they held record keys.
+    /// Keys of footer key-values that were left out because they were made of rows, or `KEY: MEMBER` where a member of
+    /// their JSON was.
     pub dropped_key_values: Vec<String>,
 }
 

@@ -22,6 +22,7 @@ mod disclosures;
 mod interrupts;
 mod lake;
 mod limits;
+mod names;
 mod outputs;
 mod pending;
 mod readme;
