@@ -8,7 +8,9 @@ target="${CARGO_TARGET_DIR:-target}"
 venv="$target/python-venv"
 packages=(maturin==1.16.0 pytest pyarrow polars pandas duckdb mypy typing_extensions)
 if [[ "${1:-}" == --spark ]]; then
-    packages+=(pyspark)
+    packages+=(pyspark==4.2.0)
+    # Debian 12 has Java 17, later ones have 21: Spark runs on both.
+    command -v java >/dev/null || { apt-get update -qq && apt-get install -y -qq default-jre-headless >/dev/null; }
 fi
 [[ -x "$venv/bin/python" ]] || python3 -m venv "$venv"
 python="$venv/bin/python"
