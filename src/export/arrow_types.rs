@@ -416,6 +416,25 @@ impl<'a> Annotator<'a> {
     }
 }
 
+/// The unit of each leaf that is an INT96, in the order of Parquet's columns.
+pub(super) fn int96_units(schema: &Schema, footer: &Footer) -> Vec<Option<TimeUnit>> {
+    let mut columns = footer.schema().columns().iter();
+    let mut units = Vec::new();
+    let mut note = |field: &Field| {
+        let column = columns.next();
+        let is_int96 = column.is_some_and(|column| column.physical_type() == Physical::INT96);
+        units.push(match field.data_type() {
+            DataType::Timestamp(unit, _) if is_int96 => Some(*unit),
+            _ => None,
+        });
+        field.clone()
+    };
+    for field in schema.fields() {
+        edit_leaves(field, &mut note);
+    }
+    units
+}
+
 #[cfg(test)]
 mod tests {
     use parquet::schema::parser::parse_message_type;

@@ -21,9 +21,9 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use roaring::RoaringBitmap;
 
-use super::arrow_types::{arrow_schema, field_levels};
+use super::arrow_types::{arrow_schema, field_levels, int96_units};
 use super::conform::conform;
-use super::int96::{Instants, check_int96, int96_units};
+use super::int96::{Instants, check_int96};
 use super::schema::Unified;
 use super::shown::Shown;
 use crate::error::{FormatError, Result};

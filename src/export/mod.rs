@@ -6,7 +6,7 @@
 //!      batches ── sink::write ──> Parquet, JSON Lines, CSV, Arrow
 //! ```
 //!
-//! * `arrow_types`: what Parquet's types become, with `int96`; `schema`: one schema over shards that differ, with `common_type` and
+//! * `arrow_types`: what Parquet's types become, with `int96` and `instants`; `schema`: one schema over shards that differ, with `common_type` and
 //!   `partitions`; `conform`: batches brought into it
 //! * [`sink`]: the formats, with `json` and `csv`; `cells`, `temporal`, `decimals`: exact text; `failure`: what ends them
 //! * `decode`: the rows of one row group; `ahead`: doing so ahead of the caller
@@ -47,7 +47,8 @@ use ahead::{Ahead, Work};
 use arrow_types::arrow_schema;
 use decode::{GroupReader, Means, OpenShard, group_ranges};
 use disclose::sources;
-use int96::{Instants, survey};
+use instants::survey;
+use int96::Instants;
 use schema::{Unified, Unifier};
 use shown::Shown;
 
@@ -66,6 +67,7 @@ mod edit;
 mod failure;
 mod fields;
 pub mod headers;
+mod instants;
 mod int96;
 mod json;
 pub mod owners;
