@@ -229,6 +229,9 @@ pub(crate) enum Command {
     },
     /// Show an export and a delete on a copy of the sample data
     Demo,
+    /// Serve pages and an API by which owners and admins of projects file requests, and carry them out
+    #[cfg(feature = "serve")]
+    Serve(crate::serve::ServeArgs),
 }
 
 /// The dataset, and the roles of its columns.

@@ -23,6 +23,8 @@ use crate::asked::asked;
 use crate::failure::{Failure, Result};
 use crate::output::{self, Destination, Place, io_error};
 use crate::report::{self, Report};
+#[cfg(feature = "serve")]
+use crate::serve;
 use crate::session::open;
 use crate::{demo, ids, pending, signals, tasks};
 
@@ -116,6 +118,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             compression,
         } => rewrite_file(args, input, output, rows, compression.zstd_level),
         Command::Demo => return demo::run(args).map(|()| 0),
+        #[cfg(feature = "serve")]
+        Command::Serve(serve) => return serve::run(serve).map(|()| 0),
         Command::Verify { dataset, ids } => return verify(args, dataset, ids),
     };
     report?.print(args.json)?;

@@ -21,6 +21,9 @@ pub(crate) enum Failure {
         /// What is wrong with it and what is expected.
         reason: String,
     },
+    /// The service can't be started or has failed.
+    #[cfg(feature = "serve")]
+    Service(efface_server::Error),
     /// The demo claims something that doesn't hold.
     Claim(String),
 }
@@ -39,6 +42,14 @@ impl Failure {
         match self {
             Self::Library(error) => error.kind(),
             Self::Usage { .. } => ErrorKind::Usage,
+            #[cfg(feature = "serve")]
+            Self::Service(error) => match error {
+                efface_server::Error::Library(error) => error.kind(),
+                efface_server::Error::Config { .. } | efface_server::Error::Usage(_) => {
+                    ErrorKind::Usage
+                }
+                _ => ErrorKind::Io,
+            },
             Self::Claim(_) => ErrorKind::Internal,
         }
     }
@@ -47,6 +58,8 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Library(error) => hint::hint(error),
+            #[cfg(feature = "serve")]
+            Self::Service(_) => None,
             Self::Usage { .. } | Self::Claim(_) => None,
         }
     }
@@ -58,11 +71,20 @@ impl From<Error> for Failure {
     }
 }
 
+#[cfg(feature = "serve")]
+impl From<efface_server::Error> for Failure {
+    fn from(error: efface_server::Error) -> Self {
+        Self::Service(error)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Library(error) => f.write_str(&hint::message(error)),
             Self::Usage { word, reason } => write!(f, "{word}: {reason}"),
+            #[cfg(feature = "serve")]
+            Self::Service(error) => error.fmt(f),
             Self::Claim(claim) => write!(f, "{claim}: this is a bug in efface, please report it"),
         }
     }

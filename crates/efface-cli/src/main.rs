@@ -31,6 +31,8 @@ mod output;
 mod pending;
 mod progress;
 mod report;
+#[cfg(feature = "serve")]
+mod serve;
 mod session;
 mod signals;
 mod tasks;
@@ -57,6 +59,24 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<u8> {
+    start_log(args);
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.get())
+            .build_global()
+            // The system has no room for so many.
+            .map_err(|error| Error::io("start", "threads")(io::Error::other(error)))?;
+    }
+    commands::run(args)
+}
+
+/// Logs go to standard error; those of the service as JSON, a line each.
+fn start_log(args: &Args) {
+    #[cfg(feature = "serve")]
+    if let args::Command::Serve(_) = args.command {
+        serve::start_log(args.verbose);
+        return;
+    }
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
@@ -66,14 +86,6 @@ fn run(args: &Args) -> Result<u8> {
             _ => LevelFilter::DEBUG,
         })
         .init();
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.get())
-            .build_global()
-            // The system has no room for so many.
-            .map_err(|error| Error::io("start", "threads")(io::Error::other(error)))?;
-    }
-    commands::run(args)
 }
 
 fn exit_status(kind: ErrorKind) -> u8 {
