@@ -22,6 +22,12 @@ pub const THRIFT_DEPTH_MAX: usize = 32;
 /// 32 bytes and more in memory.
 pub const THRIFT_VALUES_MAX: usize = 12 << 20;
 
+/// Levels of a schema's groups. Each takes some of the stack while a schema is read.
+pub const SCHEMA_DEPTH_MAX: usize = 100;
+
+/// Bytes of a value of a type whose values all have one length: each takes that memory, also where it is null.
+pub const FIXED_BYTES_MAX: u64 = 64 << 20;
+
 /// Bytes of one page header. Large ones hold untruncated statistics of long strings.
 pub const PAGE_HEADER_BYTES_MAX: u64 = 16 << 20;
 

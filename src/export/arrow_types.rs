@@ -34,6 +34,7 @@ use super::int96::{Instants, Told};
 use crate::error::{FormatError, Result};
 use crate::parquet_bytes::footer::Footer;
 use crate::parquet_bytes::guard::guarded;
+use crate::parquet_bytes::hint::hints;
 
 /// The key of the metadata of a field by which it keeps Parquet's annotation.
 const ANNOTATION: &str = "PARQUET:annotation";
@@ -125,7 +126,6 @@ fn read_schema(
     footer: &Footer,
     instants: &Instants,
 ) -> std::result::Result<(SchemaDescriptor, Schema), FormatError> {
-    let hints = footer.metadata().file_metadata().key_value_metadata();
     let read = |hints: Option<&Vec<KeyValue>>, groups: Groups| {
         guarded("schema", || {
             let readable = readable(footer.schema(), instants, groups)?;
@@ -136,7 +136,7 @@ fn read_schema(
             Ok((readable, schema))
         })
     };
-    read(hints, Groups::Annotated).or_else(|_| {
+    read(hints(footer), Groups::Annotated).or_else(|_| {
         let found = read(None, Groups::Annotated);
         found.or_else(|error| read(None, Groups::Plain).map_err(|_| error))
     })

@@ -38,6 +38,7 @@ use roaring::RoaringBitmap;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::limits::BATCH_RECORDS;
+use crate::parquet_bytes::batches::batch_rows;
 use crate::parquet_bytes::footer::Footer;
 use crate::parquet_bytes::gather::SharedScratch;
 use crate::shard::Shard;
@@ -311,7 +312,7 @@ impl Work for Decoding {
         let rows = self.shards.get(task.shard);
         let rows = rows.map_or(&nothing, |(shard, ..)| &shard.rows);
         let means = Means {
-            batch_rows: self.options.batch_rows.max(1),
+            batch_rows: batch_rows(&self.unified.schema, self.options.batch_rows),
             scratch: Arc::clone(&scratch),
             cancelled: Arc::clone(&self.cancelled),
         };

@@ -8,17 +8,19 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Fields, Schema};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels, parquet_to_arrow_schema};
 use parquet::column::page::{PageIterator, PageReader};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::schema::types::ColumnDescPtr;
 
 use super::chunk_reader::ChunkPages;
 use super::footer::{Chunk, Footer};
 use super::guard::{FirstFailure, guarded};
+use super::hint::hints;
 use crate::error::FormatError;
 use crate::io::ReadAt;
 
@@ -29,9 +31,31 @@ type Result<T> = std::result::Result<T, FormatError>;
 /// # Errors
 /// When a column has a type that Arrow lacks.
 pub(crate) fn arrow_schema(footer: &Footer) -> Result<Schema> {
-    let hints = footer.metadata().file_metadata().key_value_metadata();
     let read = |hints| guarded("schema", || parquet_to_arrow_schema(footer.schema(), hints));
-    read(hints).or_else(|_| read(None))
+    read(hints(footer)).or_else(|_| read(None))
+}
+
+/// Rows of a batch of `schema`, at most `most`: fewer where each takes much memory whatever it holds.
+pub(crate) fn batch_rows(schema: &Schema, most: usize) -> usize {
+    /// Bytes of the values of fixed lengths of a batch.
+    const BYTES: u64 = 64 << 20;
+    fn width(data_type: &DataType) -> u64 {
+        match data_type {
+            DataType::FixedSizeBinary(len) => u64::try_from(*len).unwrap_or(0),
+            DataType::FixedSizeList(item, len) => {
+                let len = u64::try_from(*len).unwrap_or(0);
+                len.saturating_mul(width(item.data_type()))
+            }
+            DataType::Struct(fields) => widths(fields),
+            _ => 16,
+        }
+    }
+    fn widths(fields: &Fields) -> u64 {
+        let widths = fields.iter().map(|field| width(field.data_type()));
+        widths.fold(0, u64::saturating_add)
+    }
+    let rows = BYTES / widths(schema.fields()).max(1);
+    most.min(usize::try_from(rows).unwrap_or(usize::MAX)).max(1)
 }
 
 /// The rows of some columns, batch by batch.
@@ -43,7 +67,7 @@ pub(crate) struct Batches {
 }
 
 impl Batches {
-    /// Those of `columns`, told by their places in `schema`, which is the [`arrow_schema`].
+    /// Those of `columns`, told by their places in `schema`, which is the [`arrow_schema`]; `most` rows in a batch.
     ///
     /// # Errors
     /// When a column can't be read as Arrow has it.
@@ -52,7 +76,7 @@ impl Batches {
         footer: &Footer,
         schema: &Schema,
         columns: impl IntoIterator<Item = usize>,
-        batch_rows: usize,
+        most: usize,
     ) -> Result<Self> {
         let failure = FirstFailure::default();
         let source = Source {
@@ -62,7 +86,8 @@ impl Batches {
         };
         let mask = ProjectionMask::roots(footer.schema(), columns);
         // The reader makes room for a whole batch of each column.
-        let batch_rows = batch_rows.min(source.num_rows()).max(1);
+        let most = most.min(source.num_rows());
+        let batch_rows = batch_rows(schema, most);
         let reader = guarded("schema", || {
             let hints = Some(schema.fields());
             let levels = parquet_to_arrow_field_levels(footer.schema(), mask, hints)?;
@@ -122,11 +147,14 @@ impl RowGroups for Source<'_> {
         let chunks: Vec<Chunk> = groups
             .filter_map(|group| group.chunks.get(leaf).cloned())
             .collect();
-        let descriptor = self.footer.schema().columns().get(leaf);
+        let columns = self.footer.schema().columns();
+        let descriptor = columns
+            .get(leaf)
+            .ok_or_else(|| ParquetError::General(format!("there is no column {leaf}")))?;
         Ok(Box::new(ColumnPages {
             file: Arc::clone(self.file),
             chunks: chunks.into_iter(),
-            column: descriptor.map_or_else(String::new, |column| column.path().string()),
+            column: Arc::clone(descriptor),
             failure: self.failure.clone(),
         }))
     }
@@ -144,7 +172,7 @@ impl RowGroups for Source<'_> {
 struct ColumnPages {
     file: Arc<dyn ReadAt>,
     chunks: std::vec::IntoIter<Chunk>,
-    column: String,
+    column: ColumnDescPtr,
     failure: FirstFailure,
 }
 

@@ -3,6 +3,9 @@
 //! Headers, lengths, CRCs and decompression are this crate's own ([`page`](super::page),
 //! [`codec`](super::codec)), so that a damaged page is an error with an offset, and so that the values
 //! that the pages hold are counted and compared with what the footer claims.
+//!
+//! The crate makes room for as many values as a dictionary, or the front of delta-encoded values, claims. So each page
+//! is decoded here first, unless its values are plain: what passes holds as many values as it says.
 
 use std::sync::Arc;
 
@@ -10,14 +13,18 @@ use bytes::Bytes;
 use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::ParquetError;
+use parquet::schema::types::ColumnDescPtr;
 
 use super::codec::{Codec, Codecs};
 use super::footer::Chunk;
 use super::guard::FirstFailure;
+use super::levels::Levels;
 use super::page::{PageHeader, PageKind};
 use super::page_walk::PageWalk;
+use super::values::{PageValues, Physical};
 use crate::error::FormatError;
 use crate::io::ReadAt;
+use crate::limits::PAGE_VALUES_MAX;
 
 /// The pages of one chunk, decompressed one by one.
 pub(crate) struct ChunkPages {
@@ -26,16 +33,18 @@ pub(crate) struct ChunkPages {
     codecs: Codecs,
     seen: u64,
     claimed: u64,
-    column: String,
+    column: ColumnDescPtr,
+    levels: Levels,
+    indices: Vec<u32>,
     failure: FirstFailure,
 }
 
 impl ChunkPages {
-    /// The pages of `chunk`; `column` names it in messages. An error is kept in `failure`.
+    /// The pages of `chunk`; `column` is its leaf. An error is kept in `failure`.
     pub(crate) fn new(
         file: Arc<dyn ReadAt>,
         chunk: &Chunk,
-        column: &str,
+        column: &ColumnDescPtr,
         failure: FirstFailure,
     ) -> Self {
         Self {
@@ -44,7 +53,9 @@ impl ChunkPages {
             codecs: Codecs::default(),
             seen: 0,
             claimed: chunk.values,
-            column: column.to_owned(),
+            column: Arc::clone(column),
+            levels: Levels::default(),
+            indices: Vec::new(),
             failure,
         }
     }
@@ -75,10 +86,39 @@ impl ChunkPages {
 
     fn contradiction(&self, counted: u64) -> FormatError {
         FormatError::Contradiction {
-            what: format!("values of a chunk of column {}", self.column),
+            what: format!("values of a chunk of column {}", self.column.path()),
             claimed: self.claimed,
             counted,
         }
+    }
+
+    /// The decompressed `bytes` of a page, if they hold as many levels and values as its header says.
+    fn checked(&mut self, page: &PageHeader, bytes: Vec<u8>) -> Result<Vec<u8>, FormatError> {
+        let (definition, repetition) = (self.column.max_def_level(), self.column.max_rep_level());
+        let (at, values) = if let PageKind::Dictionary { values, .. } = page.kind {
+            (0, values as usize)
+        } else {
+            let levels = &mut self.levels;
+            let rest = levels.read(page, &bytes, repetition, definition)?.len();
+            let entries = page.kind.data_values().unwrap_or(0) as usize;
+            (bytes.len() - rest, levels.values(0..entries, definition))
+        };
+        let encoding = page.kind.data_encoding();
+        if values > PAGE_VALUES_MAX as usize {
+            return Err(FormatError::Unsupported {
+                feature: format!("a page of {values} values"),
+            });
+        }
+        if encoding == Some(Encoding::PLAIN) {
+            return Ok(bytes);
+        }
+        let physical = Physical::of(&self.column);
+        let indices = std::mem::take(&mut self.indices);
+        // What is decoded may be other bytes than those of the page.
+        let copy = bytes.clone();
+        let read = PageValues::read(page, physical, copy, at, values, indices)?;
+        (_, self.indices) = read.into_buffers();
+        Ok(bytes)
     }
 
     fn next_page(&mut self) -> Result<Option<Page>, FormatError> {
@@ -89,6 +129,7 @@ impl ChunkPages {
         let mut bytes = Vec::new();
         let body = self.walk.body(&page)?;
         page.decompress(body, self.codec, &mut self.codecs, &mut bytes)?;
+        let bytes = self.checked(&page, bytes)?;
         let buf = Bytes::from(bytes);
         Ok(match page.kind {
             PageKind::Dictionary {

@@ -29,6 +29,7 @@ pub use self::chunks::{Chunk, RowGroup};
 pub use self::fields::{chunk, column, file, row_group, statistics};
 
 mod chunks;
+mod elements;
 mod fields;
 mod shapes;
 
@@ -219,7 +220,9 @@ fn as_it_is(bytes: &[u8], offset: u64) -> Result<Option<(Struct, ParquetMetaData
         && tree.get(file::ENCRYPTION_ALGORITHM).is_none()
         && !is_odd(&tree)
         && shapes::check(&tree, offset).is_ok();
-    if !is_plain {
+    if is_plain {
+        elements::check(&tree, offset)?;
+    } else {
         return Ok(None);
     }
     let metadata = guarded("footer", || ParquetMetaDataReader::decode_metadata(bytes));
@@ -279,6 +282,7 @@ fn understood(bytes: &[u8], offset: u64) -> Result<ParquetMetaData> {
         }
     });
     shapes::check(&tree, offset)?;
+    elements::check(&tree, offset)?;
     let readable = tree.to_bytes();
     drop(tree);
     guarded("footer", || {

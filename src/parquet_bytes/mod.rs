@@ -9,6 +9,7 @@
 //! * [`footer`]: the file metadata over such a tree; row groups, chunks and what they point to
 //! * [`page`], [`page_walk`]: page headers, and walking the pages of a chunk
 //! * [`codec`]: compressing and decompressing pages
+//! * `hint`: the Arrow schema that a writer left, where it can be taken
 //! * [`rle`], [`levels`]: the hybrid run-length encoding, and the levels that it encodes
 //! * [`values`], [`delta`], [`dictionary`]: the values of a page, decoded as far as leaving some out needs it
 //! * [`order`], [`statistics`]: how values compare, and bounds after some went
@@ -27,6 +28,7 @@ pub mod dictionary;
 pub mod footer;
 pub mod gather;
 pub(crate) mod guard;
+pub(crate) mod hint;
 pub mod levels;
 pub mod order;
 pub mod page;

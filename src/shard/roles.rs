@@ -10,6 +10,7 @@ use super::schema::{Found, column_names, find, find_usual};
 use super::time::{TimeColumn, TimeKind, UnitName};
 use crate::error::{Error, Result};
 use crate::parquet_bytes::guard::guarded;
+use crate::parquet_bytes::hint::hints;
 use crate::subject::Form;
 
 /// Names that mean the subject column when none is configured.
@@ -344,8 +345,7 @@ fn time(shard: &Shard, name: &str, found: Found, unit: Option<UnitName>) -> Resu
 /// What the writer's Arrow schema says of a plain integer: Parquet has no type for times in seconds and for dates in
 /// milliseconds.
 fn hinted(shard: &Shard, descriptor: &ColumnDescriptor) -> Option<TimeKind> {
-    let about = shard.footer.metadata().file_metadata();
-    let hints = about.key_value_metadata();
+    let hints = Some(hints(&shard.footer)?);
     let schema = guarded("schema", || {
         parquet_to_arrow_schema(shard.footer.schema(), hints)
     })

@@ -1,4 +1,4 @@
-//! The command where the process may have few files open at a time.
+//! The command where the process may have few files open, little memory or few threads, and closed streams.
 
 use std::process::Command;
 
@@ -23,12 +23,12 @@ fn lake() -> Lake {
     lake
 }
 
-/// Runs the command in a process that may have `bound` files open.
-fn run(lake: &Lake, bound: u32, command: &str, options: &[&str]) -> Run {
+/// Runs the command in a process with such a bound, as `ulimit` takes it.
+pub(crate) fn bounded(lake: &Lake, bound: &str, command: &str, options: &[&str]) -> Run {
     let inner = lake.command(&lake.words(command, options));
-    let mut shell = Command::new("sh");
+    let mut shell = Command::new("bash");
     shell
-        .args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &bound.to_string()])
+        .args(["-c", "ulimit $0 && exec \"$@\"", bound])
         .arg(inner.get_program())
         .args(inner.get_args())
         .current_dir(inner.get_current_dir().unwrap());
@@ -52,10 +52,10 @@ fn datasets_of_more_shards_than_files_that_may_be_open() {
             ),
             ("verify", [&["--id", &id][..], &threads].concat()),
         ] {
-            let done = run(&lake, bound, command, &options);
+            let done = bounded(&lake, &format!("-n {bound}"), command, &options);
             assert_eq!(done.status, 0, "{bound} {command}: {}", done.stderr);
         }
-        let left = run(&lake, bound, "inspect", &["--json"]);
+        let left = bounded(&lake, &format!("-n {bound}"), "inspect", &["--json"]);
         let left: serde_json::Value = serde_json::from_slice(&left.stdout).unwrap();
         assert_eq!(left["rows"], 3 * SHARDS, "{bound}");
     }

@@ -7,7 +7,8 @@
 //! * [`answers`]: what the commands print when all is well;
 //! * [`outputs`]: where the rows of an export go;
 //! * [`interrupts`]: signals that end an export;
-//! * [`limits`]: few files that may be open at a time;
+//! * [`claims`]: shards that claim more than there is, read with little memory;
+//! * [`limits`]: few open files, little memory, few threads, closed streams;
 //! * [`remains`]: what a delete leaves behind;
 //! * [`clears`]: deletes that clear values and leave the rows;
 //! * [`readme`]: the lines of the README.
@@ -17,6 +18,7 @@
 mod answers;
 mod bad_datasets;
 mod catalogs;
+mod claims;
 mod clears;
 mod disclosures;
 mod interrupts;
