@@ -5,12 +5,22 @@
 //!
 //! Its Arrow readers turn every error into a string on the way out: a [`FirstFailure`] keeps it.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use parquet::errors::ParquetError;
 
 use crate::error::FormatError;
+
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread would become an error: a program's panic hook need say nothing of it.
+pub fn is_guarded() -> bool {
+    IS_GUARDED.get()
+}
 
 /// An error on its way through the `parquet` crate.
 pub(crate) fn external(error: FormatError) -> ParquetError {
@@ -26,7 +36,10 @@ pub(crate) fn guarded<T>(
     context: &str,
     run: impl FnOnce() -> Result<T, ParquetError>,
 ) -> Result<T, FormatError> {
-    match catch_unwind(AssertUnwindSafe(run)) {
+    let is_inner = IS_GUARDED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(run));
+    IS_GUARDED.set(is_inner);
+    match done {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(ParquetError::External(source))) => match source.downcast::<FormatError>() {
             Ok(error) => Err(*error),
@@ -67,5 +80,26 @@ impl FirstFailure {
             first.get_or_insert(error);
             ParquetError::General(text)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_becomes_an_error_is_guarded() {
+        assert!(!is_guarded());
+        guarded("outer", || {
+            assert!(is_guarded());
+            let inner = guarded("inner", || -> Result<(), ParquetError> {
+                panic!("on purpose")
+            });
+            assert!(inner.is_err());
+            assert!(is_guarded());
+            Ok(())
+        })
+        .unwrap();
+        assert!(!is_guarded());
     }
 }

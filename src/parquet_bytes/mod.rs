@@ -27,7 +27,7 @@ pub mod delta;
 pub mod dictionary;
 pub mod footer;
 pub mod gather;
-pub(crate) mod guard;
+pub mod guard;
 pub(crate) mod hint;
 pub mod levels;
 pub mod order;

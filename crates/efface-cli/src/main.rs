@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use clap::Parser;
 
+use efface::parquet_bytes::guard::is_guarded;
 use efface::{Error, ErrorKind};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -45,6 +46,13 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return ExitCode::from(args::explain(&error)),
     };
+    // The library makes errors of panics that damaged files cause, and those say enough.
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !is_guarded() {
+            told(panic);
+        }
+    }));
     match run(&args) {
         Ok(status) => ExitCode::from(status),
         Err(Failure::Library(error)) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
