@@ -87,7 +87,13 @@ fn failed(error: csv::Error) -> Error {
 
 /// Text that no spreadsheet takes for a formula.
 fn neutral(text: Cow<'_, str>) -> Cow<'_, str> {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    // Spreadsheets take the full-width forms for the same, and leave blanks and line ends at the front out.
+    const STARTS: [char; 12] = [
+        '=', '+', '-', '@', '\t', '\r', '\n', '\0', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+    ];
+    let first =
+        text.trim_start_matches(|letter: char| letter.is_whitespace() || letter == '\u{feff}');
+    if text.starts_with(STARTS) || first.starts_with(STARTS) {
         Cow::Owned(format!("'{text}"))
     } else {
         text
@@ -102,6 +108,21 @@ mod tests {
     use arrow::datatypes::Int32Type;
 
     use super::*;
+
+    #[test]
+    fn no_text_is_taken_for_a_formula() {
+        for start in [
+            "=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠",
+        ] {
+            for front in ["", " ", "\u{feff}", "\u{3000}\n"] {
+                let cell = format!("{front}{start}1+1");
+                assert_eq!(neutral(Cow::Borrowed(&cell)), format!("'{cell}"));
+            }
+        }
+        for plain in ["", "a=1", " a", "1-2"] {
+            assert_eq!(neutral(Cow::Borrowed(plain)), plain);
+        }
+    }
 
     fn text(batch: &RecordBatch, is_safe: bool) -> String {
         let mut out = Vec::new();

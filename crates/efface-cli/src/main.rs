@@ -17,12 +17,13 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use clap::Parser;
 
+use efface::ErrorKind;
 use efface::parquet_bytes::guard::is_guarded;
-use efface::{Error, ErrorKind};
 use tracing_subscriber::filter::LevelFilter;
 
 mod args;
 mod asked;
+mod closed;
 mod commands;
 mod demo;
 mod failure;
@@ -35,11 +36,14 @@ mod report;
 #[cfg(feature = "serve")]
 mod serve;
 mod session;
+mod shown;
 mod signals;
 mod tasks;
+mod threads;
 
 use args::Args;
 use failure::{Failure, Result};
+use shown::{LogLines, shown};
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -68,13 +72,8 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<u8> {
     start_log(args);
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.get())
-            .build_global()
-            // The system has no room for so many.
-            .map_err(|error| Error::io("start", "threads")(io::Error::other(error)))?;
-    }
+    output::check()?;
+    threads::start(args.threads)?;
     commands::run(args)
 }
 
@@ -86,8 +85,8 @@ fn start_log(args: &Args) {
         return;
     }
     tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_writer(|| LogLines)
+        .with_ansi(false)
         .with_max_level(match args.verbose {
             0 => LevelFilter::WARN,
             1 => LevelFilter::INFO,
@@ -114,7 +113,7 @@ fn tell(failure: &Failure) {
     } else {
         Style::new()
     };
-    let mut told = format!("{style}error:{style:#} {failure}\n");
+    let mut told = format!("{style}error:{style:#} {}\n", shown(&failure.to_string()));
     if let Some(hint) = failure.hint() {
         told = format!("{told}hint: {hint}\n");
     }

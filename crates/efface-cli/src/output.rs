@@ -20,6 +20,7 @@ use efface::{Error, Result, limits};
 
 use tempfile::NamedTempFile;
 
+use crate::closed;
 use crate::failure::Failure;
 
 const STDOUT: &str = "standard output";
@@ -221,6 +222,14 @@ pub(crate) fn hold(path: &Path) -> Result<File> {
         }),
         Err(TryLockError::Error(error)) => Err(io_error("lock", path)(error)),
     }
+}
+
+/// Looks whether what is printed can arrive, before anything is done.
+///
+/// # Errors
+/// When standard output was closed from the beginning.
+pub(crate) fn check() -> Result<()> {
+    closed::check_stdout().map_err(Error::io(WRITE_TO, STDOUT))
 }
 
 /// Prints a report or a line of one.

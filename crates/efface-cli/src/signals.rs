@@ -31,13 +31,14 @@ pub(crate) fn cancel(canceller: Canceller) -> Result<()> {
             .and_then(|_| flag::register(signal, Arc::clone(&is_second)))
             .map_err(Error::io("handle", "signals"))?;
     }
-    thread::spawn(move || {
+    let wait = move || {
         if let Some(signal) = signals.forever().next() {
             CANCELLED_BY.store(signal, Ordering::Relaxed);
             canceller.cancel();
         }
-    });
-    Ok(())
+    };
+    let started = thread::Builder::new().spawn(wait);
+    started.map(drop).map_err(Error::io("start", "a thread"))
 }
 
 /// Ends the process, whose work a signal cancelled and which has cleaned up, by that signal: a shell then stops its loop

@@ -14,7 +14,8 @@ pub(crate) struct SuppressionArgs {
     #[arg(long)]
     suppress: bool,
 
-    /// With --suppress: rows of this time or later may come in again: a date (UTC) or an RFC 3339 time
+    /// With --suppress: rows of this time or later may come in again, rows without a time may not: a date (UTC) or an
+    /// RFC 3339 time
     #[arg(long, value_name = "DATE", value_parser = date_or_time, requires = "suppress")]
     suppress_before: Option<Timestamp>,
 }
@@ -28,7 +29,7 @@ pub(crate) enum Suppression {
         dataset: Dataset,
         #[command(flatten)]
         ids: SuppressedIds,
-        /// The cut-off: rows of this time or later stay: a date (UTC) or an RFC 3339 time
+        /// The cut-off: rows of this time or later stay, rows without a time go: a date (UTC) or an RFC 3339 time
         #[arg(long, value_name = "DATE", value_parser = date_or_time)]
         before: Option<Timestamp>,
     },

@@ -81,9 +81,13 @@ pub(super) fn empty_shards(text: &str) -> Result<EmptyShards, String> {
 }
 
 pub(crate) fn date_or_time(text: &str) -> Result<Timestamp, String> {
-    let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp());
+    // The last day of the calendar is later than the last instant that can be told.
+    let midnight = |date: Date| {
+        let zoned = date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp());
+        zoned.unwrap_or(Timestamp::MAX)
+    };
     text.parse::<Timestamp>()
-        .or_else(|_| text.parse::<Date>().and_then(midnight))
+        .or_else(|_| text.parse::<Date>().map(midnight))
         .map_err(|_| "expected a date such as 2024-01-31, or 2024-01-31T12:00:00Z".to_owned())
 }
 
@@ -98,6 +102,15 @@ mod tests {
         for wrong in ["", "1,", "x", "-1", "5-", "9-3", "4294967296"] {
             assert!(wrong.parse::<Rows>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_last_day_of_the_calendar_is_a_date() {
+        assert_eq!(date_or_time("9999-12-31"), Ok(Timestamp::MAX));
+        let usual = date_or_time("9999-12-29").unwrap();
+        assert_eq!(usual.to_string(), "9999-12-29T00:00:00Z");
+        assert!(date_or_time("9999-12-32").is_err());
+        assert!(date_or_time("10000-01-01").is_err());
     }
 
     #[test]

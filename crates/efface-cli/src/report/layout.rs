@@ -8,7 +8,8 @@ use efface::{Error, Result};
 use indicatif::HumanBytes;
 use serde_json::Value;
 
-use crate::output;
+use crate::shown::shown;
+use crate::{closed, output};
 
 /// Lines of a list of shards or positions before it is cut off.
 pub(super) const LISTED_MAX: usize = 20;
@@ -61,8 +62,8 @@ impl Report {
     /// # Errors
     /// When that fails.
     pub(crate) fn print_to_stderr(&self, json: bool) -> Result<()> {
-        io::stderr()
-            .write_all(self.render(json).as_bytes())
+        closed::check_stderr()
+            .and_then(|()| io::stderr().write_all(self.render(json).as_bytes()))
             .map_err(Error::io("write to", "standard error"))
     }
 
@@ -70,17 +71,17 @@ impl Report {
         if json {
             return format!("{}\n", self.json);
         }
-        let mut text = format!("{}\n", self.headline);
+        let mut text = format!("{}\n", shown(&self.headline));
         let width = self.facts.iter().map(|(label, _)| label.len()).max();
         for (label, value) in &self.facts {
-            let _ = writeln!(text, "  {label:<0$}  {value}", width.unwrap_or(0));
+            let _ = writeln!(text, "  {label:<0$}  {1}", width.unwrap_or(0), shown(value));
         }
         if !self.table.is_empty() {
             text.push('\n');
             render_table(&self.table, &mut text);
         }
         for note in &self.notes {
-            let _ = writeln!(text, "\n{note}");
+            let _ = writeln!(text, "\n{}", shown(note));
         }
         text
     }
@@ -148,10 +149,14 @@ pub(super) fn table<const N: usize>(
 fn render_table(table: &[Vec<String>], text: &mut String) {
     let width = |column: usize| {
         let cells = table.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        cells
+            .map(|cell| shown(cell).chars().count())
+            .max()
+            .unwrap_or(0)
     };
     for row in table {
         for (column, cell) in row.iter().enumerate() {
+            let cell = shown(cell);
             if column + 1 < row.len() {
                 let _ = write!(text, "  {cell:>0$}", width(column));
             } else {

@@ -283,6 +283,33 @@ fn a_lost_key_is_an_error_and_no_other_one_is_made() {
     lake.json("compact", &[]);
 }
 
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test loses evidence")]
+fn evidence_that_was_removed_is_missed() {
+    let lake = Lake::new();
+    lake.json("delete", &["--id", &person(3), "--suppress"]);
+    let list = lake.at("_efface/suppression.json");
+    let bytes = std::fs::read(&list).unwrap();
+    std::fs::remove_file(&list).unwrap();
+    let run = lake.run("compact", &[]);
+    assert_eq!(run.status, 5, "{run:?}");
+    assert!(run.stderr.contains("suppression.json"), "{}", run.stderr);
+    crate::lake::put(&list, bytes);
+    lake.json("compact", &[]);
+    std::fs::remove_dir_all(lake.at("_efface/receipts")).unwrap();
+    for command in ["receipts", "compact", "delete"] {
+        let id = person(4);
+        let options: &[&str] = if command == "delete" {
+            &["--id", &id]
+        } else {
+            &[]
+        };
+        let run = lake.run(command, options);
+        assert_eq!(run.status, 5, "{command}: {run:?}");
+        assert!(run.stderr.contains("receipts"), "{}", run.stderr);
+    }
+}
+
 fn suppress(lake: &Lake, what: &str, options: &[&str]) -> Value {
     let mut words = vec![
         "suppress".into(),
