@@ -224,7 +224,8 @@ impl Engine {
     /// [`Locked`](crate::Error::Locked), or a fault of a shard.
     pub fn refresh(&self) -> Result<IndexReport> {
         let _lease = self.lease()?;
-        let (_, report) = self.upkeep(false).refresh(&self.dataset.snapshot()?)?;
+        let refreshed = self.upkeep(false).refresh(&self.dataset.snapshot()?);
+        let (_, report) = refreshed.map_err(|error| self.shown(error))?;
         Ok(report)
     }
 
@@ -243,7 +244,7 @@ impl Engine {
     /// # Errors
     /// When there are no shards, or one is damaged or lacks a column that has a role.
     pub fn inspect(&self) -> Result<Inspection> {
-        inspect::inspect(&self.dataset)
+        inspect::inspect(&self.dataset).map_err(|error| self.shown(error))
     }
 
     /// Finds out what `request` touches and what that will cost. Changes only the index.
@@ -261,9 +262,10 @@ impl Engine {
                 self.refuse_underway(&expansion)?;
             }
             let plan = search::plan(&self.dataset, request, &expansion, snapshot, knowledge)?;
+            let plan = plan.with_names(self.dataset.config.names_of(&expansion));
             Ok(plan.with_wanted(search::wanted(&expansion)))
         };
-        match self.lease() {
+        let planned = match self.lease() {
             Ok(_lease) => {
                 let snapshot = self.dataset.snapshot()?;
                 self.upkeep(needs_time)
@@ -285,7 +287,13 @@ impl Engine {
                 )
             }
             Err(error) => Err(error),
-        }
+        };
+        planned.map_err(|error| error.shown(&self.dataset.config.names_of(&expansion)))
+    }
+
+    /// An error without values of subject columns in its path.
+    fn shown(&self, error: Error) -> Error {
+        error.shown(&self.dataset.config.names([]))
     }
 
     /// Whether `plan` would be carried out, as far as can be told without trying: the guards, and shards whose rows
@@ -302,7 +310,7 @@ impl Engine {
     /// # Errors
     /// When a shard has changed in the meantime, or its page index or page headers are damaged.
     pub fn report(&self, plan: &Plan) -> Result<PlanReport> {
-        price::report(&self.dataset, plan)
+        price::report(&self.dataset, plan).map_err(|error| error.shown(plan.names()))
     }
 
     /// A stream of record batches with what `plan`'s disclosure asks for: the rows that it found, or the headers of
@@ -312,7 +320,7 @@ impl Engine {
     /// When a guard of the plan forbids it, a shard has changed in the meantime, or shards don't fit together.
     pub fn export(&self, plan: &Plan) -> Result<Disclosed> {
         plan.check()?;
-        Disclosed::new(&self.dataset, plan)
+        Disclosed::new(&self.dataset, plan).map_err(|error| error.shown(plan.names()))
     }
 
     /// The same, with the subjects of each row.
@@ -341,7 +349,11 @@ impl Engine {
     ) -> Result<DeleteReport> {
         self.dataset.table.check_changeable()?;
         let site = self.site(self.key()?);
-        delete::delete(&site, request, expected_digest, options)
+        let deleted = delete::delete(&site, request, expected_digest, options);
+        deleted.map_err(|error| match self.dataset.expand(request) {
+            Ok(expansion) => error.shown(&self.dataset.config.names_of(&expansion)),
+            Err(_) => error.shown(&self.dataset.config.names(request.subjects.iter())),
+        })
     }
 
     /// Hands a request over, with nothing said of it but its deadline: see [`submit_with`](Self::submit_with).
@@ -524,7 +536,8 @@ impl Engine {
     /// # Errors
     /// When there are no shards, one is damaged, or something can't be read.
     pub fn verify(&self, ids: &[SubjectId]) -> Result<Verification> {
-        verify::verify(&self.dataset, ids)
+        let names = self.dataset.config.names(ids.iter().enumerate());
+        verify::verify(&self.dataset, ids).map_err(|error| error.shown(&names))
     }
 
     /// Puts `new` in the place of the key that hashes ids. Hashes under earlier keys are still found: these keys stay.

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::parquet_bytes::footer::Footer;
 use crate::request::{Disclosure, Kind, Request, Unknown};
 use crate::shard::select::{Selection, Wanted};
+use crate::subject::names::Names;
 use crate::table::{ShardRef, is_zero};
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub struct Plan {
     disclosure: Disclosure,
     max_match: f64,
     wanted: Option<Arc<Wanted>>,
+    names: Names,
 }
 
 /// The rows that a request touches in one shard.
@@ -126,7 +128,7 @@ impl PlanReport {
     pub(crate) fn new(plan: &Plan, prices: &[Price], refused: Option<&Error>) -> Self {
         let shards = plan.shards.iter().zip(prices);
         let per_shard = shards.map(|(shard, price)| ShardReport {
-            path: shard.path().to_owned(),
+            path: plan.names.shown(shard.path()).into_owned(),
             rows: shard.rows.len(),
             row_groups: shard.row_groups,
             other_names: shard.shard.other_names(),
@@ -259,6 +261,7 @@ impl Plan {
             kind: request.kind,
             disclosure: request.disclosure,
             wanted: None,
+            names: Names::default(),
             max_match: request.max_match,
         }
     }
@@ -267,6 +270,17 @@ impl Plan {
     pub(crate) fn with_wanted(mut self, wanted: Wanted) -> Self {
         self.wanted = Some(Arc::new(wanted));
         self
+    }
+
+    /// The plan, with what finds its ids in paths.
+    pub(crate) fn with_names(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// What finds its ids in paths.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// The ids that its rows were selected by; without, nobody can tell whose a row is.

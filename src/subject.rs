@@ -12,12 +12,14 @@
 //! nominate row groups, the canonical bytes decide.
 //!
 //! * `key`: the secret key of a dataset, and hashes under it
+//! * [`names`]: ids in the names of files and directories
 
 use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 mod key;
+pub mod names;
 
 pub use key::{KeyId, KeyedHash, SubjectKey};
 

@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use super::Config;
 use crate::error::{CannotClear, Error, Result};
+use crate::identity::Expansion;
 use crate::request::{Disclosure, Request, RequiredColumns};
 use crate::shard::Shard;
 use crate::shard::clear::{Cleared, Clearing};
 use crate::shard::json::json_leaves;
-use crate::shard::roles::SubjectColumn;
+use crate::shard::roles::{SUBJECT_NAMES, SubjectColumn};
 use crate::shard::schema::column_names;
 use crate::shard::sources::Sources;
+use crate::subject::SubjectId;
+use crate::subject::names::Names;
 
 impl Config {
     /// The subject columns of a shard; none where the configuration says that it may lack them.
@@ -24,6 +27,28 @@ impl Config {
             }
             result => result,
         }
+    }
+
+    /// What finds ids in paths: `ids`, each with a number, and values of partitions of a subject column.
+    pub fn names<'a>(&self, ids: impl IntoIterator<Item = (usize, &'a SubjectId)>) -> Names {
+        let usual: &[&str] = if self.subject.is_empty() {
+            &SUBJECT_NAMES
+        } else {
+            &[]
+        };
+        let columns = self.subject.iter().map(String::as_str);
+        Names::new(ids, columns.chain(usual.iter().copied()))
+    }
+
+    /// The same of all ids of an expansion, each with the position of a submitted id that covers it.
+    pub fn names_of(&self, expansion: &Expansion) -> Names {
+        let covers = expansion.covers.iter();
+        let ids = covers.flat_map(|cover| {
+            let ids = cover.ids.iter();
+            let ids = ids.filter_map(|id| expansion.ids.get(*id as usize));
+            ids.map(|id| (cover.position, id))
+        });
+        self.names(ids)
     }
 
     /// What `request` clears, as far as the configuration and its options say.

@@ -46,15 +46,6 @@ pub(super) struct Trouble {
     pub(super) kind: ErrorKind,
 }
 
-impl Trouble {
-    pub(super) fn of(error: &Error) -> Self {
-        Self {
-            reason: error.to_string(),
-            kind: error.kind(),
-        }
-    }
-}
-
 /// Requests that do the same to their rows.
 pub(super) struct Class {
     pub(super) action: Action,
@@ -82,6 +73,8 @@ pub(super) enum Count {
 pub(super) struct Job {
     pub(super) shard: ShardRef,
     pub(super) footer_hash: u64,
+    /// Rows of the shard.
+    pub(super) total_rows: u64,
     /// Rows in which values are cleared. Some of them may be removed as well.
     pub(super) clear: BTreeMap<Cleared, RoaringBitmap>,
     /// Rows that are removed.
@@ -94,10 +87,11 @@ pub(super) struct Job {
 
 impl Job {
     /// Nothing to do with this version of a shard.
-    pub(super) fn new(shard: ShardRef, footer_hash: u64) -> Self {
+    pub(super) fn new(shard: ShardRef, footer_hash: u64, total_rows: u64) -> Self {
         Self {
             shard,
             footer_hash,
+            total_rows,
             clear: BTreeMap::new(),
             remove: RoaringBitmap::new(),
             of_request: Vec::new(),
@@ -190,7 +184,18 @@ impl Member {
 
     /// Something is wrong with the dataset: the request can't be ended in this pass.
     pub(super) fn hold(&mut self, error: &Error) {
-        self.trouble.get_or_insert_with(|| Trouble::of(error));
+        if self.trouble.is_none() {
+            self.trouble = Some(Trouble {
+                reason: self.told(error),
+                kind: error.kind(),
+            });
+        }
+    }
+
+    /// What an error says, without ids in paths: it is kept.
+    fn told(&self, error: &Error) -> String {
+        let config = self.entry.config.clone().unwrap_or_default();
+        error.told(&config.names_of(&self.expansion))
     }
 
     /// The action on its rows.
@@ -208,7 +213,7 @@ impl Member {
 
     pub(super) fn refuse(&mut self, error: &Error) {
         if self.planned.refused.is_none() {
-            self.planned.refused = Some(error.to_string());
+            self.planned.refused = Some(self.told(error));
             self.planned.refused_kind = Some(error.kind());
         }
     }
@@ -219,7 +224,7 @@ impl Class {
         for shard in plan.shards {
             let job = jobs
                 .entry(shard.path().to_owned())
-                .or_insert_with(|| Job::new(shard.shard, shard.footer_hash));
+                .or_insert_with(|| Job::new(shard.shard, shard.footer_hash, shard.total_rows));
             self.add_to(job, shard.rows, &shard.of_subject);
         }
     }

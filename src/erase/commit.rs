@@ -491,7 +491,7 @@ impl Compaction {
         };
         let shard = dataset.open(&now)?;
         dataset.check_replaceable(&*dataset.table, &now)?;
-        let mut job = Job::new(now, shard.footer.hash);
+        let mut job = Job::new(now, shard.footer.hash, shard.footer.rows());
         for class in &self.classes {
             let all = (0..).take(shard.footer.row_groups().len()).collect();
             let found = search::in_shard(dataset, &shard, all, &class.wanted, None)?;

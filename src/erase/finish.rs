@@ -17,6 +17,7 @@ use crate::receipts::{Cause, Ended, Outcome, Receipt, Receipts, ShardEvidence};
 use crate::shard::Shard;
 use crate::shard::rewrite::{RewriteOptions, RewriteReport, rewrite};
 use crate::subject::SubjectId;
+use crate::subject::names::Names;
 use crate::table::{Replacement, Staging};
 
 impl Compaction {
@@ -111,12 +112,13 @@ impl Compaction {
             let ours = counts.filter(|(of, at, _)| (*of, *at) == (place, subject));
             ours.map(|(_, _, rows)| rows).sum()
         };
+        let names = self.names();
         let subjects = member.planned.subjects.iter().enumerate();
         let swaps = self.swaps.iter();
         let shards = swaps.flat_map(|swap| {
             let ours = swap.of_request.iter().filter(|(of, _)| *of == place);
             ours.map(|(_, rows)| ShardEvidence {
-                path: swap.path.clone(),
+                path: names.shown(&swap.path).into_owned(),
                 rows: *rows,
                 before: swap.before.clone(),
                 after: swap.after.clone(),
@@ -133,6 +135,13 @@ impl Compaction {
                 .collect(),
             shards: shards.collect(),
         }
+    }
+
+    /// What finds the ids of its requests in paths.
+    pub(super) fn names(&self) -> Names {
+        let members = self.members.iter();
+        let ids = members.flat_map(|member| &member.expansion.ids).enumerate();
+        self.site.dataset.config.names(ids)
     }
 
     /// Brings the index up to date with the swaps, so that hashes of erased ids leave it.
@@ -170,7 +179,9 @@ impl Compaction {
                     if snapshot.shards.len() == before {
                         return Err(error);
                     }
-                    tracing::warn!(%path, %error, "a shard could not be indexed");
+                    let names = self.names();
+                    let error = error.told(&names);
+                    tracing::warn!(path = %names.shown(&path), error, "a shard could not be indexed");
                 }
                 Ok(()) => return Ok(()),
             }
@@ -263,6 +274,7 @@ impl Compaction {
 
     /// The evidence of every request that ends, in the order of the pass.
     fn receipts(&self) -> Vec<Receipt> {
+        let names = self.names();
         let mut of_subject: BTreeMap<(usize, usize), u64> = BTreeMap::new();
         let mut shards: BTreeMap<usize, Vec<ShardEvidence>> = BTreeMap::new();
         for swap in &self.swaps {
@@ -271,7 +283,7 @@ impl Compaction {
             }
             for (member, rows) in &swap.of_request {
                 shards.entry(*member).or_default().push(ShardEvidence {
-                    path: swap.path.clone(),
+                    path: names.shown(&swap.path).into_owned(),
                     rows: *rows,
                     before: swap.before.clone(),
                     after: swap.after.clone(),
@@ -384,6 +396,8 @@ impl Compaction {
             .iter()
             .filter(|swap| swap.after.is_none())
             .count() as u64;
+        let names = self.names();
+        let shown = |path: &String| names.shown(path).into_owned();
         let failed = self.failed.iter();
         let held = self.members.iter().filter(|member| !member.ends());
         let held = held.filter_map(|member| Some(member.trouble.as_ref()?.kind));
@@ -405,10 +419,10 @@ impl Compaction {
             partitions_left: self.partitions_left(),
             other_names: self.other_names(),
             shards_failed: failed
-                .map(|(path, error)| (path.clone(), error.to_string()))
+                .map(|(path, error)| (shown(path), error.told(&names)))
                 .collect(),
             summaries_removed: std::mem::take(&mut self.summaries_removed),
-            sidecars_removed: std::mem::take(&mut self.sidecars_removed),
+            sidecars_removed: self.sidecars_removed.iter().map(shown).collect(),
             dropped_key_values: total.dropped_key_values,
             requests,
             requests_damaged: Vec::new(),

@@ -139,7 +139,9 @@ impl Compaction {
         if !is_of_shard(&error) {
             return Err(error);
         }
-        tracing::warn!(path, %error, "a shard could not be rewritten");
+        let names = self.names();
+        let (path_shown, told) = (names.shown(path), error.told(&names));
+        tracing::warn!(path = %path_shown, error = %told, "a shard could not be rewritten");
         if let Some(job) = self.jobs.get(path) {
             for (place, _) in &job.of_request {
                 if let Some(member) = self.members.get_mut(*place) {

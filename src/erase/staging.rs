@@ -16,9 +16,10 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::class::{Class, Count, Job, Member, classes, merge, share_found};
+use super::class::{Action, Class, Count, Job, Member, classes, merge, share_found};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, FormatError, PlaceFault, Result};
+use crate::find::named::stays;
 use crate::find::search::{self, Knowledge};
 use crate::find::upkeep::{Upkeep, is_damage};
 use crate::identity::Expansion;
@@ -26,6 +27,7 @@ use crate::index::Index;
 
 use crate::plan::{Plan, check_match};
 use crate::request::{Request, Unknown};
+use crate::subject::names::stored;
 use crate::subject::{Form, SubjectHash, SubjectId};
 use crate::table::{ShardRef, Snapshot};
 
@@ -142,6 +144,9 @@ impl Staging<'_> {
             for (class, plan) in classes.iter().zip(planned) {
                 class.add_jobs(plan, &mut jobs);
             }
+            if self.put_off_named(&jobs, members)? {
+                continue;
+            }
             self.leave_irreplaceable(&mut jobs, members)?;
             return Ok(Staged {
                 classes,
@@ -149,6 +154,33 @@ impl Staging<'_> {
                 failed: std::mem::take(&mut self.failed),
             });
         }
+    }
+
+    /// Puts off the requests that cover an id which is a part of a name that would stay; says whether there were some.
+    fn put_off_named(&self, jobs: &BTreeMap<String, Job>, members: &mut [Member]) -> Result<bool> {
+        let is_gone = |path: &str| {
+            let job = jobs.get(path);
+            job.is_some_and(|job| job.remove.len() == job.total_rows)
+        };
+        let mut is_any = false;
+        let removing = members
+            .iter_mut()
+            .filter(|member| member.is_live() && member.action() == Action::Remove);
+        for member in removing {
+            let names = self.dataset.config.names_of(&member.expansion);
+            let shards = &self.snapshot.shards;
+            let Some(error) = stays(self.dataset, shards, &names, &is_gone)? else {
+                continue;
+            };
+            if self.is_strict {
+                return Err(error);
+            }
+            member.hold(&error);
+            // What a pass was started with is carried out.
+            member.is_put_off = !self.is_resumed;
+            is_any |= member.is_put_off;
+        }
+        Ok(is_any)
     }
 
     /// Leaves shards alone that the table can't replace, and holds the requests that have rows there.
@@ -298,7 +330,7 @@ impl Staging<'_> {
             let shards = index.shards().iter();
             let mut places = (0..).zip(shards);
             let (place, _) =
-                places.find(|(_, shard)| shard.path == path && shard.is_like(&file))?;
+                places.find(|(_, shard)| shard.path == stored(&path) && shard.is_like(&file))?;
             Some((index, place))
         });
         for member in members.iter_mut() {

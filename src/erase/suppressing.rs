@@ -47,7 +47,8 @@ pub(super) fn add_suppressed(
             continue;
         }
         let job = staged.jobs.remove(path);
-        let mut job = job.unwrap_or_else(|| Job::new(of.clone(), shard.footer.hash));
+        let mut job =
+            job.unwrap_or_else(|| Job::new(of.clone(), shard.footer.hash, shard.footer.rows()));
         match suppress_in(site, (list, checked), &shard, &mut job) {
             Ok(()) => {}
             Err(error) if unreadable(&error).is_some() => {
@@ -127,10 +128,11 @@ impl Compaction {
 
     /// The evidence of suppressed rows that were removed.
     pub(super) fn suppression_receipt(&self) -> Option<Receipt> {
+        let names = self.names();
         let swaps = self.swaps.iter().filter(|swap| swap.suppressed > 0);
         let shards: Vec<ShardEvidence> = swaps
             .map(|swap| ShardEvidence {
-                path: swap.path.clone(),
+                path: names.shown(&swap.path).into_owned(),
                 rows: swap.suppressed,
                 before: swap.before.clone(),
                 after: swap.after.clone(),

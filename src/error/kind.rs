@@ -105,9 +105,10 @@ impl Error {
             | Self::TasksOutstanding { .. }
             | Self::Underway { .. } => ErrorKind::Conflict,
             Self::NoRoom { .. } => ErrorKind::Io,
-            Self::SchemaConflict { .. } | Self::ManagedTable { .. } | Self::Place { .. } => {
-                ErrorKind::Unsupported
-            }
+            Self::SchemaConflict { .. }
+            | Self::ManagedTable { .. }
+            | Self::NameStays { .. }
+            | Self::Place { .. } => ErrorKind::Unsupported,
             Self::CheckFailed { .. } | Self::Internal { .. } => ErrorKind::Internal,
             Self::Cancelled => ErrorKind::Cancelled,
         }

@@ -7,6 +7,7 @@
 //! * `kind`: what the caller can do.
 //! * `catalog`: lists of files that something else keeps.
 //! * `format`: what is wrong with the bytes of a Parquet file.
+//! * `path`: the path that an error is about.
 //! * `place`: what is wrong with the place of a file.
 //! * `request`: what is wrong with a request.
 //! * `message`: parts of messages.
@@ -26,6 +27,7 @@ mod catalog;
 mod format;
 mod kind;
 mod message;
+mod path;
 mod place;
 mod request;
 
@@ -382,6 +384,17 @@ pub enum Error {
     ManagedTable {
         /// The list.
         catalog: Catalog,
+    },
+
+    /// A covered id is a part of a name that a delete would leave.
+    #[error(
+        "the id at position {position} of the request is a part of the name of a {what}, which would stay: rename it; or have it removed with its rows (empty_shards = \"remove\"), if all that lies there are rows of the request; nothing was touched"
+    )]
+    NameStays {
+        /// The position of the submitted id that covers it, counted from 1.
+        position: usize,
+        /// `file` or `directory`.
+        what: &'static str,
     },
 
     /// A file can't be used, or replaced, where it is.

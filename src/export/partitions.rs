@@ -2,6 +2,8 @@
 
 use arrow::datatypes::Schema;
 
+use crate::subject::names::percent_decoded;
+
 /// What Hive writes for a partition whose value is null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
@@ -22,42 +24,15 @@ pub(super) fn partitions(path: &str, schema: &Schema) -> Vec<Partition> {
         let Some((name, value)) = component.split_once('=') else {
             continue;
         };
-        let name = percent_decoded(name);
+        let name = percent_decoded(name).into_owned();
         let known = found.iter().any(|partition| partition.name == name);
         if name.is_empty() || known || schema.column_with_name(&name).is_some() {
             continue;
         }
-        let value = (value != HIVE_NULL).then(|| percent_decoded(value));
+        let value = (value != HIVE_NULL).then(|| percent_decoded(value).into_owned());
         found.push(Partition { name, value });
     }
     found
-}
-
-/// `text` with its `%XX` decoded, or as it is when that isn't UTF-8.
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first == b'%'
-            && let Some(([high, low], after)) = after
-                .split_first_chunk::<2>()
-                .map(|(pair, rest)| (*pair, rest))
-            && let (Some(high), Some(low)) = (hex(high), hex(low))
-        {
-            bytes.push(high << 4 | low);
-            rest = after;
-        } else {
-            bytes.push(*first);
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -86,12 +61,5 @@ mod tests {
                 },
             ]
         );
-    }
-
-    #[test]
-    fn a_broken_percent_escape_stays_as_it_is() {
-        assert_eq!(percent_decoded("100%"), "100%");
-        assert_eq!(percent_decoded("%zz%4"), "%zz%4");
-        assert_eq!(percent_decoded("%ff"), "%ff");
     }
 }

@@ -186,6 +186,10 @@ impl FileSystem for Disk {
         self.unlink_at(path)
     }
 
+    fn remove_directory(&self, path: &str) -> Result<bool> {
+        self.remove_empty(path)
+    }
+
     fn unlink_dead(&self, path: &str) -> Result<bool> {
         self.unlink_if_dead(path)
     }

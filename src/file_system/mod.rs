@@ -203,6 +203,16 @@ pub trait FileSystem: Send + Sync {
     /// When it can't be removed.
     fn unlink(&self, path: &str) -> Result<bool>;
 
+    /// Removes a directory that nothing is in, unless it is the root; says whether it isn't there (any more). The
+    /// default removes none.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    fn remove_directory(&self, path: &str) -> Result<bool> {
+        let _ = path;
+        Ok(false)
+    }
+
     /// Removes a file of [`create`](Self::create) that was left behind; says whether it did. One that a living process
     /// is writing stays, as far as the file system can tell.
     ///

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::subject::names::stored;
 use crate::table::{ShardRef, Snapshot};
 
 /// What there is in a dataset.
@@ -94,7 +95,7 @@ fn look(dataset: &Dataset, of: &ShardRef) -> Result<Seen> {
     let time = dataset.config.roles().time(&shard)?;
     Ok(Seen {
         info: ShardInfo {
-            path: of.path.clone(),
+            path: dataset.config.names([]).shown(&of.path).into_owned(),
             bytes: of.bytes,
             row_groups: shard.footer.row_groups().len() as u64,
             rows: shard.footer.rows(),
@@ -125,7 +126,7 @@ fn compared(index: &Index, snapshot: &Snapshot, seen: &[Seen]) -> IndexState {
         .collect();
     let (mut added, mut changed) = (0, 0);
     for (file, seen) in snapshot.shards.iter().zip(seen) {
-        match known.get(file.path.as_str()) {
+        match known.get(stored(&file.path).as_str()) {
             None => added += 1,
             Some(entry) if !entry.is_like(file) || entry.footer_hash != seen.footer_hash => {
                 changed += 1;

@@ -6,6 +6,7 @@
 //! * [`verify`]: whether anything of a set of ids is left anywhere
 
 pub mod inspect;
+pub(crate) mod named;
 pub(crate) mod price;
 pub(crate) mod search;
 pub mod upkeep;

@@ -6,11 +6,12 @@
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
+use super::named::stays;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::parquet_bytes::page_places::Places;
 use crate::plan::{Plan, PlanReport, Price, ShardPlan};
-use crate::request::Kind;
+use crate::request::{Disclosure, Kind};
 use crate::shard::Shard;
 use crate::shard::clear::Clearing;
 
@@ -40,6 +41,16 @@ pub(crate) fn check(dataset: &Dataset, plan: &Plan) -> Result<()> {
         Kind::Export => Ok(()),
         Kind::Delete => {
             dataset.table.check_changeable()?;
+            if plan.disclosure() == Disclosure::Data {
+                let is_gone = |path: &str| {
+                    let planned = plan.shards.iter().find(|planned| planned.path() == path);
+                    planned.is_some_and(|planned| planned.rows.len() == planned.total_rows)
+                };
+                let shards = dataset.snapshot()?.shards;
+                if let Some(error) = stays(dataset, &shards, plan.names(), &is_gone)? {
+                    return Err(error);
+                }
+            }
             let mut shards = plan.shards.iter();
             shards.try_for_each(|planned| dataset.check_names(&planned.shard))
         }

@@ -28,6 +28,7 @@ use crate::shard::select::{Selection, Wanted, select};
 use crate::shard::sources::Sources;
 use crate::shard::time::is_all_before;
 use crate::subject::SubjectHash;
+use crate::subject::names::stored;
 use crate::table::{ShardRef, Snapshot};
 
 /// What is known of where ids are, before any shard is read.
@@ -393,7 +394,7 @@ impl<'a> Nominations<'a> {
     fn candidate(&self, dataset: &Dataset, file: &ShardRef, needs_time: bool) -> Result<Candidate> {
         let known = self
             .by_path
-            .get(file.path.as_str())
+            .get(stored(&file.path).as_str())
             .filter(|(_, entry)| entry.is_like(file));
         let of_index = |position: usize, entry: &ShardEntry| Candidate {
             shard: file.clone(),

@@ -1,7 +1,7 @@
 //! Is anything of a set of ids left anywhere in a dataset?
 //!
 //! ```text
-//!   ids ──> every shard, every structure (shard::residue)
+//!   ids ──> every shard, every structure (shard::residue), and its path
 //!      ──> the files below `_efface`, the hashes of the index
 //!      ──> the alias table;  temporary files that were left over
 //! ```
@@ -73,6 +73,13 @@ pub(crate) fn verify(dataset: &Dataset, ids: &[SubjectId]) -> Result<Verificatio
     }
     findings.extend(search.state(&forms)?);
     findings.extend(search.alias_table(ids)?);
+    let names = dataset.config.names(ids.iter().enumerate());
+    let named = snapshot.shards.iter().map(|shard| &shard.path);
+    let named = named.filter(|path| names.find(path).is_some());
+    findings.extend(named.map(|path| finding(path.clone(), Place::Name, 1)));
+    for finding in &mut findings {
+        finding.path = names.shown(&finding.path).into_owned();
+    }
     findings.sort_unstable();
     Ok(Verification {
         clean: findings.is_empty(),

@@ -30,6 +30,7 @@ use super::numbers::RowGroupNumbers;
 use super::source::{ShardFooter, ShardSource};
 use crate::error::{Error, Result};
 use crate::shard::lineage::Lineage;
+use crate::subject::names::stored;
 use crate::table::{ShardRef, ShardVersion};
 
 /// How long a shard must have been left alone before it is believed to be as it was by its times: longer
@@ -232,7 +233,7 @@ impl<'a> Changes<'a> {
         }
         self.scans.insert(self.shards.len(), scan);
         self.shards.push(ShardEntry {
-            path: file.path.clone(),
+            path: stored(&file.path),
             size: file.bytes,
             stamp: file.version.stamp(),
             footer_hash: footer.hash,
@@ -260,18 +261,21 @@ fn compared<'a, 'o>(
     old: &'o [ShardEntry],
     files: &'a [ShardRef],
 ) -> (Vec<Known<'a, 'o>>, Vec<&'o ShardEntry>) {
-    let mut files: Vec<&ShardRef> = files.iter().collect();
+    let mut files: Vec<(String, &ShardRef)> = files
+        .iter()
+        .map(|file| (stored(&file.path), file))
+        .collect();
     // Mostly they are in order already.
-    files.sort_by(|left, right| left.path.cmp(&right.path));
+    files.sort_by(|left, right| left.0.cmp(&right.0));
     let mut old = old.iter().peekable();
     let mut gone = Vec::new();
     let now = files
         .into_iter()
-        .map(|file| {
-            while let Some(shard) = old.next_if(|shard| shard.path < file.path) {
+        .map(|(path, file)| {
+            while let Some(shard) = old.next_if(|shard| shard.path < path) {
                 gone.push(shard);
             }
-            (file, old.next_if(|shard| shard.path == file.path))
+            (file, old.next_if(|shard| shard.path == path))
         })
         .collect();
     gone.extend(old);

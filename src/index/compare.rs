@@ -18,6 +18,7 @@ use super::source::ShardSource;
 use crate::error::{Error, Result};
 use crate::state::State;
 use crate::subject::SubjectHash;
+use crate::subject::names::stored;
 use crate::table::ShardRef;
 
 /// How an index differs from the shards.
@@ -46,9 +47,9 @@ impl Index {
         source: &dyn ShardSource,
     ) -> Result<Comparison> {
         self.verify()?;
-        let by_path: BTreeMap<&str, &ShardRef> = files
+        let by_path: BTreeMap<String, &ShardRef> = files
             .iter()
-            .map(|file| (file.path.as_str(), file))
+            .map(|file| (stored(&file.path), file))
             .collect();
         let scans: Vec<Scan<'_>> = self
             .shards()

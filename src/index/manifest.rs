@@ -63,7 +63,7 @@ pub struct Manifest {
 /// A shard as it was when it was scanned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardEntry {
-    /// Relative to the dataset.
+    /// Relative to the dataset, as [`stored`](crate::subject::names::stored): an index holds no raw id.
     pub path: String,
     /// In bytes.
     pub size: u64,

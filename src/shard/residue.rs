@@ -64,6 +64,8 @@ pub enum Place {
     KeyValue,
     /// Bytes that belong to no structure.
     Gap,
+    /// The name of a shard, or of a directory that it lies in.
+    Name,
     /// A file of efface's own.
     State,
     /// A row of the alias table.

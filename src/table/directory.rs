@@ -14,7 +14,7 @@
 //! A rename is atomic; a file's bytes are durable after fsync(2) of it, and names after fsync(2) of their directory,
 //! or both after syncfs(2) on the file systems that [`disk`](crate::file_system::disk) names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
@@ -136,7 +136,22 @@ impl Directory {
                 gone.push(path.as_str());
             }
         }
-        self.files.sync_directories(&gone)
+        // When all of them are gone: a directory may lose its last two files here.
+        let left: Result<Vec<&str>> = gone.into_iter().map(|path| self.leave(path)).collect();
+        self.files.sync_directories(&left?)
+    }
+
+    /// Removes the directories of a file that is gone, from the lowest up, as far as nothing else is in them. Gives the
+    /// last thing that went.
+    fn leave<'p>(&self, path: &'p str) -> Result<&'p str> {
+        let mut last = path;
+        while let Some((directory, _)) = last.rsplit_once('/') {
+            if !self.files.remove_directory(directory)? {
+                break;
+            }
+            last = directory;
+        }
+        Ok(last)
     }
 }
 
@@ -198,6 +213,24 @@ impl Table for Directory {
             ..Snapshot::default()
         };
         above.check_changeable()
+    }
+
+    fn goes_with(&self, directory: &str, gone: &dyn Fn(&str) -> bool) -> Result<bool> {
+        let files = self.files.list(directory, Walk::ALL)?;
+        let shards = files.iter().filter(|file| is_shard(&file.path));
+        let sidecars: BTreeSet<String> = shards
+            .flat_map(|shard| catalogs::sidecars(&shard.path))
+            .collect();
+        let goes = |file: &FileInfo| {
+            let path = file.path.as_str();
+            let is_shards = is_shard(path) && gone(path);
+            !file.is_link
+                && (is_shards
+                    || is_left_over(path)
+                    || catalogs::is_summary(path)
+                    || sidecars.contains(path))
+        };
+        Ok(files.iter().all(goes))
     }
 
     fn find(&self, path: &str) -> Result<Option<ShardRef>> {
@@ -307,8 +340,13 @@ impl Table for Directory {
         let live = base.shards.iter();
         let live = live.filter(|shard| shard.obstacle != Some(Obstacle::Link));
         let mut paths: Vec<&str> = live.map(|shard| shard.path.as_str()).collect();
-        paths.extend(announced.iter().map(String::as_str));
         self.unlink_dead(&base.leftovers)?;
+        for path in announced {
+            paths.push(match self.files.info(path)? {
+                Some(_) => path,
+                None => self.leave(path)?,
+            });
+        }
         self.files.sync_directories(&paths)
     }
 

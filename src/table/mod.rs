@@ -184,6 +184,15 @@ pub trait Table: Send + Sync {
         }
     }
 
+    /// Whether a commit that removes the shards that are `gone` leaves nothing in `directory`, so that it goes, too.
+    ///
+    /// # Errors
+    /// When the table can't tell.
+    fn goes_with(&self, directory: &str, gone: &dyn Fn(&str) -> bool) -> Result<bool> {
+        let _ = (directory, gone);
+        Ok(false)
+    }
+
     /// Begins a file that is to take the place of `of`, with its permissions. Nobody else ever gets it.
     ///
     /// # Errors

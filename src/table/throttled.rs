@@ -123,6 +123,10 @@ impl Table for Throttled {
         self.table.snapshot()
     }
 
+    fn goes_with(&self, directory: &str, gone: &dyn Fn(&str) -> bool) -> Result<bool> {
+        self.table.goes_with(directory, gone)
+    }
+
     fn check_changeable(&self) -> Result<()> {
         self.table.check_changeable()
     }

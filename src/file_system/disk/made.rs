@@ -138,6 +138,19 @@ impl Disk {
         }
     }
 
+    pub(super) fn remove_empty(&self, path: &str) -> Result<bool> {
+        let held = match self.hold("remove", path) {
+            Err(error) if is_absent(&error) => return Ok(true),
+            held => held?,
+        };
+        match unlinkat(&held.directory, held.name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(true),
+            // A link to a directory is none.
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR | Errno::BUSY) => Ok(false),
+            Err(errno) => Err(Error::io("remove", path)(errno.into())),
+        }
+    }
+
     pub(super) fn unlink_if_dead(&self, path: &str) -> Result<bool> {
         let failed = |errno: Errno| Error::io("remove", path)(errno.into());
         let held = match self.hold("remove", path) {

@@ -253,6 +253,24 @@ impl Lake {
     }
 }
 
+/// A lake in which one more shard, at `path`, holds four rows of one person, and another four rows each of others.
+pub(crate) fn lake_of_one_each(path: &str, number: usize) -> Lake {
+    let lake = Lake::without_shards();
+    let events = |number: usize| -> Vec<Event> {
+        let event = |row: usize| Event {
+            who: Some(person(number)),
+            device: "a device".to_owned(),
+            time_us: Some(FIRST_US + i64::try_from(row).unwrap()),
+        };
+        (0..4).map(event).collect()
+    };
+    lake.add_shard(path, &events(number));
+    for other in [4, 6, 7] {
+        lake.add_shard(&format!("day=2/{other}.parquet"), &events(other));
+    }
+    lake
+}
+
 /// All values of a string column.
 pub(crate) fn strings(path: &Path, column: &str) -> Vec<Option<String>> {
     let file = File::open(path).unwrap();

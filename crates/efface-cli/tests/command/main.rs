@@ -22,6 +22,7 @@ mod disclosures;
 mod interrupts;
 mod lake;
 mod limits;
+mod named_ids;
 mod names;
 mod outputs;
 mod pending;
