@@ -528,14 +528,15 @@ impl Engine {
     }
 
     /// Puts `new` in the place of the key that hashes ids. Hashes under earlier keys are still found: these keys stay.
+    /// Gives all of them.
     ///
     /// # Errors
     /// [`Locked`](crate::Error::Locked); those of [`key_file::load`]; when the key can't be written.
-    pub fn replace_key(&self, new: &SubjectKey) -> Result<()> {
+    pub fn replace_key(&self, new: &SubjectKey) -> Result<SubjectKey> {
         let _lease = self.lease()?;
         let state = &*self.dataset.state;
         let _queue_lease = queue::lease(state, &self.options.holder)?;
-        key_file::replace(state, &self.dataset.config, new).map(drop)
+        key_file::replace(state, &self.dataset.config, new)
     }
 
     fn site(&self, key: SubjectKey) -> Site {

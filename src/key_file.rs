@@ -84,8 +84,8 @@ pub fn replace(state: &dyn State, config: &Config, new: &SubjectKey) -> Result<S
     Ok(key)
 }
 
-/// Where it lies by a configuration.
-pub(crate) fn path(config: &Config) -> &str {
+/// Where it lies by a configuration, relative to the dataset or absolute.
+pub fn path(config: &Config) -> &str {
     config.key_file.as_deref().unwrap_or(PATH)
 }
 

@@ -389,12 +389,21 @@ impl Planning {
         }
         let mut done = Vec::new();
         for (path, announced) in swaps {
-            let now = match table.find(&path)? {
-                Some(shard) => {
-                    let file = table.open(&shard)?;
-                    Some(readback::hash(&*file).map_err(Error::io("read", &path))?)
+            let hash = || {
+                let Some(shard) = table.find(&path)? else {
+                    return Ok(None);
+                };
+                let file = table.open(&shard)?;
+                let hash = readback::hash(&*file).map_err(Error::io("read", &path))?;
+                Ok(Some(hash))
+            };
+            let now = match hash() {
+                // Whether it was swapped can't be told. Its requests are held, since it can't be planned either.
+                Err(error) if unreadable(&error).is_some() => {
+                    tracing::warn!(%path, %error, "whether this shard was rewritten before can't be told");
+                    continue;
                 }
-                None => None,
+                now => now?,
             };
             // A later swap is announced only after the earlier one was given up.
             done.extend(announced.into_iter().rev().find(|swap| swap.after == now));

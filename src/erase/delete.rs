@@ -67,6 +67,8 @@ pub struct DeleteReport {
     /// Keys of footer key-values that were left out because they were made of rows, or `KEY: MEMBER` where a member of
     /// their JSON was.
     pub dropped_key_values: Vec<String>,
+    /// Attributes of old files that the new ones lack, because they describe the old bytes or can't be set.
+    pub attributes_left_out: Vec<String>,
     /// Partitions whose directories still say something of rows of which every column was cleared.
     pub partitions_left: Vec<String>,
     /// Files that were replaced and still lie, with all their rows, under other names (hard links), and how many names
@@ -177,6 +179,7 @@ impl DeleteReport {
             summaries_removed: report.summaries_removed.clone(),
             sidecars_removed: report.sidecars_removed.clone(),
             dropped_key_values: report.dropped_key_values.clone(),
+            attributes_left_out: report.attributes_left_out.clone(),
             partitions_left: report.partitions_left.clone(),
             other_names: report.other_names.clone(),
             digest: status.digest.clone().unwrap_or_default(),

@@ -197,6 +197,7 @@ impl Compaction {
             return Ok(());
         };
         let name = staging.name().to_owned();
+        self.alias_attributes = staging.left_out().to_vec();
         let mut stagings = [staging];
         let settled = file.files.settle(&mut stagings);
         drop(stagings);
@@ -377,8 +378,16 @@ impl Compaction {
         for swap in &self.swaps {
             total.add(swap.report.clone());
         }
-        total.dropped_key_values.sort_unstable();
-        total.dropped_key_values.dedup();
+        total
+            .attributes_left_out
+            .extend(std::mem::take(&mut self.alias_attributes));
+        for names in [
+            &mut total.dropped_key_values,
+            &mut total.attributes_left_out,
+        ] {
+            names.sort_unstable();
+            names.dedup();
+        }
         let gone = self
             .swaps
             .iter()
@@ -410,6 +419,7 @@ impl Compaction {
             summaries_removed: std::mem::take(&mut self.summaries_removed),
             sidecars_removed: std::mem::take(&mut self.sidecars_removed),
             dropped_key_values: total.dropped_key_values,
+            attributes_left_out: total.attributes_left_out,
             requests,
             requests_damaged: Vec::new(),
         };

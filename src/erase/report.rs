@@ -40,6 +40,8 @@ pub struct CompactReport {
     /// Keys of footer key-values that were left out because they were made of rows, or `KEY: MEMBER` where a member of
     /// their JSON was.
     pub dropped_key_values: Vec<String>,
+    /// Attributes of old files that the new ones lack, because they describe the old bytes or can't be set.
+    pub attributes_left_out: Vec<String>,
     /// Partitions whose directories still say something of rows of which every column was cleared.
     pub partitions_left: Vec<String>,
     /// Files that were replaced and still lie, with all their rows, under other names (hard links), and how many names
@@ -77,6 +79,7 @@ impl CompactReport {
         self.summaries_removed.extend(later.summaries_removed);
         self.sidecars_removed.extend(later.sidecars_removed);
         self.dropped_key_values.extend(later.dropped_key_values);
+        self.attributes_left_out.extend(later.attributes_left_out);
         self.partitions_left.extend(later.partitions_left);
         self.other_names.extend(later.other_names);
         self.requests.extend(later.requests);

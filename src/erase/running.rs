@@ -40,6 +40,8 @@ pub struct Compaction {
     /// Attempts for each shard that another process replaced.
     pub(super) attempts: BTreeMap<String, u32>,
     pub(super) alias_rows: u64,
+    /// Attributes that the new alias table lacks.
+    pub(super) alias_attributes: Vec<String>,
     /// Shards that could not be read or rewritten.
     pub(super) failed: BTreeMap<String, Error>,
     pub(super) suppression: Suppression,
@@ -86,6 +88,7 @@ impl Compaction {
             log: start.log,
             attempts: BTreeMap::new(),
             alias_rows: 0,
+            alias_attributes: Vec::new(),
             failed,
             suppression: start.suppression,
             checked: start.checked,

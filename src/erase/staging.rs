@@ -368,6 +368,10 @@ pub(super) fn unreadable(error: &Error) -> Option<&str> {
         {
             Some(path)
         }
+        Error::Place {
+            path,
+            fault: PlaceFault::NotAFile { .. },
+        } => Some(path),
         _ => None,
     }
 }

@@ -302,10 +302,7 @@ impl Steps<'_> {
         // A file that waits for its sync needs no buffer.
         let flushed = staging.flush();
         flushed.map_err(Error::io("write", staging.name()))?;
-        for attribute in staging.left_out() {
-            let path = &self.task.shard.path;
-            tracing::warn!(%path, %attribute, "the new shard lacks an attribute that describes the old one's bytes");
-        }
+        self.total.attributes_left_out = staging.left_out().to_vec();
         Ok(Some((staging, self.total)))
     }
 }

@@ -90,7 +90,14 @@ pub fn write(
     layout: &Layout,
 ) -> Result<Manifest> {
     check(out)?;
-    let before: BTreeSet<String> = out.list("")?.into_iter().map(|file| file.path).collect();
+    // What writers that died left behind; those of other exports that live stay.
+    out.clean_up("")?;
+    let before: BTreeSet<String> = out
+        .list("")?
+        .into_iter()
+        .map(|file| file.path)
+        .filter(|path| !is_draft(path))
+        .collect();
     // Until there is one again, the directory isn't whole.
     out.remove(&[MANIFEST.to_owned()])?;
     let mut spool = Spool::new(out, export.schema(), subjects.len(), layout.spool_bytes);
@@ -198,10 +205,13 @@ impl<W: Write> Write for Hashing<'_, W> {
     }
 }
 
+fn is_draft(path: &str) -> bool {
+    path.starts_with('.') && path.ends_with(TEMPORARY_SUFFIX) && !path.contains('/')
+}
+
 /// Whether a file of this name is one that [`write`] makes.
 fn is_ours(path: &str) -> bool {
-    let is_draft = path.starts_with('.') && path.ends_with(TEMPORARY_SUFFIX);
-    if is_draft || path == MANIFEST || path == report::INDEX {
+    if is_draft(path) || path == MANIFEST || path == report::INDEX {
         return true;
     }
     let parts = path

@@ -65,7 +65,7 @@ impl Disk {
     /// What is known of a file that is a link or lies behind one.
     fn info_linked(&self, path: &str) -> Result<FileInfo> {
         let found = statat(CWD, self.at(path), AtFlags::empty());
-        let found = found.map_err(|errno| Error::io("look at", path)(errno.into()))?;
+        let found = found.map_err(|errno| led_astray("look at", path, errno))?;
         check_is_file(&found, path)?;
         Ok(info_of(path.to_owned(), &found, true))
     }
@@ -145,7 +145,7 @@ impl FileSystem for Disk {
 
     fn open_linked(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let failed = |errno: Errno| Error::io("open", path)(errno.into());
+        let failed = |errno: Errno| led_astray("open", path, errno);
         let file = openat(CWD, self.at(path), flags, Mode::empty()).map_err(failed)?;
         check_is_file(&fstat(&file).map_err(failed)?, path)?;
         positioned(path, file.into())
@@ -297,6 +297,19 @@ fn absolute(path: &Path) -> io::Result<PathBuf> {
         }
     }
     Ok(absolute)
+}
+
+/// The error of a link that can't be followed.
+fn led_astray(operation: &'static str, path: &str, errno: Errno) -> Error {
+    match errno {
+        Errno::NOENT | Errno::LOOP | Errno::NXIO => Error::Place {
+            path: path.to_owned(),
+            fault: PlaceFault::NotAFile {
+                found: "a symbolic link that leads to none",
+            },
+        },
+        errno => Error::io(operation, path)(errno.into()),
+    }
 }
 
 fn positioned(path: &str, file: File) -> Result<Arc<dyn ReadAt>> {

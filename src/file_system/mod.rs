@@ -51,6 +51,21 @@ pub struct FileInfo {
     pub names: u64,
 }
 
+impl FileInfo {
+    /// A link of which nobody knows what it leads to.
+    pub(crate) fn astray(path: String) -> Self {
+        Self {
+            path,
+            size: 0,
+            modified_ns: 0,
+            changed_ns: 0,
+            is_link: true,
+            is_file: false,
+            names: 1,
+        }
+    }
+}
+
 /// What a walk through directories looks at.
 #[derive(Clone, Copy)]
 pub struct Walk<'a> {
@@ -78,6 +93,8 @@ pub enum Access<'a> {
     /// Its maker; with a group its members may read it. If root makes it, it belongs to whom its directory belongs to.
     /// So do the directories that are made for it.
     State(Option<u32>),
+    /// It belongs to its maker, and has this mode. Who may read it may enter the directories that are made for it.
+    Maker(u32),
 }
 
 /// A file that is being written under a name of its own.

@@ -24,6 +24,8 @@ use crate::io::{Mapped, ReadAt, Sink};
 pub struct StateFiles {
     files: Arc<dyn FileSystem>,
     group: Arc<OnceLock<u32>>,
+    /// The mode of files that belong to their maker.
+    mode: Option<u32>,
     /// Whether [`DIRECTORY`] was looked at.
     is_private: Arc<AtomicBool>,
 }
@@ -34,7 +36,17 @@ impl StateFiles {
         Self {
             files: Arc::new(files),
             group: Arc::default(),
+            mode: None,
             is_private: Arc::default(),
+        }
+    }
+
+    /// Files for others than efface, such as exports, below the root of `files`: they belong to whoever makes them, and
+    /// have this mode.
+    pub fn with_mode(files: impl FileSystem + 'static, mode: u32) -> Self {
+        Self {
+            mode: Some(mode),
+            ..Self::new(files)
         }
     }
 
@@ -72,6 +84,9 @@ impl StateFiles {
 
     /// Sees to it before the first write that nobody else can read what is written.
     fn access(&self, path: &str) -> Result<Access<'static>> {
+        if let Some(mode) = self.mode {
+            return Ok(Access::Maker(mode));
+        }
         let group = self.group.get().copied();
         let is_in_it = path.split('/').next() == Some(DIRECTORY);
         if is_in_it && !self.is_private.load(Ordering::Relaxed) {

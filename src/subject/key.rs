@@ -69,6 +69,11 @@ impl SubjectKey {
         id_of(&self.bytes)
     }
 
+    /// How many keys it took the place of.
+    pub fn earlier(&self) -> usize {
+        self.earlier.len()
+    }
+
     /// Whether this is the key `id`, or one of the earlier ones is.
     pub fn knows(&self, id: KeyId) -> bool {
         self.all().any(|bytes| id_of(bytes) == id)

@@ -103,7 +103,11 @@ impl Directory {
 
     /// Whether the shard is still the same, as far as can be seen without reading it.
     fn is_as_before(&self, shard: &ShardRef) -> Result<bool> {
-        let now = self.find(&shard.path)?;
+        let now = match self.find(&shard.path) {
+            // Something else took its place.
+            Err(Error::Place { .. }) => None,
+            found => found?,
+        };
         Ok(now.is_some_and(|now| now.obstacle != Some(Obstacle::Link) && shard.is_same(&now)))
     }
 
@@ -177,13 +181,9 @@ impl Table for Directory {
             }
             if catalogs::is_summary(&file.path) {
                 snapshot.summaries.push(file.path);
-            } else if !is_shard(&file.path) {
-                // A part of a list.
-            } else if file.is_file {
+            } else if is_shard(&file.path) {
+                // Also what is no file, but has a shard's name: whoever opens it learns what is wrong.
                 snapshot.shards.push(shard_of(file));
-            } else if file.is_link {
-                // It would be a shard if it led anywhere: that is the error.
-                self.files.info(&file.path)?;
             }
         }
         if snapshot.managed_by.is_none() {

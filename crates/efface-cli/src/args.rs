@@ -25,9 +25,9 @@ mod values;
 mod written;
 
 pub(crate) use submitted::SubmitArgs;
-pub(crate) use suppressed::{SuppressedIds, Suppression, SuppressionArgs};
+pub(crate) use suppressed::{Key, SuppressedIds, Suppression, SuppressionArgs};
 pub(crate) use values::Rows;
-use values::{date_or_time, empty_shards, rate, size, zstd_level};
+use values::{date_or_time, empty_shards, mode, rate, size, zstd_level};
 pub(crate) use written::{Form, Written};
 
 /// Exports or erases every row of a person from Parquet event shards.
@@ -205,6 +205,11 @@ pub(crate) enum Command {
     Suppress {
         #[command(subcommand)]
         what: Suppression,
+    },
+    /// Replace the secret key of the hashes in receipts and the suppression list
+    Key {
+        #[command(subcommand)]
+        what: Key,
     },
     /// Look for any trace of the ids in every structure of every shard; exit status 6 when there is one
     Verify {

@@ -10,15 +10,17 @@ use efface::erase::delete::DeleteOptions;
 use efface::export::per_subject::{self, Layout};
 use efface::export::sink;
 use efface::file_system::disk::PositionedFile;
+use efface::io::ReadAt;
 use efface::request::{Kind, Request};
 use efface::shard::Shard;
 use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::rewrite::{RewriteOptions, rewrite};
+use efface::subject::SubjectKey;
 use efface::table::directory::is_shard;
-use efface::{Error, SubjectId};
+use efface::{Error, SubjectId, key_file};
 use jiff::Timestamp;
 
-use crate::args::{Args, Command, Dataset, Form, Ids, RequestArgs, Rows, Written};
+use crate::args::{Args, Command, Dataset, Form, Ids, Key, RequestArgs, Rows, Written};
 use crate::asked::asked;
 use crate::failure::{Failure, Result};
 use crate::output::{self, Destination, Place, io_error};
@@ -111,6 +113,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         }
         Command::Receipts { dataset, check } => pending::receipts(&open(args, dataset)?, *check),
         Command::Suppress { what } => pending::suppress(args, what),
+        Command::Key {
+            what: Key::Rotate { dataset },
+        } => rotate_key(args, dataset),
         Command::Rewrite {
             input,
             output,
@@ -169,19 +174,17 @@ fn export(args: &Args, dataset: &Dataset, words: &RequestArgs, how: &Written) ->
     let format = match form {
         Form::Rows(format) if !how.per_subject => format,
         Form::Rows(format) => {
-            return per_subject(
-                args,
-                dataset,
-                (words, &request),
-                output,
-                &Layout::new(format),
-            );
+            let layout = Layout::new(format);
+            return per_subject(args, dataset, (words, &request), how, &layout);
         }
         Form::Report => {
-            return per_subject(args, dataset, (words, &request), output, &Layout::report());
+            return per_subject(args, dataset, (words, &request), how, &Layout::report());
         }
     };
     let destination = Destination::of(output, "-o")?;
+    if how.mode.is_some() && !matches!(destination, Destination::File(_)) {
+        return Err(Failure::usage("--mode", "the output is no file"));
+    }
     if let Destination::Stdout = destination
         && format.is_binary()
         && io::stdout().is_terminal()
@@ -199,7 +202,7 @@ fn export(args: &Args, dataset: &Dataset, words: &RequestArgs, how: &Written) ->
     expect_digest(words, &plan.digest)?;
     let mut rows = engine.export(&plan)?;
     signals::cancel(rows.canceller())?;
-    let written = destination.write(|out| sink::write(&mut rows, format, out))?;
+    let written = destination.write(how.mode, |out| sink::write(&mut rows, format, out))?;
     let report = report::export(&plan, &written, None, output, started.elapsed());
     match destination {
         Destination::Stdout => report.print_to_stderr(args.json)?,
@@ -213,11 +216,12 @@ fn per_subject(
     args: &Args,
     dataset: &Dataset,
     (words, request): (&RequestArgs, &Request),
-    output: &Path,
+    how: &Written,
     layout: &Layout,
 ) -> Result<()> {
     let started = Instant::now();
-    let directory = output::directory(output, "-o")?;
+    let output = how.output.as_path();
+    let directory = output::directory(output, how.mode, "-o")?;
     per_subject::check(&directory)?;
     let engine = open(args, dataset)?;
     let name = format!("subject-0001.{}", layout.format.ending());
@@ -235,7 +239,7 @@ fn per_subject(
     let plan = engine.plan(request)?;
     expect_digest(words, &plan.digest)?;
     let rows = engine.export_by_subject(&plan)?;
-    let _held = output::hold(output)?;
+    let _held = output::hold(output, how.mode)?;
     signals::cancel(rows.canceller())?;
     let manifest = per_subject::write(rows, &plan.subjects, &directory, layout)?;
     let written = sink::Written {
@@ -263,6 +267,13 @@ fn delete(
     let expected = words.expected_plan.as_deref();
     let done = open(args, dataset)?.delete(request, expected, &options)?;
     Ok(report::delete(&done, request.clears(), started.elapsed())?)
+}
+
+/// Draws a new key, and keeps the earlier ones.
+fn rotate_key(args: &Args, dataset: &Dataset) -> Result<Report> {
+    let engine = open(args, dataset)?;
+    let key = engine.replace_key(&SubjectKey::random())?;
+    Ok(report::key_rotated(&key, key_file::path(engine.config())))
 }
 
 fn verify(args: &Args, dataset: &Dataset, ids: &Ids) -> Result<u8> {
@@ -297,20 +308,22 @@ fn rewrite_file(
         memory: args.memory(),
         zstd_level,
     };
-    let done = to.publish(|sink, temporary| {
-        let done = rewrite(&shard, &rows.0, sink, &options)?;
-        sink.sync().map_err(io_error("write", out))?;
-        check_rows(out, temporary, shard.footer.rows(), rows.0.len())?;
+    let done = to.publish(None, |draft| {
+        let done = rewrite(&shard, &rows.0, draft, &options)?;
+        check_rows(out, draft.read_back()?, shard.footer.rows(), rows.0.len())?;
         Ok(done)
     })?;
     Ok(report::rewrite(&done, started.elapsed()))
 }
 
 /// Reads the new footer back before the file gets its name.
-fn check_rows(out: &Path, temporary: &Path, before: u64, removed: u64) -> efface::Result<()> {
-    let file = output::open(temporary)
-        .and_then(|file| PositionedFile::new(file).map_err(io_error("open", out)))?;
-    let written = Shard::new(&out.display().to_string(), Arc::new(file))?;
+fn check_rows(
+    out: &Path,
+    written: Arc<dyn ReadAt>,
+    before: u64,
+    removed: u64,
+) -> efface::Result<()> {
+    let written = Shard::new(&out.display().to_string(), written)?;
     let (found, expected) = (written.footer.rows(), before.saturating_sub(removed));
     if found == expected {
         return Ok(());

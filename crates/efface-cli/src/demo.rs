@@ -254,7 +254,7 @@ impl Story {
 fn export_rows(engine: &Engine, plan: &Plan, to: &Path) -> Result<sink::Written> {
     let mut rows = engine.export(plan)?;
     let destination = Destination::of(to, "-o")?;
-    Ok(destination.write(|out| sink::write(&mut rows, Format::Jsonl, out))?)
+    Ok(destination.write(None, |out| sink::write(&mut rows, Format::Jsonl, out))?)
 }
 
 /// Every shard without the plan's rows, by a full read that has nothing in common with a rewrite.

@@ -3,24 +3,25 @@
 //! # Crash behaviour
 //! A file is written under a hidden temporary name beside its place, synced, and then renamed, so
 //! nobody ever sees half of it. The name is this run's alone: of two runs that write to one place the last one's
-//! file is there in the end, whole. Devices and pipes are written as they are.
+//! file is there in the end, whole. Devices and pipes are written as they are. Nobody but the user who runs this can read
+//! a new file, unless a mode says so.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use efface::file_system::disk::{Disk, FileSink};
-use efface::file_system::{FileSystem, TEMPORARY_SUFFIX, temporary_path};
-use efface::io::Sink;
+use efface::file_system::FileSystem;
+use efface::file_system::disk::Disk;
 use efface::state::files::StateFiles;
+use efface::state::{Draft, State};
 use efface::table::directory::sidecars;
 use efface::{Error, Result, limits};
 
-use tempfile::NamedTempFile;
-
 use crate::failure::Failure;
+
+/// The mode of a file that only its owner can read.
+const PRIVATE: u32 = 0o600;
 
 const STDOUT: &str = "standard output";
 
@@ -74,6 +75,7 @@ impl Destination {
     /// Those of `fill`, and when writing fails.
     pub(crate) fn write<T>(
         &self,
+        mode: Option<u32>,
         fill: impl FnOnce(&mut (dyn Write + Send)) -> Result<T>,
     ) -> Result<T> {
         match self {
@@ -85,7 +87,7 @@ impl Destination {
                     .map_err(io_error("open", path))?;
                 stream(device, &path.display().to_string(), fill)
             }
-            Self::File(place) => place.publish(|mut sink, _| fill(&mut sink)),
+            Self::File(place) => place.publish(mode, |mut draft| fill(&mut draft)),
         }
     }
 }
@@ -117,72 +119,40 @@ impl Place {
         })
     }
 
-    /// Puts what `fill` writes in this place, in one durable step. `fill` also gets the path at which that lies until
-    /// then.
+    /// Puts what `fill` writes in this place, in one durable step.
     ///
     /// # Errors
     /// Those of `fill`, and when writing or the rename fails; what was there is then still there.
     pub(crate) fn publish<T>(
         &self,
-        fill: impl FnOnce(&mut dyn Sink, &Path) -> Result<T>,
+        mode: Option<u32>,
+        fill: impl FnOnce(&mut dyn Draft) -> Result<T>,
     ) -> Result<T> {
-        let failed = || Error::io("write", &self.name);
-        let to = self.directory.join(&self.name);
+        // Who may not read what is there may not read what comes in its place.
+        let mode = mode.unwrap_or_else(|| {
+            let there = fs::metadata(self.directory.join(&self.name));
+            there.map_or(PRIVATE, |there| there.permissions().mode() & PRIVATE)
+        });
+        let files = StateFiles::with_mode(Disk::new(&self.directory), mode);
         // Exports to this place that were killed left rows behind. If they can't be removed, the next one tries again.
-        let _ignored = StateFiles::new(Disk::new(&self.directory)).remove_dead_drafts(&self.name);
-        let temporary = self.draft().map_err(failed())?;
-        // Nobody else may read it, and who may not read what is there may not read what comes in its place.
-        if let Ok(there) = fs::metadata(&to) {
-            let mode = there.permissions().mode() & 0o600;
-            let permitted = temporary
-                .as_file()
-                .set_permissions(fs::Permissions::from_mode(mode));
-            permitted.map_err(failed())?;
-        }
-        let handle = temporary.as_file().try_clone().map_err(failed())?;
-        let mut sink = FileSink::new(handle);
-        let filled = fill(&mut sink, temporary.path())?;
-        sink.sync().map_err(failed())?;
+        let _ignored = files.remove_dead_drafts(&self.name);
+        let mut draft = files.create(&self.name)?;
+        let filled = fill(&mut *draft)?;
+        draft.sync().map_err(Error::io("write", &self.name))?;
         // A checksum of what was there would keep Hadoop from reading what comes in its place.
         for sidecar in sidecars(&self.name) {
             match Disk::new(&self.directory).unlink(&sidecar) {
                 Err(Error::Io { source, .. })
                     if source.kind() == io::ErrorKind::PermissionDenied =>
                 {
-                    return Err(failed()(source));
+                    return Err(Error::io("write", &self.name)(source));
                 }
                 // What has such a name and is no file is no checksum.
                 Ok(_) | Err(_) => {}
             }
         }
-        let persisted = temporary.persist(&to).map_err(|error| error.error);
-        persisted.map_err(failed())?;
-        File::open(&self.directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(failed())?;
+        draft.publish()?;
         Ok(filled)
-    }
-}
-
-impl Place {
-    /// A new file beside the place, locked: so no other export takes it for one that a killed process left.
-    fn draft(&self) -> io::Result<NamedTempFile> {
-        loop {
-            // Short, however long the name is.
-            let name = temporary_path(&self.name, RandomState::new().hash_one(&self.name));
-            let draft = tempfile::Builder::new()
-                .prefix(name.trim_end_matches(TEMPORARY_SUFFIX))
-                .suffix(TEMPORARY_SUFFIX)
-                .rand_bytes(0)
-                .tempfile_in(&self.directory)?;
-            match draft.as_file().try_lock() {
-                // Before it was locked, another export may have removed it.
-                Ok(()) if draft.path().try_exists()? => return Ok(draft),
-                Ok(()) | Err(TryLockError::WouldBlock) => {}
-                // Where nothing can be locked, nobody removes what isn't.
-                Err(TryLockError::Error(_)) => return Ok(draft),
-            }
-        }
     }
 }
 
@@ -190,29 +160,41 @@ impl Place {
 ///
 /// # Errors
 /// When there is something else, or it is to be made where no directory is.
-pub(crate) fn directory(path: &Path, word: &'static str) -> Result<StateFiles, Failure> {
+pub(crate) fn directory(
+    path: &Path,
+    mode: Option<u32>,
+    word: &'static str,
+) -> Result<StateFiles, Failure> {
+    let files = || StateFiles::with_mode(Disk::new(path), mode.unwrap_or(PRIVATE));
     match fs::metadata(path) {
-        Ok(found) if found.is_dir() => Ok(StateFiles::new(Disk::new(path))),
+        Ok(found) if found.is_dir() => Ok(files()),
         Ok(_) => Err(Failure::usage(
             word,
             format!("{} is not a directory", path.display()),
         )),
-        Err(_) => Place::of(path, word).map(|_| StateFiles::new(Disk::new(path))),
+        Err(_) => Place::of(path, word).map(|_| files()),
     }
 }
 
-/// Makes the directory `path`, if need be, and holds it until the file is dropped: no other run writes into it.
+/// Makes the directory `path`, if need be, and holds it until the file is dropped: no other run writes into it. Who may
+/// read files of this mode may enter a new one.
 ///
 /// # Errors
 /// [`Error::Locked`] when another one does, and when it can't be made or opened.
-pub(crate) fn hold(path: &Path) -> Result<File> {
-    // Nobody else may read what is exported.
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(io_error("make", path))?;
-    let directory = open(path)?;
+pub(crate) fn hold(path: &Path, mode: Option<u32>) -> Result<File> {
+    let mode = mode.unwrap_or(PRIVATE);
+    let made = fs::DirBuilder::new().mode(0o700).create(path);
+    let directory = match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(io_error("make", path)(error));
+        }
+        _ => open(path)?,
+    };
+    if made.is_ok() && mode != PRIVATE {
+        let mode = fs::Permissions::from_mode(0o700 | mode | (mode & 0o444) >> 2);
+        let permitted = directory.set_permissions(mode);
+        permitted.map_err(io_error("make", path))?;
+    }
     match directory.try_lock() {
         Ok(()) => Ok(directory),
         Err(TryLockError::WouldBlock) => Err(Error::Locked {
@@ -336,7 +318,7 @@ mod tests {
         let path = directory.path().join("rows");
         let destination = Destination::of(&path, "-o").unwrap();
         let write = |text: &'static [u8], then: Result<()>| {
-            destination.write(|out| {
+            destination.write(None, |out| {
                 out.write_all(text).unwrap();
                 then
             })

@@ -17,6 +17,7 @@ use efface::plan::{Plan, PlanReport, SubjectPlan};
 use efface::queue::Status;
 use efface::request::{Disclosure, Kind};
 use efface::shard::rewrite::RewriteReport;
+use efface::subject::SubjectKey;
 use efface::{Error, Result};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
@@ -365,6 +366,7 @@ pub(crate) fn delete(done: &DeleteReport, is_clearing: bool, took: Duration) -> 
         })
         .other_names(&done.other_names)
         .sidecars(&done.sidecars_removed)
+        .attributes(&done.attributes_left_out)
         .dropped(&done.dropped_key_values)
         .subjects(&done.subjects, done.left_out);
     Ok(report)
@@ -401,6 +403,15 @@ pub(crate) fn rewrite(done: &RewriteReport, took: Duration) -> Report {
         )
         .fact("bytes", bytes(done.bytes_copied, done.bytes_encoded))
         .dropped(&done.dropped_key_values)
+}
+
+pub(crate) fn key_rotated(key: &SubjectKey, path: &str) -> Report {
+    let json = json!({ "key": key.id(), "earlier": key.earlier(), "path": path });
+    Report::new("A new key hashes ids from now on".to_owned(), json)
+        .fact("key", key.id().to_string())
+        .fact("earlier keys", format!("{}, kept", grouped(&key.earlier())))
+        .fact("file", path)
+        .note("next: copy that file, with all its lines, to where its copies are kept: without them no hash can be checked")
 }
 
 impl Report {
@@ -443,6 +454,15 @@ impl Report {
             format!(
                 "removed with the old shards, whose bytes they described: {}",
                 listed(removed)
+            )
+        })
+    }
+
+    fn attributes(self, names: &[String]) -> Self {
+        self.note_if(!names.is_empty(), || {
+            format!(
+                "extended attributes that the new files lack, since they describe the old bytes or can't be set: {}",
+                listed(names)
             )
         })
     }

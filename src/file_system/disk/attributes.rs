@@ -13,7 +13,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 
 use rustix::fs::{
-    Gid, Mode, Uid, XattrFlags, fchmod, fchown, fgetxattr, fgetxattr_query, flistxattr,
+    FileType, Gid, Mode, Uid, XattrFlags, fchmod, fchown, fgetxattr, fgetxattr_query, flistxattr,
     flistxattr_query, fremovexattr, fsetxattr, fstat,
 };
 use rustix::io::Errno;
@@ -21,6 +21,9 @@ use rustix::io::Errno;
 use crate::error::{Error, PlaceFault, Result};
 
 const ACL: &str = "system.posix_acl_access";
+
+/// The list of access that a directory gives to what is made in it.
+const ACL_BY_DEFAULT: &str = "system.posix_acl_default";
 
 /// Bits of a mode that are about access.
 const MODE: u32 = 0o7777;
@@ -120,10 +123,7 @@ impl Attributes {
         let mut left_out = self.left_out.clone();
         if !self.extended.iter().any(|(name, _)| is_acl(name)) {
             // One that the directory gives to every new file lets others in as soon as the mode does.
-            match fremovexattr(to, ACL) {
-                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-                Err(errno) => return Err(refused(ACL, errno)),
-            }
+            remove(to, ACL).map_err(|errno| refused(ACL, errno))?;
         }
         for (name, bytes) in &self.extended {
             if value(to, name).is_ok_and(|value| value.as_ref() == Some(bytes)) {
@@ -144,6 +144,28 @@ impl Attributes {
         }
         left_out.sort_unstable();
         Ok(left_out)
+    }
+}
+
+/// Whether a file or directory has a list of access, or a directory has one for what is made in it.
+pub(super) fn has_acl(file: &File) -> bool {
+    let mut lists = [ACL, ACL_BY_DEFAULT].into_iter();
+    lists.any(|list| fgetxattr_query(file, list).is_ok())
+}
+
+/// Removes these lists.
+pub(super) fn remove_acls(file: &File) -> Result<(), Errno> {
+    remove(file, ACL)?;
+    if FileType::from_raw_mode(fstat(file)?.st_mode) == FileType::Directory {
+        remove(file, ACL_BY_DEFAULT)?;
+    }
+    Ok(())
+}
+
+fn remove(file: &File, name: &str) -> Result<(), Errno> {
+    match fremovexattr(file, name) {
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        removed => removed,
     }
 }
 

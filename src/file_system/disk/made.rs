@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::Disk;
-use super::attributes::{Attributes, set_mode};
+use super::attributes::{Attributes, has_acl, remove_acls, set_mode};
 use super::file::FileSink;
 use super::held::{Held, READ, is_absent, is_outside, split};
 use super::walk::Walker;
@@ -36,6 +36,7 @@ impl Access<'_> {
         match self {
             Self::Of(_) | Self::State(None) => 0o600,
             Self::State(Some(_)) => 0o640,
+            Self::Maker(mode) => mode & 0o777,
         }
     }
 
@@ -48,7 +49,7 @@ impl Access<'_> {
     fn group(self) -> Option<Gid> {
         match self {
             Self::State(group) => group.map(Gid::from_raw),
-            Self::Of(_) => None,
+            Self::Of(_) | Self::Maker(_) => None,
         }
     }
 }
@@ -58,7 +59,7 @@ impl Disk {
         let failed = |errno: Errno| Error::io(CREATE, beside)(errno.into());
         let attributes = match access {
             Access::Of(path) => Some(Attributes::of(&self.open_file("open", path)?, path)?),
-            Access::State(_) => None,
+            Access::State(_) | Access::Maker(_) => None,
         };
         let held = self.hold_or_make(beside, access)?;
         let (path, file) = loop {
@@ -215,16 +216,16 @@ impl Disk {
                 ),
             });
         }
-        let is_right = |found: &Stat, mode: u32| {
-            let has_group = access
-                .group()
-                .is_none_or(|group| group.as_raw() == found.st_gid);
-            found.st_mode & 0o777 == mode && has_group
-        };
-        if is_right(&found, access.directory_mode()) {
+        // Who may not read in it can't have its lists of access either.
+        let readable = openat(&directory, ".", READ, Mode::empty()).map(File::from);
+        let has_acl = readable.as_ref().is_ok_and(has_acl);
+        let has_group = access
+            .group()
+            .is_none_or(|group| group.as_raw() == found.st_gid);
+        if found.st_mode & 0o777 == access.directory_mode() && has_group && !has_acl {
             return Ok(());
         }
-        let is_wide = found.st_mode & OTHERS & !access.directory_mode() != 0;
+        let is_wide = has_acl || found.st_mode & OTHERS & !access.directory_mode() != 0;
         if !us.is_root() && us.as_raw() != owner {
             if is_wide {
                 tracing::warn!(
@@ -236,10 +237,8 @@ impl Disk {
             return Ok(());
         }
         // The directory comes first: behind it nobody finds the rest.
-        let directory: File = openat(&directory, ".", READ, Mode::empty())
-            .map_err(failed)?
-            .into();
-        set(&directory, access.directory_mode(), access.group()).map_err(failed)?;
+        let directory = readable.map_err(failed)?;
+        restrict(&directory, access.directory_mode(), access.group()).map_err(failed)?;
         if is_wide {
             tracing::warn!(
                 path = dir,
@@ -253,7 +252,7 @@ impl Disk {
             let directory: File = openat(directory, ".", READ, Mode::empty())
                 .map_err(failed)?
                 .into();
-            set(&directory, access.directory_mode(), access.group())
+            restrict(&directory, access.directory_mode(), access.group())
                 .map_err(|errno| Error::io("make private", path)(errno.into()))
         })?;
         // A file that has another name elsewhere may be anybody's.
@@ -267,7 +266,7 @@ impl Disk {
             if fstat(&opened).map_err(failed)?.st_nlink > 1 {
                 continue;
             }
-            set(&opened, access.file_mode(), access.group())
+            restrict(&opened, access.file_mode(), access.group())
                 .map_err(|errno| Error::io("make private", &file.path)(errno.into()))?;
         }
         Ok(())
@@ -294,7 +293,7 @@ fn make_directory(above: &OwnedFd, name: &str, access: Access<'_>) -> Result<Own
     let directory = openat(above, name, READ | OFlags::NOFOLLOW, Mode::empty())?;
     if made.is_ok() {
         let directory = File::from(directory.try_clone().map_err(|_| Errno::MFILE)?);
-        set(&directory, access.directory_mode(), access.group())?;
+        restrict(&directory, access.directory_mode(), access.group())?;
         if matches!(access, Access::State(_)) {
             give_to_owner_of(above, &directory)?;
         }
@@ -308,7 +307,7 @@ fn give(access: Access<'_>, directory: &OwnedFd, file: &File) -> Result<(), Errn
     if matches!(access, Access::State(_)) {
         give_to_owner_of(directory, file)?;
     }
-    set(file, access.file_mode(), access.group())
+    restrict(file, access.file_mode(), access.group())
 }
 
 /// What root makes in somebody's directory belongs to that one, who couldn't read it otherwise.
@@ -327,7 +326,10 @@ pub(super) fn give_to_owner_of(directory: &impl AsFd, file: &File) -> Result<(),
     )
 }
 
-fn set(file: &File, mode: u32, group: Option<Gid>) -> Result<(), Errno> {
+/// Gives a file or directory of ours its mode, and lets nobody in whom that doesn't name: a directory gives the lists of
+/// access that it has by default to all that is made in it.
+fn restrict(file: &File, mode: u32, group: Option<Gid>) -> Result<(), Errno> {
+    remove_acls(file)?;
     if group.is_some() {
         fchown(file, None, group)?;
     }

@@ -170,8 +170,14 @@ impl<'a> Walker<'a> {
             // What a link points to may be gone, or lead in a circle.
             (true, _) => match stat(AtFlags::empty()) {
                 Ok(Some(found)) => Some(found),
-                Ok(None) if is_wanted => return Err(failed(Errno::NOENT)),
-                Err(errno) if is_wanted => return Err(failed(errno)),
+                // It could be what it is called, so it must be seen; whoever opens it learns where it leads.
+                Ok(None) | Err(_) if is_wanted => {
+                    if level.is_unnameable || !is_nameable {
+                        return Err(not_utf8(&path));
+                    }
+                    self.files.push(FileInfo::astray(path));
+                    return Ok(());
+                }
                 Err(Errno::ACCESS) if (self.walk.enters)(&path) => {
                     return Err(failed(Errno::ACCESS));
                 }

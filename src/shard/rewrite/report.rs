@@ -55,6 +55,9 @@ pub struct RewriteReport {
     /// Keys of footer key-values that were left out because they were made of rows, or `KEY: MEMBER` where a member of
     /// their JSON was.
     pub dropped_key_values: Vec<String>,
+    /// Attributes of the old file that the new one lacks, because they describe the old bytes or can't be set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes_left_out: Vec<String>,
 }
 
 impl RewriteReport {
@@ -82,5 +85,6 @@ impl RewriteReport {
         add(&mut self.bytes_copied, other.bytes_copied);
         add(&mut self.bytes_encoded, other.bytes_encoded);
         self.dropped_key_values.extend(other.dropped_key_values);
+        self.attributes_left_out.extend(other.attributes_left_out);
     }
 }

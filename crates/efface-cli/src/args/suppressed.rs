@@ -46,6 +46,17 @@ pub(crate) enum Suppression {
     },
 }
 
+/// What is done with the key under which ids are hashed.
+#[derive(Subcommand)]
+pub(crate) enum Key {
+    /// Draw a new key at random, which hashes from now on; the earlier ones stay in the key file, so that older
+    /// hashes are still found. Copy the file to where its copies are kept afterwards
+    Rotate {
+        #[command(flatten)]
+        dataset: Dataset,
+    },
+}
+
 /// Whose ids are suppressed.
 #[derive(clap::Args)]
 #[command(group = ArgGroup::new("who").args(["id", "ids"]).required(true).multiple(true))]

@@ -72,6 +72,17 @@ pub(super) fn rate(text: &str) -> Result<NonZeroU64, String> {
     bytes.ok_or_else(|| "at no bytes a second nothing would ever end".to_owned())
 }
 
+/// Who may read and write a file, as chmod takes it.
+pub(super) fn mode(text: &str) -> Result<u32, String> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| digits && mode & !0o666 == 0 && mode & 0o600 == 0o600)
+        .ok_or_else(|| {
+            "expected the octal mode of a file that its owner can read and write, such as 600, 640 or 644".to_owned()
+        })
+}
+
 pub(super) fn empty_shards(text: &str) -> Result<EmptyShards, String> {
     match text {
         "keep" => Ok(EmptyShards::Keep),

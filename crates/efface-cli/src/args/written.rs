@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use efface::export::sink::Format;
 
+use super::mode;
 use crate::failure::{Failure, Result};
 
 /// How an export is written.
@@ -23,6 +24,10 @@ pub(crate) struct Written {
     /// Make PATH a directory with a file for each submitted id, named by its position, and a manifest
     #[arg(long)]
     pub(crate) per_subject: bool,
+
+    /// Who else may read what is written, as an octal mode such as 640; by default nobody, not even under a wider umask
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub(crate) mode: Option<u32>,
 
     /// In CSV, put a ' in front of text that a spreadsheet would take for a formula
     #[arg(long)]

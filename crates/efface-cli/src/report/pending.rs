@@ -221,7 +221,9 @@ pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> 
             [request.tracking_id.to_string(), state, reason]
         }),
     );
-    report = report.other_names(&done.other_names);
+    report = report
+        .other_names(&done.other_names)
+        .attributes(&done.attributes_left_out);
     for (path, reason) in &done.shards_failed {
         report = report.note(format!("{path} was left as it is: {reason}"));
     }

@@ -80,7 +80,7 @@ fn an_export_into_a_file_that_is_terminated_leaves_none() {
     for attempt in 0..20 {
         let output = format!("{attempt}.jsonl");
         let mut child = begin(&lake, &["-o", &output]);
-        let is_begun = || beside().iter().any(|name| name.contains(&output));
+        let is_begun = || beside().iter().any(|name| name.ends_with(".efface-tmp"));
         while child.try_wait().unwrap().is_none() && !is_begun() {}
         // It can't end between the look at its file and the signal.
         send(&child, Signal::STOP);
@@ -89,7 +89,11 @@ fn an_export_into_a_file_that_is_terminated_leaves_none() {
         let (by, stderr) = ended_by(child);
         if by.is_some() {
             assert_eq!(by, Some(Signal::TERM.as_raw()), "{stderr}");
-            assert!(!is_begun(), "{:?}", beside());
+            assert!(
+                !is_begun() && !lake.beside(&output).exists(),
+                "{:?}",
+                beside()
+            );
             return;
         }
     }

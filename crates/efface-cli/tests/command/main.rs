@@ -6,6 +6,7 @@
 //! * [`requests`]: what the ids of a request may look like, and what they cover;
 //! * [`answers`]: what the commands print when all is well;
 //! * [`outputs`]: where the rows of an export go;
+//! * [`access`]: who may read what the command writes;
 //! * [`interrupts`]: signals that end an export;
 //! * [`claims`]: shards that claim more than there is, read with little memory;
 //! * [`limits`]: few open files, little memory, few threads, closed streams;
@@ -15,6 +16,7 @@
 //!
 //! Every subject id of these tests holds [`lake::MARK`], and every run checks that none is printed.
 
+mod access;
 mod answers;
 mod bad_datasets;
 mod catalogs;
