@@ -13,12 +13,13 @@ use super::{CompactOptions, Purpose, Site};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pass::{Pass, Progress, ProgressLog, Stage, Swap};
 use crate::plan::Plan;
-use crate::queue::Entry;
+use crate::queue::{Entry, Held, Queue};
 use crate::receipts::Receipts;
 use crate::shard::readback;
 use crate::state::Lease;
 use crate::suppression::{Checked, Suppression};
 use crate::table::Snapshot;
+use crate::tracking::TrackingId;
 
 /// A pass that is being planned. Nothing of the dataset was touched for it, unless it is resumed.
 struct Planning {
@@ -144,7 +145,8 @@ impl Compaction {
         let (swaps, alias_rows) = planning.take_up(progress)?;
         let staged = planning.plan(&mut |_| Ok(()), Manner::Resumed)?;
         for member in &mut planning.members {
-            if are_events_done && member.before.is_none() {
+            let is_new = |before: &Held| before.reason.is_none();
+            if are_events_done && member.before.as_ref().is_none_or(is_new) {
                 // The shard that can't be read came later, or was done.
                 member.trouble = None;
             }
@@ -254,6 +256,7 @@ impl Compaction {
                 return Ok(Next::PutOff);
             }
             if planning.members.len() == before {
+                planning.keep_covered(&queue)?;
                 let started = planning.start(staged, purpose)?;
                 return Ok(Next::Started(Box::new(started)));
             }
@@ -300,14 +303,37 @@ impl Compaction {
             One::Waiting(_) => {}
             One::New(entry) => queue.check_is_new(entry.tracking_id)?,
         }
+        if let One::Waiting(_) = one {
+            planning.keep_covered(&queue)?;
+        }
         let this = planning.start(staged, Purpose::RunHere)?;
         if let One::New(entry) = one {
             // Nothing of the dataset is touched before the request, too, is durable.
             queue.enter(entry)?;
             queue.hint(entry)?;
+            queue.hold(covered(&this.members))?;
         }
         Ok(Some(this))
     }
+}
+
+/// What requests cover beyond their own ids, where that isn't written down yet.
+fn covered(members: &[Member]) -> Vec<(TrackingId, Held)> {
+    let covered = members.iter().filter(|member| member.is_live());
+    let covered = covered.filter_map(|member| {
+        let ids = member.expansion.ids.len();
+        let known = match &member.before {
+            Some(before) => before.covered.ids.len(),
+            None => member.entry.request.subjects.len(),
+        };
+        let nothing = || Held::new(None, member.expansion.clone());
+        let held = Held {
+            covered: member.expansion.clone(),
+            ..member.before.clone().unwrap_or_else(nothing)
+        };
+        (ids > known).then_some((member.entry.tracking_id, held))
+    });
+    covered.collect()
 }
 
 /// Whether what kept a group from being planned may keep only that group: its roles or its alias table. What is wrong
@@ -459,6 +485,12 @@ impl Planning {
             staged,
             max_match,
         )
+    }
+
+    /// Writes down what the requests cover: the links that lead there may be gone when the pass is carried on. The caller
+    /// holds the queue's lease.
+    fn keep_covered(&self, queue: &Queue) -> Result<()> {
+        queue.hold(covered(&self.members))
     }
 
     fn store_checked(&mut self, failed: &BTreeMap<String, Error>) -> Result<()> {

@@ -52,6 +52,12 @@ pub struct FileInfo {
 }
 
 impl FileInfo {
+    /// Whether `now` is the same file with the same content, as far as its length and times tell.
+    pub fn is_same(&self, now: &Self) -> bool {
+        let told = |file: &Self| (file.size, file.modified_ns, file.changed_ns);
+        told(self) == told(now)
+    }
+
     /// A link of which nobody knows what it leads to.
     pub(crate) fn astray(path: String) -> Self {
         Self {
@@ -87,9 +93,10 @@ impl Walk<'static> {
 /// Who may read a new file. Until this is settled, nobody but its maker can open it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access<'a> {
-    /// Who may read the file at this path: its owner, group, mode, access control list and other attributes are those
-    /// of the new file, except for attributes that describe the content.
-    Of(&'a str),
+    /// Who may read this file: its owner, group, mode, access control list and other attributes are those of the new one,
+    /// except for attributes that describe the content. It must still be the same: whoever put another one in its place
+    /// would decide who reads what the new one holds.
+    Of(&'a FileInfo),
     /// Its maker; with a group its members may read it. If root makes it, it belongs to whom its directory belongs to.
     /// So do the directories that are made for it.
     State(Option<u32>),
@@ -191,7 +198,8 @@ pub trait FileSystem: Send + Sync {
     /// `access` says who may read it.
     ///
     /// # Errors
-    /// When it can't be made; [`Attribute`](crate::error::PlaceFault::Attribute) when it can't get an attribute.
+    /// When it can't be made; [`Attribute`](crate::error::PlaceFault::Attribute) when it can't get an attribute;
+    /// [`ShardChanged`](Error::ShardChanged) when the file that it is to have the access of is another one by now.
     fn create(&self, beside: &str, access: Access<'_>) -> Result<NewFile>;
 
     /// Tries whether a new file can get the attributes of the one at `path`, and leaves nothing behind.

@@ -6,8 +6,8 @@
 //!
 //! # Invariants
 //! What is wrong with a shard, a file or the machine never ends a request: it waits on, and this file says why. Its
-//! covered ids are kept, because the links that lead to them may go with another request in the meantime. Like the file
-//! of the request it holds raw ids, and goes before it.
+//! covered ids are kept from before a pass begins with it, because the links that lead to them may go in the meantime, with
+//! another request or by somebody else. Like the file of the request it holds raw ids, and goes before it.
 //!
 //! # Crash behaviour
 //! It is replaced as a whole, before the pass that it tells of ends. If that pass is carried on, its part is written

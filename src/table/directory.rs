@@ -235,7 +235,7 @@ impl Table for Directory {
     }
 
     fn stage(&self, of: &ShardRef) -> Result<Box<dyn Staging>> {
-        let new = self.files.create(&of.path, Access::Of(&of.path))?;
+        let new = self.files.create(&of.path, Access::Of(&file_of(of)))?;
         Ok(Box::new(StagedFile {
             name: new.path,
             sink: new.sink,
@@ -389,6 +389,20 @@ fn shard_of(file: FileInfo) -> ShardRef {
         } else {
             (file.names > 1).then_some(Obstacle::Names(file.names))
         },
+    }
+}
+
+/// The file that a shard was when it was found.
+fn file_of(shard: &ShardRef) -> FileInfo {
+    let (modified_ns, changed_ns) = shard.version.stamp();
+    FileInfo {
+        path: shard.path.clone(),
+        size: shard.bytes,
+        modified_ns,
+        changed_ns,
+        is_link: shard.obstacle == Some(Obstacle::Link),
+        is_file: true,
+        names: shard.other_names() + 1,
     }
 }
 

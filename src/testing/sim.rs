@@ -340,8 +340,13 @@ impl FileSystem for Sim {
     fn create(&self, beside: &str, access: Access<'_>) -> Result<NewFile> {
         let create = self.step(Operation::Create);
         create.map_err(Error::io("create a file beside", beside))?;
-        if let Access::Of(path) = access {
+        if let Access::Of(like) = access {
+            let path = &like.path;
             self.find(path).map_err(Error::io("open", path))?;
+            let now = self.files().info(path);
+            if !now.is_some_and(|now| like.is_same(&now)) {
+                return Err(Error::ShardChanged { path: path.clone() });
+            }
         }
         let (path, id) = self.files().create_temporary(beside);
         let sink = Box::new(SimSink::new(self.clone(), id));

@@ -7,12 +7,14 @@
 //! * [`forged`]: tasks and results that somebody changed;
 //! * [`mishaps`]: full disk, read-only disk, shards that vanish or are replaced, clocks that are set back;
 //! * [`archives`]: the same for an export of a file for each subject;
+//! * [`changed`]: what a pass was decided with, changed before it is carried on;
 //! * [`beside`]: an index that other processes left behind in any state.
 //!
 //! The tests of `crates/efface-cli` do it to the built command, on real disks.
 
 mod archives;
 mod beside;
+mod changed;
 mod cuts;
 mod elsewhere;
 mod forged;

@@ -16,11 +16,11 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::Disk;
 use super::attributes::{Attributes, has_acl, remove_acls, set_mode};
 use super::file::FileSink;
 use super::held::{Held, READ, is_absent, is_outside, split};
 use super::walk::Walker;
+use super::{Disk, info_of};
 use crate::error::{Error, Result};
 use crate::file_system::{Access, NewFile, Walk, temporary_path};
 
@@ -58,7 +58,16 @@ impl Disk {
     pub(super) fn create_file(&self, beside: &str, access: Access<'_>) -> Result<NewFile> {
         let failed = |errno: Errno| Error::io(CREATE, beside)(errno.into());
         let attributes = match access {
-            Access::Of(path) => Some(Attributes::of(&self.open_file("open", path)?, path)?),
+            Access::Of(like) => {
+                let opened = self.open_file("open", &like.path)?;
+                let now = fstat(&opened).map_err(failed)?;
+                if !like.is_same(&info_of(like.path.clone(), &now, false)) {
+                    return Err(Error::ShardChanged {
+                        path: like.path.clone(),
+                    });
+                }
+                Some(Attributes::of(&opened, &like.path)?)
+            }
             Access::State(_) | Access::Maker(_) => None,
         };
         let held = self.hold_or_make(beside, access)?;
@@ -120,7 +129,10 @@ impl Disk {
             Ok(file) => attributes.give(&file.into(), path).map(drop),
             // Not every file system has files without a name.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
-                let new = self.create_file(path, Access::Of(path))?;
+                let found =
+                    fstat(&file).map_err(|errno| Error::io("look at", path)(errno.into()))?;
+                let like = info_of(path.to_owned(), &found, false);
+                let new = self.create_file(path, Access::Of(&like))?;
                 self.unlink_at(&new.path).map(drop)
             }
             Err(errno) => Err(Error::io(CREATE, path)(errno.into())),

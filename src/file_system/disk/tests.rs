@@ -7,6 +7,10 @@ fn make(disk: &Disk, path: &str) {
     disk.rename(&new.path, path).unwrap();
 }
 
+fn info(disk: &Disk, path: &str) -> FileInfo {
+    disk.info(path).unwrap().unwrap()
+}
+
 #[test]
 fn a_sink_writes_and_copies_in_order() {
     let dir = tempfile::tempdir().unwrap();
@@ -16,7 +20,9 @@ fn a_sink_writes_and_copies_in_order() {
     new.sink.sync().unwrap();
     assert!(disk.rename_new(&new.path, "a/source").unwrap());
     let source = disk.open("a/source").unwrap();
-    let NewFile { path, mut sink, .. } = disk.create("target", Access::Of("a/source")).unwrap();
+    let NewFile { path, mut sink, .. } = disk
+        .create("target", Access::Of(&info(&disk, "a/source")))
+        .unwrap();
     assert!(!disk.rename_new(&path, "a/source").unwrap());
     disk.rename(&path, "target").unwrap();
     sink.write_all(b"<").unwrap();
@@ -150,7 +156,7 @@ fn a_file_that_takes_the_place_of_another_has_its_mode_and_attributes_and_no_che
         setxattr(&old, name, value, XattrFlags::empty()).unwrap();
     }
     disk.try_access("old").unwrap();
-    let new = disk.create("old", Access::Of("old")).unwrap();
+    let new = disk.create("old", Access::Of(&info(&disk, "old"))).unwrap();
     assert_eq!(new.left_out, ["user.sha256"]);
     let path = dir.path().join(&new.path);
     let value = |name| {
@@ -162,6 +168,22 @@ fn a_file_that_takes_the_place_of_another_has_its_mode_and_attributes_and_no_che
     assert!(value("user.sha256").is_err());
     let mode = |path| fs::metadata(path).unwrap().mode();
     assert_eq!(mode(&old), mode(&path));
+}
+
+#[test]
+fn whoever_puts_another_file_in_a_place_does_not_decide_who_reads_the_next_one() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    make(&disk, "old");
+    let old = info(&disk, "old");
+    make(&disk, "theirs");
+    let open = fs::Permissions::from_mode(0o666);
+    fs::set_permissions(dir.path().join("theirs"), open).unwrap();
+    disk.rename("theirs", "old").unwrap();
+    let error = disk.create("old", Access::Of(&old)).err().unwrap();
+    assert!(matches!(error, Error::ShardChanged { .. }), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
 #[test]

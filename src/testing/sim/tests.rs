@@ -177,7 +177,8 @@ fn what_is_not_flushed_is_lost_and_a_copy_lies_between_the_writes() {
     let sim = Sim::new(0);
     sim.put("source", "0123456789");
     let source = sim.open("source").unwrap();
-    let NewFile { path, mut sink, .. } = sim.create("a", Access::Of("source")).unwrap();
+    let like = sim.info("source").unwrap().unwrap();
+    let NewFile { path, mut sink, .. } = sim.create("a", Access::Of(&like)).unwrap();
     sim.rename(&path, "a").unwrap();
     sink.write_all(b"<").unwrap();
     sink.copy_from(&*source, 2..5).unwrap();
@@ -187,7 +188,8 @@ fn what_is_not_flushed_is_lost_and_a_copy_lies_between_the_writes() {
     sink.write_all(b"never flushed").unwrap();
     drop(sink);
     assert_eq!(sim.bytes("a").unwrap(), b"<234>");
-    assert!(sim.create("b", Access::Of("nowhere")).is_err());
+    assert!(sim.vanish("source"));
+    assert!(sim.create("b", Access::Of(&like)).is_err());
 }
 
 #[test]
