@@ -326,10 +326,13 @@ fn covered(members: &[Member]) -> Vec<(TrackingId, Held)> {
             Some(before) => before.covered.ids.len(),
             None => member.entry.request.subjects.len(),
         };
-        let nothing = || Held::new(None, member.expansion.clone());
-        let held = Held {
-            covered: member.expansion.clone(),
-            ..member.before.clone().unwrap_or_else(nothing)
+        let covered = member.expansion.clone();
+        let held = match member.before.clone() {
+            Some(mut held) => {
+                held.covered = covered;
+                held
+            }
+            None => Held::new(None, covered),
         };
         (ids > known).then_some((member.entry.tracking_id, held))
     });

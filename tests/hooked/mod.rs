@@ -64,6 +64,10 @@ impl FileSystem for Hooked {
         self.run("resolve", &[path], |disk| disk.resolve(path))
     }
 
+    fn above(&self, dir: &str) -> Result<Vec<String>> {
+        self.run("above", &[], |disk| disk.above(dir))
+    }
+
     fn open(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
         self.run("open", &[path], |disk| disk.open(path))
     }
