@@ -132,26 +132,28 @@ impl Entry {
         Ok(())
     }
 
-    /// A hash of the question: the same whenever it is asked, in whatever order the ids come, and under whatever
-    /// configuration.
-    fn question(&self, key: &SubjectKey) -> KeyedHash {
-        key.hash(Form::Text, &self.asked())
-    }
-
     /// A hash of the question and of the configuration under which it is asked.
     pub(super) fn fingerprint(&self, key: &SubjectKey) -> KeyedHash {
+        key.hash(Form::Text, &self.question())
+    }
+
+    /// What the hints of the same question may be called, also those that were made under earlier keys: version 0.1 knew
+    /// of one configuration only.
+    pub(super) fn fingerprints(&self, key: &SubjectKey) -> Vec<KeyedHash> {
+        let (now, before) = (self.question(), self.asked());
+        let hashes = |bytes: &[u8]| key.hashes(Form::Text, bytes).collect::<Vec<_>>();
+        [hashes(&now), hashes(&before)].concat()
+    }
+
+    /// What is asked, and under which configuration.
+    fn question(&self) -> Vec<u8> {
         let mut bytes = self.asked();
         if let Some(config) = &self.config {
             // Plain values can always be written as JSON.
             bytes.extend(serde_json::to_vec(config).unwrap_or_default());
         }
         bytes.extend(self.by.subject_request_id.iter().flat_map(|id| id.bytes()));
-        key.hash(Form::Text, &bytes)
-    }
-
-    /// What the hints of the same question may be called: version 0.1 knew of one configuration only.
-    pub(super) fn fingerprints(&self, key: &SubjectKey) -> [KeyedHash; 2] {
-        [self.fingerprint(key), self.question(key)]
+        bytes
     }
 
     /// Whether `other` asks the same, under the same configuration. `stored` is what is stored for the dataset.

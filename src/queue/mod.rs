@@ -418,8 +418,8 @@ impl Queue {
     pub(crate) fn leave(&self, entries: &[Entry]) -> Result<()> {
         // What lies beside them first: without its entry nobody could tell what a hint is of.
         let beside = entries.iter().flat_map(|entry| {
-            let hints = entry.fingerprints(&self.key).map(hint_path);
-            hints.into_iter().chain([held_path(entry.tracking_id)])
+            let hints = entry.fingerprints(&self.key).into_iter().map(hint_path);
+            hints.chain([held_path(entry.tracking_id)])
         });
         self.state.remove(&beside.collect::<Vec<_>>())?;
         let paths = entries.iter().map(|entry| entry_path(entry.tracking_id));

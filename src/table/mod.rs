@@ -187,7 +187,7 @@ pub trait Table: Send + Sync {
     /// Begins a file that is to take the place of `of`, with its permissions. Nobody else ever gets it.
     ///
     /// # Errors
-    /// When it can't be begun.
+    /// When it can't be begun; [`Error::ShardChanged`] when that version of `of` is no longer there, if the table can tell.
     fn stage(&self, of: &ShardRef) -> Result<Box<dyn Staging>>;
 
     /// Makes the staged files of a batch durable together. They can still be opened by their names.

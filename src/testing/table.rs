@@ -308,6 +308,7 @@ fn replaces(table: &dyn Table) -> Result<(), Violation> {
 fn conflicts(table: &dyn Table) -> Result<(), Violation> {
     let (base, shards) = all(table)?;
     let [(one, (first, _)), (_, (second, _)), (_, (_, new))] = three_free(&shards)?;
+    let ours = settled(table, first, new)?;
     // Another process replaces the first one by something longer.
     let theirs = [new.as_slice(), new].concat();
     let by_them = Replacement {
@@ -325,7 +326,7 @@ fn conflicts(table: &dyn Table) -> Result<(), Violation> {
     let replacements = [
         Replacement {
             old: first.clone(),
-            new: Some(settled(table, first, new)?),
+            new: Some(ours),
         },
         Replacement {
             old: second.clone(),
