@@ -288,6 +288,10 @@ mod tests {
         unknown = "report"
     "#;
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test's own files needn't be durable"
+    )]
     fn load(text: &str) -> Result<Config> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("serve.toml");

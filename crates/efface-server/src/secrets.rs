@@ -144,6 +144,10 @@ mod tests {
         assert!(Keys::load_or_make(dir.path()).is_err());
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test's own files needn't be durable"
+    )]
     #[test]
     fn a_secret_that_was_cut_short_is_refused() {
         let dir = tempfile::tempdir().unwrap();

@@ -7,6 +7,11 @@
 //!
 //! Every subject id of these tests holds [`door::MARK`], and no file that the service writes may hold it.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test's own files needn't be durable"
+)]
+
 mod api;
 mod door;
 mod pages;
