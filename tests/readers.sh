@@ -2,11 +2,12 @@
 # After deletes, pyarrow, DuckDB and Polars read shards as they read the old ones without the deleted rows.
 # Generated events, data-samples/ and, if EFFACE_FOREIGN names a folder, other writers' files.
 # Exports are what pyarrow and DuckDB select themselves.
+# What tools/check_receipts.py says of true and forged receipts.
 # Skips with a message where Python or its packages can't be had.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-source tests/python.sh pyarrow duckdb polars pandas
+source tests/python.sh pyarrow duckdb polars pandas blake3
 
 target="${CARGO_TARGET_DIR:-target}"
 # The profile of the tests and the features of the whole workspace, so that nothing is compiled for the generator alone.
@@ -30,6 +31,8 @@ events brotli-v1-by-user --codec brotli --sort user
 mkdir -p "$work/data/data-samples"
 cp -R data-samples/events "$work/data/data-samples/events"
 
+# The checker of receipts, which auditors run without efface.
+"$python" tests/receipts.py "$efface" "$work"
 # Exports first: the other one deletes.
 "$python" tests/exports.py "$efface" "$work/data"
 "$python" tests/readers.py "$efface" "$work/data" ${EFFACE_FOREIGN:+"$EFFACE_FOREIGN"}
