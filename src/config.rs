@@ -11,6 +11,7 @@
 //! hard_links = "wait"               # or "keep": what becomes of a shard that has other names
 //! ignore = ["legacy/"]              # shards that may lack the subject column
 //! key_file = "/etc/efface/key"      # of the hashes in receipts, rather than _efface/key
+//! on_unfetched = "wait"             # or "remove": what a delete does about archives of its ids that nobody fetched
 //! state_group = "privacy"           # its members may read _efface; otherwise only who runs efface
 //! ```
 
@@ -68,6 +69,9 @@ pub struct Config {
     /// [`key_file::PATH`](crate::key_file::PATH).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<String>,
+    /// What becomes of a delete while an archive with rows of its ids was not fetched.
+    #[serde(skip_serializing_if = "OnUnfetched::is_default")]
+    pub on_unfetched: OnUnfetched,
     /// The group, by name or number, whose members may read efface's own files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_group: Option<String>,
@@ -100,6 +104,23 @@ impl HardLinks {
         clippy::trivially_copy_pass_by_ref,
         reason = "serde hands over a reference"
     )]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What becomes of a delete while an archive with rows of its ids was not fetched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUnfetched {
+    /// It waits until the archive is fetched, or expires.
+    #[default]
+    Wait,
+    /// It removes the archive.
+    Remove,
+}
+
+impl OnUnfetched {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -154,6 +175,7 @@ impl Config {
             ignore: now.ignore.clone(),
             hard_links: now.hard_links,
             key_file: now.key_file.clone(),
+            on_unfetched: now.on_unfetched,
             ..self.clone()
         }
     }

@@ -32,6 +32,7 @@ use crate::find::search::{self, Knowledge};
 use crate::find::upkeep::Upkeep;
 use crate::find::verify::{self, Verification};
 use crate::find::{inspect, price};
+use crate::identity::Expansion;
 use crate::index::Index;
 use crate::index::compare::Comparison;
 use crate::key_file;
@@ -52,6 +53,7 @@ use crate::tracking::TrackingId;
 use crate::witness::Witness;
 
 mod elsewhere;
+mod exports;
 mod underway;
 
 pub use crate::find::inspect::{IndexState, Inspection, ShardInfo};
@@ -114,6 +116,7 @@ impl EngineOptions {
 }
 
 /// A dataset, open for requests.
+#[derive(Clone)]
 pub struct Engine {
     dataset: Dataset,
     options: EngineOptions,
@@ -254,14 +257,18 @@ impl Engine {
     /// found are no error here but in [`Plan::check`].
     pub fn plan(&self, request: &Request) -> Result<Plan> {
         request.check()?;
+        self.plan_covered(request, &self.dataset.expand(request)?)
+    }
+
+    /// The plan of a request that covers this.
+    fn plan_covered(&self, request: &Request, expansion: &Expansion) -> Result<Plan> {
         let needs_time = request.window_start()?.is_some();
-        let expansion = self.dataset.expand(request)?;
         let plan = |snapshot: &Snapshot, knowledge: Knowledge<'_>| {
             if request.kind == Kind::Export {
-                self.refuse_underway(&expansion)?;
+                self.refuse_underway(expansion)?;
             }
-            let plan = search::plan(&self.dataset, request, &expansion, snapshot, knowledge)?;
-            Ok(plan.with_wanted(search::wanted(&expansion)))
+            let plan = search::plan(&self.dataset, request, expansion, snapshot, knowledge)?;
+            Ok(plan.with_wanted(search::wanted(expansion)))
         };
         match self.lease() {
             Ok(_lease) => {
@@ -374,6 +381,30 @@ impl Engine {
         queue.submit(submission, &self.dataset.config)
     }
 
+    /// Lets a request be carried out that was handed over to wait for approval. `by` is who approves it, and is in the
+    /// receipt.
+    ///
+    /// # Errors
+    /// When no such request waits, or it waits for nobody; when `by` is who asked; when `by` is no line.
+    pub fn approve(&self, tracking_id: TrackingId, by: &str) -> Result<()> {
+        self.site(self.key()?).queue().approve(tracking_id, by)
+    }
+
+    /// Ends a request that waits for approval: it is revoked, and its receipt says who denied it, and why.
+    ///
+    /// # Errors
+    /// When no such request waits, or it waits for nobody; when `by` or `reason` is no line; failures of the state.
+    pub fn deny(
+        &self,
+        tracking_id: TrackingId,
+        by: &str,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<()> {
+        let queue = self.site(self.key()?).queue();
+        queue.deny(tracking_id, by, reason, now)
+    }
+
     /// Extends the deadline of a request that has not ended, once: until `until`, or by as much as its
     /// [regulation](queue::extended) allows. Gives the new deadline; the receipt will tell both, and the reason.
     ///
@@ -428,8 +459,8 @@ impl Engine {
         self.site(self.key()?).queue().cancel(tracking_id, now)
     }
 
-    /// Finishes the pass that an interrupted run left, then carries out all requests that wait. Each touched shard is
-    /// rewritten once for all of them.
+    /// Carries out the exports that wait, finishes the pass that an interrupted run left, then carries out all deletes that
+    /// wait. Each touched shard is rewritten once for all of them.
     ///
     /// # Errors
     /// Before anything is touched: [`Locked`](crate::Error::Locked), a table with a catalog of its own, an alias
@@ -437,7 +468,15 @@ impl Engine {
     /// replacing a shard, [`Cancelled`](crate::Error::Cancelled): run again then. A request that is refused is no error
     /// here but ends; a shard that can't be read or rewritten keeps what it concerns waiting, and the report says why.
     pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
-        erase::compact(&self.site(self.key()?), options)
+        let site = self.site(self.key()?);
+        let exports = match self.carry_out_exports(options) {
+            // Somebody else is at it; deletes that have to wait for that do.
+            Err(Error::Locked { .. }) => CompactReport::default(),
+            exports => exports?,
+        };
+        let mut report = erase::compact(&site, options)?;
+        report.begin_with(exports);
+        Ok(report)
     }
 
     /// Plans and starts a compaction whose tasks run elsewhere. If an interrupted run left a pass unfinished, it is
@@ -492,6 +531,15 @@ impl Engine {
             // A list is written after its key.
             None => Ok(Suppression::default()),
         }
+    }
+
+    /// The key under which ids are hashed; `None` before anything was. With it, and the [list](Self::suppression), others
+    /// can judge what comes in. It must not reach a message or a log.
+    ///
+    /// # Errors
+    /// When it can't be read, or is lost.
+    pub fn key_of_hashes(&self) -> Result<Option<SubjectKey>> {
+        key_file::load(&*self.dataset.state, &self.dataset.config)
     }
 
     fn change_suppression(

@@ -167,6 +167,7 @@ pub trait Mapping: AsRef<[u8]> + Send + Sync {
 }
 
 /// An immutable file as bytes.
+#[derive(Clone)]
 pub struct Mapped(Arc<dyn Mapping>);
 
 impl Mapped {

@@ -86,7 +86,7 @@
 //!    shard, [`rewrite`](shard::rewrite::rewrite) it without them, from any [`ReadAt`](io::ReadAt) to any
 //!    [`Sink`](io::Sink)
 //! 5. [`request`], [`identity`], [`config`], [`key_file`], [`dataset`], [`index`]
-//! 6. [`plan`], [`export`], [`receipts`], [`mod@pass`], [`queue`], [`suppression`]
+//! 6. [`plan`], [`export`], [`receipts`], [`archives`], [`mod@pass`], [`queue`], [`suppression`]
 //! 7. [`find`] (the half that reads), [`erase`] (the half that writes), and over them [`engine`]: what most users call
 //! 8. [`testing`]: checks for those who implement a table or a state
 //!
@@ -105,6 +105,7 @@
     unsafe_code
 )]
 
+pub mod archives;
 pub mod config;
 mod csv_records;
 pub mod dataset;

@@ -66,6 +66,9 @@ pub const BLOOM_BYTES_MAX: u64 = 128 << 20;
 /// Bytes of the file of a waiting request: 2000 ids of 64 KiB, escaped.
 pub const QUEUE_ENTRY_BYTES_MAX: u64 = 1 << 30;
 
+/// Days after which the archive of an export is removed.
+pub const ARCHIVE_DAYS: i64 = 30;
+
 /// Bytes of a text that a request brings along as evidence: who asked, and why.
 pub const EVIDENCE_TEXT_BYTES_MAX: usize = 512;
 

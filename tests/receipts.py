@@ -33,7 +33,7 @@ lake.mkdir()
 rows = pa.table({"distinct_id": [f"p{row % 40}" for row in range(400)], "page": ["/"] * 400})
 pq.write_table(rows, lake / "a.parquet")
 run("submit", "--id", "p1", "--requested-by", "ann")
-run("submit", "--id", "p2", "--origin", "form")
+run("submit", "--kind", "export", "--id", "p2", "--origin", "form")
 cancelled = run("submit", "--id", "p3")["tracking_id"]
 run("cancel", cancelled)
 run("submit", "--id", "nobody")
@@ -112,5 +112,6 @@ forged("a figure of the last receipt", rehashed(lambda receipt: receipt.update(l
 forged("a sum", rehashed(lambda receipt: receipt.update(rows_removed=7)), anchored)
 forged("a time", rehashed(lambda receipt: receipt.update(ended_at="2001-01-01T00:00:00Z")), anchored)
 forged("a second one", rehashed(lambda receipt: receipt.update(tracking_id=cancelled)), anchored)
+forged("an archive", rehashed(lambda receipt: receipt.update(archive={"rows": 1})), anchored)
 assert tried > 100, tried
 print(f"the checker of receipts: {count} true ones, {tried} forgeries found")

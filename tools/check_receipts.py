@@ -26,7 +26,7 @@ LINE = re.compile(rb'\{"receipt":(\{.*\}),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
 NAME = re.compile(r"[0-9]{12}\.jsonl")
 NOTHING = "0" * 64
 STATES = {"SUCCESS", "FAILURE", "REVOKED"}
-CAUSES = {"delete", "suppression"}
+CAUSES = {"delete", "export", "suppression"}
 
 
 class Broken(Exception):
@@ -74,6 +74,11 @@ def check_sense(receipt):
     positions = [subject["position"] for subject in receipt["subjects"]]
     if positions != sorted(set(positions)):
         raise Broken("its subjects are not in order")
+    archive = receipt.get("archive")
+    if archive and (receipt["cause"] != "export" or receipt["state"] != "SUCCESS"):
+        raise Broken("it tells of an archive that it can't have")
+    if receipt["cause"] == "export" and (rows or (receipt["state"] == "SUCCESS") != bool(archive)):
+        raise Broken("an export removes no rows, and has an archive if it was carried out")
 
 
 def check(directory, anchored):

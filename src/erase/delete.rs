@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::begin::One;
+use super::precedence::Precedence;
 use super::{CompactOptions, CompactReport, Compaction, Purpose, Site};
 use crate::error::{Error, RequestFault, Result};
 use crate::plan::SubjectPlan;
@@ -106,6 +107,14 @@ pub(crate) fn delete(
         let (report, _) = unfinished.run_to_end()?;
         if let Some(done) = same.and_then(|id| DeleteReport::of(&report, id)) {
             return Ok(done);
+        }
+    }
+    {
+        let queue = site.queue();
+        let _lease = queue.lease()?;
+        let mut precedence = Precedence::of(site, now)?;
+        if let Some((first, _)) = precedence.before(&asked, None) {
+            return Err(first);
         }
     }
     let (id, started) = loop {

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::class::{Action, Member, share_trouble};
+use super::precedence;
 use super::staging::unreadable;
 use super::{CompactReport, Compaction};
+use crate::archives::{Archive, Archives};
 use crate::dataset::AliasFile;
 use crate::error::{Error, Result};
-use crate::identity::{AliasTable, TableFormat, removal};
+use crate::identity::{AliasTable, Expansion, TableFormat, removal};
 use crate::index::changes::RewrittenShard;
 use crate::pass::{Pass, Progress};
 use crate::queue::{Entry, Held, Part, Status};
@@ -39,24 +41,40 @@ impl Compaction {
         let mut requests = self.hold()?;
         self.remove_alias_rows()?;
         self.store_checked()?;
-        let receipts = self.receipts();
+        let queue = self.site.queue();
+        let lease = queue.lease()?;
+        // What holds the rows outside of the shards goes as the last thing, and is in the receipts.
+        let archives = self.archives()?;
+        let known = Archives::new(&*state);
+        let withdrawn: Vec<Archive> = archives.values().flatten().cloned().collect();
+        known.withdraw(&withdrawn)?;
+        let receipts = self.receipts(&archives);
         let of_requests = receipts
             .iter()
             .filter(|receipt| receipt.cause == Cause::Delete);
         requests.extend(of_requests.map(Status::ended));
         let ended = self.members.iter().filter(|member| member.ends());
         let entries: Vec<Entry> = ended.map(|member| member.entry.clone()).collect();
-        {
-            let queue = self.site.queue();
-            let _lease = queue.lease()?;
-            Receipts::new(&*state).append(receipts, || queue.leave(&entries))?;
-            Pass::remove(&*state)?;
-        }
+        Receipts::new(&*state).append(receipts, || queue.leave(&entries))?;
+        known.forget(&withdrawn)?;
+        Pass::remove(&*state)?;
+        drop(lease);
         if self.pass.elsewhere {
             self.discard_leftovers();
         }
         self.lease = None;
         Ok(self.report(requests))
+    }
+
+    /// The archives with rows of the requests that are done, by their places.
+    fn archives(&self) -> Result<BTreeMap<usize, Vec<Archive>>> {
+        let done = self.members.iter().enumerate();
+        let done = done.filter(|(_, member)| member.is_done());
+        let (places, covered): (Vec<usize>, Vec<&Expansion>) = done
+            .map(|(place, member)| (place, &member.expansion))
+            .unzip();
+        let archives = precedence::archives_of(&self.site, &covered)?;
+        Ok(places.into_iter().zip(archives).collect())
     }
 
     /// Removes what runs of tasks on other machines staged that died or came too late. A run that goes on from here
@@ -263,7 +281,7 @@ impl Compaction {
     }
 
     /// The evidence of every request that ends, in the order of the pass.
-    fn receipts(&self) -> Vec<Receipt> {
+    fn receipts(&self, archives: &BTreeMap<usize, Vec<Archive>>) -> Vec<Receipt> {
         let mut of_subject: BTreeMap<(usize, usize), u64> = BTreeMap::new();
         let mut shards: BTreeMap<usize, Vec<ShardEvidence>> = BTreeMap::new();
         for swap in &self.swaps {
@@ -317,6 +335,12 @@ impl Compaction {
                 },
                 suppressed: state == Ended::Success && member.entry.request.suppress.is_some(),
                 left_out: planned.left_out,
+                archives_removed: archives
+                    .get(&place)
+                    .into_iter()
+                    .flatten()
+                    .map(|archive| archive.tracking_id)
+                    .collect(),
                 digest: parts
                     .first()
                     .map_or_else(|| planned.digest.clone(), |part| part.digest.clone()),
@@ -421,6 +445,7 @@ impl Compaction {
             dropped_key_values: total.dropped_key_values,
             attributes_left_out: total.attributes_left_out,
             requests,
+            archives_expired: 0,
             requests_damaged: Vec::new(),
         };
         (report, std::mem::take(&mut self.failed))

@@ -17,6 +17,7 @@
 //!   `batch`: tasks that are run here, many at a time; `commit`: checks what came of tasks and swaps new shards in
 //! * `finish`: what follows when every task is accounted for
 //! * `elsewhere`, `published`: tasks that lie in the state, to be run on other machines, and what came of them
+//! * `precedence`: exports that come before a delete, and archives that it removes
 //! * `suppressing`: rows of suppressed ids that came in since the last pass
 //! * [`delete`]: one delete at once
 //!
@@ -38,6 +39,7 @@ mod commit;
 pub mod delete;
 mod elsewhere;
 mod finish;
+mod precedence;
 mod published;
 mod ready;
 mod report;

@@ -53,6 +53,8 @@ pub struct CompactReport {
     /// Shards that could not be read or rewritten, with the reason. The requests that have or could have rows there wait
     /// on.
     pub shards_failed: Vec<(String, String)>,
+    /// Archives that were removed because their time is over.
+    pub archives_expired: u64,
     /// Files of waiting requests that can't be read, with what to do. The other requests were carried out.
     pub requests_damaged: Vec<String>,
     /// The kinds of what kept shards from being read or rewritten, and requests from being ended.
@@ -61,6 +63,13 @@ pub struct CompactReport {
 }
 
 impl CompactReport {
+    /// Adds what became of the exports that were carried out before.
+    pub(crate) fn begin_with(&mut self, exports: Self) {
+        self.requests.splice(0..0, exports.requests);
+        self.troubles.extend(exports.troubles);
+        self.archives_expired = exports.archives_expired;
+    }
+
     /// Adds the figures of a later pass.
     pub(super) fn add(&mut self, later: Self) {
         let add = |total: &mut u64, more: u64| *total = total.saturating_add(more);

@@ -10,11 +10,14 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::class::{Member, Trouble};
+use super::precedence::Precedence;
 use super::report::CompactReport;
 use super::{CompactOptions, Site};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::identity::Expansion;
 use crate::queue::{Entry, Held, Queue, Status};
+use crate::request::Kind;
 use crate::shard::chunk::level::ZstdLevel;
 use crate::suppression::Suppression;
 use crate::tracking::TrackingId;
@@ -62,16 +65,23 @@ impl Round {
         let queue = site.queue();
         let current = &site.dataset.config;
         let mut waiting = Vec::new();
+        let mut precedence = Precedence::of(site, options.now)?;
+        let mut put_off = Vec::new();
         // A damaged one must not keep the others from their deadline: it stays, and the report names it.
         for entry in queue.entries()?.into_iter().flatten() {
             let id = entry.tracking_id;
-            if self.tried.contains(&id) {
+            if self.tried.contains(&id) || !entry.is_ready(Kind::Delete) {
                 continue;
             }
             let held = match queue.held(id) {
                 Err(Error::State { .. }) => continue,
                 held => held?,
             };
+            if let Some((first, covered)) = precedence.before(&entry, held.as_ref()) {
+                self.tried.insert(id);
+                put_off.push((entry, held, first, covered));
+                continue;
+            }
             let config = entry.config.as_ref().unwrap_or(current);
             let level = |held: &Held| held.done.last().map(|part| part.zstd_level);
             waiting.push(Waiting {
@@ -81,6 +91,7 @@ impl Round {
                 held,
             });
         }
+        self.wait_for_exports(&queue, put_off, options.now)?;
         check_override(site, &waiting)?;
         let (config, zstd_level) = match waiting.first() {
             Some(first) => (first.config.clone(), first.zstd_level),
@@ -120,6 +131,30 @@ impl Round {
             members,
             suppresses,
         }))
+    }
+
+    /// Writes down which exports come before these deletes. The caller holds the queue's lease.
+    fn wait_for_exports(
+        &mut self,
+        queue: &Queue,
+        deletes: Vec<(Entry, Option<Held>, Error, Option<Expansion>)>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let mut held = Vec::new();
+        for (entry, known, first, covered) in deletes {
+            let mut known = match (known, covered) {
+                (Some(known), _) => known,
+                (None, Some(covered)) => Held::new(None, covered),
+                // What stands in the way of telling what it covers is told when it is carried out.
+                (None, None) => continue,
+            };
+            known.reason = Some(first.to_string());
+            known.kind = Some(first.kind());
+            let status = Status::waiting(&entry, Some(&known), None, now);
+            self.report.requests.push(status);
+            held.push((entry.tracking_id, known));
+        }
+        queue.hold(held)
     }
 
     /// Writes down why requests wait on. The caller holds the queue's lease.

@@ -29,6 +29,9 @@ pub struct CompactOptions {
     pub zstd_level: ZstdLevel,
     /// The part of the dataset's rows, from 0 to 1, that may go because their ids are suppressed.
     pub max_match: f64,
+    /// The directory of the archives that exports become; `None` stands for
+    /// [`archives::DIRECTORY`](crate::archives::DIRECTORY) in the state.
+    pub archives: Option<String>,
     /// Set it to stop between two batches: the pass can be carried on later.
     pub cancel: Option<Arc<AtomicBool>>,
 }
@@ -64,6 +67,7 @@ impl CompactOptions {
             pass: TrackingId::draw(now),
             zstd_level: ZstdLevel::default(),
             max_match: limits::MAX_MATCH,
+            archives: None,
             cancel: None,
         }
     }
@@ -78,7 +82,7 @@ impl CompactOptions {
         .into())
     }
 
-    pub(super) fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         let cancel = self.cancel.as_ref();
         cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed))
     }

@@ -96,6 +96,7 @@ impl Error {
             | Self::OverMatch { .. }
             | Self::PlanChanged { .. }
             | Self::CannotBeNull { .. }
+            | Self::NoArchive { .. }
             | Self::NotWaiting { .. }
             | Self::NotCancellable { .. } => ErrorKind::Refused,
             Self::Locked { .. }
@@ -103,6 +104,8 @@ impl Error {
             | Self::StateChanged { .. }
             | Self::PassOpen { .. }
             | Self::TasksOutstanding { .. }
+            | Self::Overtaken { .. }
+            | Self::ExportFirst { .. }
             | Self::Underway { .. } => ErrorKind::Conflict,
             Self::NoRoom { .. } => ErrorKind::Io,
             Self::SchemaConflict { .. } | Self::ManagedTable { .. } | Self::Place { .. } => {

@@ -417,6 +417,34 @@ pub enum Error {
         path: String,
     },
 
+    /// There is no archive to be fetched.
+    #[error(
+        "there is no archive of request {tracking_id}: it is no export that was carried out, or its archive was removed, by a delete of its ids or because its time was over"
+    )]
+    NoArchive {
+        /// The request.
+        tracking_id: TrackingId,
+    },
+
+    /// Deletes of the same ids, or other writers, kept ending while an archive was made.
+    #[error("the rows of export {tracking_id} kept changing while they were read: try again")]
+    Overtaken {
+        /// The export.
+        tracking_id: TrackingId,
+    },
+
+    /// A delete has to wait: an export of the same ids comes first.
+    #[error("{}", match kept_until {
+        None => format!("export {tracking_id} of the same ids was asked before, and comes first"),
+        Some(time) => format!("the archive of export {tracking_id} has rows of the same ids and was not fetched yet: it is kept until that, at most until {time} (on_unfetched = remove removes it)"),
+    })]
+    ExportFirst {
+        /// The export.
+        tracking_id: TrackingId,
+        /// Until when its archive is kept, if it is there.
+        kept_until: Option<jiff::Timestamp>,
+    },
+
     /// Something was to be changed about a request that doesn't wait.
     #[error("request {tracking_id} doesn't wait: its state is {state}")]
     NotWaiting {

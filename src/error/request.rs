@@ -13,9 +13,12 @@ pub enum RequestFault {
     /// An export was given where only a delete can be carried out.
     #[error("only a delete can be carried out so; an export has a call of its own")]
     NotADelete,
-    /// An export was given where only deletes can wait.
-    #[error("only deletes wait for a compaction; an export is carried out at once")]
-    ExportCannotWait,
+    /// The request waits for nobody's approval.
+    #[error("the request doesn't wait for an approval")]
+    NeedsNoApproval,
+    /// Who asked is to approve, too.
+    #[error("who asked can't be who approves")]
+    SamePerson,
     /// Pages for people were asked for with one data file for all ids.
     #[error("a page is of one subject, so there must be a file for each subject, too")]
     PagesOfAll,
@@ -84,7 +87,7 @@ impl RequestFault {
     /// What the caller can do about it.
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
-            Self::ExtendedBefore => ErrorKind::Refused,
+            Self::ExtendedBefore | Self::NeedsNoApproval | Self::SamePerson => ErrorKind::Refused,
             _ => ErrorKind::Usage,
         }
     }
@@ -92,7 +95,8 @@ impl RequestFault {
     /// The field of the request.
     pub fn field(&self) -> &'static str {
         match self {
-            Self::NotADelete | Self::ExportCannotWait => "kind",
+            Self::NotADelete => "kind",
+            Self::NeedsNoApproval | Self::SamePerson => "approved_by",
             Self::PagesOfAll => "pages",
             Self::ExtendedBefore | Self::NoLater { .. } => "until",
             Self::NotALine { field } => field,

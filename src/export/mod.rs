@@ -13,7 +13,7 @@
 //! * `shown`: what of a shard is shown; `disclose`: deciding that; `edit`: arrays without the rest
 //! * [`headers`], [`categories`]: which columns hold a value; `fields`, `presence`: where columns are, and which rows
 //!   have a value; [`disclosed`]: an export as its plan's disclosure asks for it
-//! * [`owners`]: whose the rows are; [`spool`], [`per_subject`]: a file for each subject; `report`: a page for each;
+//! * [`owners`]: whose the rows are; [`spool`], [`per_subject`]: a file for each subject; [`archive`]: all of them in one; `report`: a page for each;
 //!   `when`: when its rows were; `type_names`: what types are called
 //!
 //! # Invariants
@@ -54,6 +54,7 @@ use schema::{Unified, Unifier};
 use shown::Shown;
 
 mod ahead;
+pub mod archive;
 mod arrow_types;
 pub mod categories;
 mod cells;

@@ -28,7 +28,7 @@ use crate::file_system::TEMPORARY_SUFFIX;
 use crate::plan::SubjectPlan;
 use crate::state::{Expect, State};
 
-pub use self::manifest::{Entry, Manifest};
+pub use self::manifest::{Entry, FileEntry, Manifest};
 
 pub(super) mod manifest;
 
@@ -84,7 +84,7 @@ pub fn check(out: &dyn State) -> Result<()> {
 /// # Errors
 /// Those of [`check`] and [`sink::write`], and when a file can't be written.
 pub fn write(
-    mut export: BySubject,
+    export: BySubject,
     subjects: &[SubjectPlan],
     out: &dyn State,
     layout: &Layout,
@@ -100,7 +100,34 @@ pub fn write(
         .collect();
     // Until there is one again, the directory isn't whole.
     out.remove(&[MANIFEST.to_owned()])?;
-    let mut spool = Spool::new(out, export.schema(), subjects.len(), layout.spool_bytes);
+    let manifest = write_files(export, subjects, out, &mut Directory { out }, layout)?;
+    let mut kept: BTreeSet<String> = [MANIFEST.to_owned()].into();
+    kept.extend(manifest.files.iter().map(|file| file.name.clone()));
+    let stale: Vec<String> = before.difference(&kept).cloned().collect();
+    out.remove(&stale)?;
+    out.put(MANIFEST, &manifest.text()?, Expect::Any)?;
+    Ok(manifest)
+}
+
+/// Where the files of an export go, one after the other.
+pub(super) trait Files {
+    /// Makes a file of what `fill` writes.
+    fn put<T>(
+        &mut self,
+        name: &str,
+        fill: impl FnOnce(&mut (dyn Write + Send)) -> Result<T>,
+    ) -> Result<(T, FileEntry)>;
+}
+
+/// Writes all files but the manifest, which it gives; temporary files go to `spools`.
+pub(super) fn write_files(
+    mut export: BySubject,
+    subjects: &[SubjectPlan],
+    spools: &dyn State,
+    files: &mut impl Files,
+    layout: &Layout,
+) -> Result<Manifest> {
+    let mut spool = Spool::new(spools, export.schema(), subjects.len(), layout.spool_bytes);
     export.by_ref().try_for_each(|owned| spool.add(&owned?))?;
     let pieces = spool.finish()?;
     let about = export.about();
@@ -109,6 +136,7 @@ pub fn write(
         table: about.table.clone(),
         disclosure: about.disclosure.to_string(),
         subjects: Vec::with_capacity(subjects.len()),
+        files: Vec::new(),
     };
     let mut columns = about.columns(pieces.schema());
     for (place, subject) in subjects.iter().enumerate() {
@@ -120,7 +148,7 @@ pub fn write(
             facts.add(&batch, &mut columns, when.as_ref(), layout.has_pages)?;
             Ok(batch)
         });
-        let (written, hash) = put(out, &file, |to| {
+        let (written, put) = files.put(&file, |to| {
             sink::write_batches(pieces.schema(), rows, layout.format, to)
         })?;
         let Written { rows, bytes } = written;
@@ -130,15 +158,16 @@ pub fn write(
             file,
             rows,
             bytes,
-            blake3: hash,
+            blake3: put.blake3.clone(),
             time: facts.time,
             columns: facts.held_columns(&columns),
             page: None,
         };
+        manifest.files.push(put);
         if layout.has_pages {
             let page = name("html");
             let of = subjects.len();
-            put(out, &page, |to| {
+            let ((), put) = files.put(&page, |to| {
                 let page = Page {
                     about: &about,
                     entry: &entry,
@@ -149,54 +178,69 @@ pub fn write(
                 };
                 page.write(to, pieces.of(place))
             })?;
+            manifest.files.push(put);
             entry.page = Some(page);
         }
         manifest.subjects.push(entry);
     }
-    let mut kept: BTreeSet<String> = [MANIFEST.to_owned()].into();
     if layout.has_pages {
-        put(out, report::INDEX, |to| report::index(to, &manifest))?;
-        kept.insert(report::INDEX.to_owned());
+        let ((), put) = files.put(report::INDEX, |to| report::index(to, &manifest))?;
+        manifest.files.push(put);
     }
-    for entry in &manifest.subjects {
-        kept.insert(entry.file.clone());
-        kept.extend(entry.page.clone());
-    }
-    let stale: Vec<String> = before.difference(&kept).cloned().collect();
-    out.remove(&stale)?;
-    let text = serde_json::to_vec_pretty(&manifest)
-        .map_err(|error| Error::io("write", MANIFEST)(error.into()))?;
-    out.put(MANIFEST, &text, Expect::Any)?;
     Ok(manifest)
 }
 
-/// Puts what `fill` writes in the place of `name`, and gives its hash.
-fn put<T>(
-    out: &dyn State,
-    name: &str,
-    fill: impl FnOnce(&mut (dyn Write + Send)) -> Result<T>,
-) -> Result<(T, String)> {
-    let mut draft = out.create(name)?;
-    let mut hashing = Hashing {
-        out: &mut draft,
-        hasher: blake3::Hasher::new(),
-    };
-    let filled = fill(&mut hashing)?;
-    let hash = hashing.hasher.finalize().to_hex().to_string();
-    draft.publish()?;
-    Ok((filled, hash))
+/// A directory, in which each file is whole or isn't there.
+struct Directory<'a> {
+    out: &'a dyn State,
 }
 
-/// Hashes what is written.
-struct Hashing<'a, W: Write> {
-    out: &'a mut W,
+impl Files for Directory<'_> {
+    fn put<T>(
+        &mut self,
+        name: &str,
+        fill: impl FnOnce(&mut (dyn Write + Send)) -> Result<T>,
+    ) -> Result<(T, FileEntry)> {
+        let mut draft = self.out.create(name)?;
+        let mut hashing = Hashing::new(&mut draft);
+        let filled = fill(&mut hashing)?;
+        let file = hashing.file(name);
+        draft.publish()?;
+        Ok((filled, file))
+    }
+}
+
+/// Hashes and counts what is written.
+pub(crate) struct Hashing<W: Write> {
+    out: W,
     hasher: blake3::Hasher,
+    bytes: u64,
 }
 
-impl<W: Write> Write for Hashing<'_, W> {
+impl<W: Write> Hashing<W> {
+    pub(crate) fn new(out: W) -> Self {
+        Self {
+            out,
+            hasher: blake3::Hasher::new(),
+            bytes: 0,
+        }
+    }
+
+    /// What was written, as a file of this name.
+    pub(crate) fn file(&self, name: &str) -> FileEntry {
+        FileEntry {
+            name: name.to_owned(),
+            bytes: self.bytes,
+            blake3: self.hasher.finalize().to_hex().to_string(),
+        }
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = self.out.write(bytes)?;
         self.hasher.update(bytes.get(..taken).unwrap_or_default());
+        self.bytes += taken as u64;
         Ok(taken)
     }
 

@@ -5,6 +5,7 @@
 //! * `search`: from covered ids to a [`Plan`](crate::plan::Plan); `price`: what it costs to carry it out
 //! * [`verify`]: whether anything of a set of ids is left anywhere
 
+mod archived;
 pub mod inspect;
 pub(crate) mod price;
 pub(crate) mod search;

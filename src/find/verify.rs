@@ -3,6 +3,7 @@
 //! ```text
 //!   ids ──> every shard, every structure (shard::residue)
 //!      ──> the files below `_efface`, the hashes of the index
+//!      ──> the archives that exports became (`archived`)
 //!      ──> the alias table;  temporary files that were left over
 //! ```
 //! Ids are looked for as they are given: the alias rows that a delete has removed can't lead anywhere any more.
@@ -14,6 +15,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::archived::in_archives;
+use crate::archives::is_archive;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::file_system::TEMPORARY_SUFFIX;
@@ -73,6 +76,7 @@ pub(crate) fn verify(dataset: &Dataset, ids: &[SubjectId]) -> Result<Verificatio
     }
     findings.extend(search.state(&forms)?);
     findings.extend(search.alias_table(ids)?);
+    findings.extend(in_archives(dataset, ids)?);
     findings.sort_unstable();
     Ok(Verification {
         clean: findings.is_empty(),
@@ -109,6 +113,9 @@ impl Search<'_> {
         for file in state.list(state::DIRECTORY)? {
             if file.path.ends_with(TEMPORARY_SUFFIX) {
                 findings.push(finding(file.path.clone(), Place::Leftover, 1));
+            }
+            if is_archive(&file.path) {
+                continue;
             }
             let bytes = state.map(&file.path)?;
             let sought = if file.path.starts_with(queue::DIRECTORY) {

@@ -106,6 +106,27 @@ impl Entry {
         }
     }
 
+    /// Whether it can be carried out now: nobody has to approve it before.
+    pub(crate) fn is_ready(&self, kind: Kind) -> bool {
+        self.request.kind == kind && !self.needs_approval
+    }
+
+    /// Somebody approves it.
+    ///
+    /// # Errors
+    /// When there is nothing to approve, or `by` is who asked.
+    pub(super) fn approve(&mut self, by: &str) -> crate::error::Result<()> {
+        if !self.needs_approval {
+            return Err(RequestFault::NeedsNoApproval.into());
+        }
+        if self.by.requested_by.as_deref() == Some(by) {
+            return Err(RequestFault::SamePerson.into());
+        }
+        self.needs_approval = false;
+        self.by.approved_by = Some(by.to_owned());
+        Ok(())
+    }
+
     /// Extends the deadline, once.
     ///
     /// # Errors

@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `PENDING` | in the queue |
 //! | `STAGING` | in the queue, and named by the pass that is being planned |
-//! | `STARTED` | in the queue, and named by the pass that is being carried out, or carried out in some shards |
+//! | `STARTED` | in the queue, and named by the pass that is being carried out, or carried out in some shards; an export: its archive is in the making |
 //! | `SUCCESS`, `FAILURE`, `REVOKED` | in the receipts |
 //! | `NOT_FOUND` | nowhere |
 //!
@@ -40,12 +40,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rayon::prelude::*;
 
+use crate::archives::Archives;
 use crate::config::Config;
-use crate::error::{Error, RequestFault, Result};
+use crate::error::{Error, ErrorKind, RequestFault, Result};
 use crate::limits;
 use crate::pass::{Pass, Stage};
-use crate::receipts::{Ended, Receipts};
-use crate::request::Kind;
+use crate::receipts::{Ended, Receipt, Receipts};
 use crate::request::provenance::check_line;
 use crate::state::{Expect, Lease, State, document};
 use crate::subject::{KeyedHash, SubjectKey};
@@ -58,7 +58,7 @@ mod submission;
 
 pub use entry::Entry;
 pub(crate) use held::{Held, Part};
-pub use status::{RequestState, Status, SubjectOutcome};
+pub use status::{ArchiveStatus, RequestState, Status, SubjectOutcome};
 pub use submission::{Contents, Submission, due_after, extended};
 
 /// Where requests wait, relative to the dataset.
@@ -106,9 +106,6 @@ impl Queue {
     /// The refusals of [`Submission::check`], a tracking id that stands for something already, and failures of the state.
     pub fn submit(&self, submission: &Submission, config: &Config) -> Result<Submitted> {
         submission.check()?;
-        if submission.request.kind != Kind::Delete {
-            return Err(RequestFault::ExportCannotWait.into());
-        }
         let id = submission.tracking_id;
         let entry = Entry::new(submission, config.clone());
         let _lease = self.lease()?;
@@ -217,15 +214,21 @@ impl Queue {
         // The queue first: a request goes from there to the receipts, so it is never missed.
         let waiting = self.entry(id)?;
         if let Some(receipt) = Receipts::new(&*self.state).find(id)? {
-            return Ok(Status::ended(&receipt));
+            let mut status = Status::ended(&receipt);
+            if status.archive.is_some() {
+                status.look_at(Archives::new(&*self.state).get(id)?.as_ref());
+            }
+            return Ok(status);
         }
         match waiting {
             Some(entry) => {
                 let held = self.held(id)?;
                 let stage = Pass::stage_of(&*self.state, id)?;
                 let (stage, trouble) = stage.unzip();
-                let mut status =
-                    Status::waiting(&entry, held.as_ref(), stage.map(RequestState::from), now);
+                let archive = Archives::new(&*self.state).get(id)?;
+                let making = archive.map(|_| RequestState::Started);
+                let stage = stage.map(RequestState::from).or(making);
+                let mut status = Status::waiting(&entry, held.as_ref(), stage, now);
                 status.reason = trouble.flatten().or(status.reason);
                 Ok(status)
             }
@@ -326,9 +329,12 @@ impl Queue {
             pass => (pass?, None),
         };
         let trouble = pass.as_ref().and_then(|pass| pass.trouble.clone());
+        let making = Archives::new(&*self.state).ids()?.into_iter();
+        let making = making.map(|id| (id, RequestState::Started));
         let stages: HashMap<TrackingId, RequestState> = pass
             .iter()
             .flat_map(|pass| pass.requests.iter().map(|id| (*id, pass.stage.into())))
+            .chain(making)
             .collect();
         let held = self.held_ids()?;
         let status = |(id, entry): (TrackingId, Result<Entry>)| {
@@ -349,7 +355,10 @@ impl Queue {
                 status.is_damaged = true;
                 status.reason.get_or_insert_with(|| damaged.clone());
             }
-            if stage.is_some() && !status.is_damaged {
+            let is_in_pass = pass
+                .as_ref()
+                .is_some_and(|pass| pass.requests.contains(&id));
+            if is_in_pass && !status.is_damaged {
                 status.reason = trouble.clone().or(status.reason);
             }
             Ok(status)
@@ -376,17 +385,55 @@ impl Queue {
         })
     }
 
+    /// Lets a request be carried out that waits for approval. `by` is who approves it.
+    ///
+    /// # Errors
+    /// When no such request waits, or it waits for nobody; when `by` is who asked; when `by` is no line.
+    pub fn approve(&self, id: TrackingId, by: &str) -> Result<()> {
+        check_line("approved_by", by)?;
+        self.change(id, |entry| entry.approve(by))
+    }
+
+    /// Ends a request that waits for approval, and writes a receipt that says who denied it, and why.
+    ///
+    /// # Errors
+    /// When no such request waits, or it waits for nobody; when `by` or `reason` is no line; failures of the state.
+    pub fn deny(&self, id: TrackingId, by: &str, reason: &str, now: Timestamp) -> Result<()> {
+        check_line("by", by)?;
+        check_line("reason", reason)?;
+        let _lease = self.lease()?;
+        let entry = self.waiting_entry(id)?;
+        if !entry.needs_approval {
+            return Err(RequestFault::NeedsNoApproval.into());
+        }
+        let receipt = Receipt {
+            reason: Some(format!("{by} denied it: {reason}")),
+            reason_kind: Some(ErrorKind::Refused),
+            ..entry.receipt(&self.key, Ended::Revoked, now)
+        };
+        let receipts = Receipts::new(&*self.state);
+        receipts
+            .append(vec![receipt], || self.leave(&[entry]))
+            .map(drop)
+    }
+
+    /// A request that waits.
+    fn waiting_entry(&self, id: TrackingId) -> Result<Entry> {
+        if let Some(entry) = self.entry(id)? {
+            return Ok(entry);
+        }
+        let ended = Receipts::new(&*self.state).find(id)?;
+        let state = ended.map_or(RequestState::NotFound, |receipt| receipt.state.into());
+        Err(Error::NotWaiting {
+            tracking_id: id,
+            state: state.as_str(),
+        })
+    }
+
     /// Changes the file of a request that waits.
     fn change<T>(&self, id: TrackingId, change: impl FnOnce(&mut Entry) -> Result<T>) -> Result<T> {
         let _lease = self.lease()?;
-        let Some(mut entry) = self.entry(id)? else {
-            let ended = Receipts::new(&*self.state).find(id)?;
-            let state = ended.map_or(RequestState::NotFound, |receipt| receipt.state.into());
-            return Err(Error::NotWaiting {
-                tracking_id: id,
-                state: state.as_str(),
-            });
-        };
+        let mut entry = self.waiting_entry(id)?;
         let changed = change(&mut entry)?;
         document::store(&*self.state, &entry_path(id), &entry, Expect::Any)?;
         Ok(changed)
@@ -459,7 +506,12 @@ impl Queue {
                 continue;
             };
             let stage = Pass::stage_of(&*self.state, id)?;
-            if matches!(stage, Some((Stage::Started, _))) {
+            let is_making = || {
+                Archives::new(&*self.state)
+                    .get(id)
+                    .map(|made| made.is_some())
+            };
+            if matches!(stage, Some((Stage::Started, _))) || is_making()? {
                 continue;
             }
             match self.read(id)? {

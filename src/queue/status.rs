@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::entry::Entry;
 use super::held::Held;
+use crate::archives::Archive;
 use crate::error::ErrorKind;
 use crate::pass::Stage;
 use crate::receipts::{ArchiveEvidence, Cause, Ended, Extension, Outcome, Receipt};
@@ -69,7 +70,7 @@ pub struct Status {
     /// Rows in which values were cleared, so far if it has not ended.
     pub rows_cleared: u64,
     /// The archive that an export became.
-    pub archive: Option<ArchiveEvidence>,
+    pub archive: Option<ArchiveStatus>,
     /// Other aliases that also map to a covered id and were left out.
     pub left_out: u64,
     /// Other names (hard links) of replaced files, under which rows of it still lie.
@@ -86,6 +87,22 @@ pub struct Status {
     /// Whether a file of it can't be read: the reason says which, and what to do.
     #[serde(rename = "damaged")]
     pub is_damaged: bool,
+}
+
+/// How an archive stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ArchiveStatus {
+    /// What the receipt says of it.
+    #[serde(flatten)]
+    pub evidence: ArchiveEvidence,
+    /// Whether it can be fetched: it was not removed.
+    pub is_kept: bool,
+    /// Where it lies, if it does.
+    pub path: Option<String>,
+    /// When it was last fetched, as long as it is kept.
+    pub fetched_at: Option<Timestamp>,
+    /// How often it was fetched.
+    pub fetches: u64,
 }
 
 /// What became of one submitted id.
@@ -215,6 +232,16 @@ impl Status {
         }
     }
 
+    /// Adds what the record of its archive says, if there is one.
+    pub(super) fn look_at(&mut self, archive: Option<&Archive>) {
+        if let (Some(status), Some(archive)) = (&mut self.archive, archive) {
+            status.is_kept = archive.made.is_some();
+            status.path = Some(archive.path());
+            status.fetched_at = archive.fetched_at;
+            status.fetches = archive.fetches;
+        }
+    }
+
     /// What a receipt says.
     pub fn ended(receipt: &Receipt) -> Self {
         let outcome = receipt.subjects.iter().map(|subject| SubjectOutcome {
@@ -235,7 +262,13 @@ impl Status {
             by: receipt.by.clone(),
             needs_approval: false,
             extension: receipt.extension.clone(),
-            archive: receipt.archive.clone(),
+            archive: receipt.archive.clone().map(|evidence| ArchiveStatus {
+                evidence,
+                is_kept: false,
+                path: None,
+                fetched_at: None,
+                fetches: 0,
+            }),
             subjects: receipt.subjects.len(),
             requested_at: Some(receipt.requested_at),
             submitted_at: Some(receipt.submitted_at),

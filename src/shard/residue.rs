@@ -12,7 +12,7 @@
 //! Memory: one page, one dictionary, and one bloom filter a thread; gaps in pieces.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -66,6 +66,8 @@ pub enum Place {
     Gap,
     /// A file of efface's own.
     State,
+    /// The archive that an export became.
+    Archive,
     /// A row of the alias table.
     AliasTable,
     /// A temporary file that was left over.
@@ -176,7 +178,28 @@ impl Sought {
         found.sum()
     }
 
-    /// How often the texts occur in a range of a file.
+    /// How often the texts occur in what a reader gives.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn count_in_stream(&self, mut bytes: impl Read) -> io::Result<u64> {
+        let overlap = self.texts.iter().map(Vec::len).max().unwrap_or(0);
+        let piece = usize::try_from(READ_BYTES).unwrap_or(usize::MAX);
+        let (mut found, mut held) = (0, Vec::new());
+        loop {
+            let wanted = (piece + overlap - held.len()) as u64;
+            let read = bytes.by_ref().take(wanted).read_to_end(&mut held)?;
+            // What begins in the overlap is counted with the next piece.
+            found += self.count_begun(&held, piece);
+            if (read as u64) < wanted {
+                let rest = held.get(piece..).unwrap_or_default();
+                return Ok(found + self.count_begun(rest, rest.len()));
+            }
+            held.drain(..piece);
+        }
+    }
+
+    /// How often the texts stand in a range of a file.
     ///
     /// # Errors
     /// When reading fails.

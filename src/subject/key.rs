@@ -110,6 +110,17 @@ impl SubjectKey {
         self.hash(Form::Text, id.reveal().as_bytes())
     }
 
+    /// The hashes of an id in each of its forms, under this key and under the earlier ones: two ids that mean the same
+    /// anywhere have one in common.
+    pub fn hashes_of<'a>(&'a self, id: &'a SubjectId) -> impl Iterator<Item = KeyedHash> + 'a {
+        let forms = Form::ALL.into_iter();
+        let forms = forms.filter_map(|form| Some((form, id.canonical(form)?)));
+        forms.flat_map(|(form, canonical)| {
+            let hashes: Vec<KeyedHash> = self.hashes(form, &canonical).collect();
+            hashes
+        })
+    }
+
     /// The hashes of canonical bytes under this key and under the earlier ones.
     pub fn hashes<'a>(
         &'a self,

@@ -9,6 +9,7 @@
 //! be later, and goes.
 //!
 //! * `rows`: the suppressed rows of a shard
+//! * [`lines`]: judging events that are lines of JSON
 //! * [`filter`]: taking suppressed rows out of record batches on their way in
 //!
 //! # Invariants
@@ -29,6 +30,7 @@ use crate::subject::{Form, KeyId, KeyedHash, SubjectId, SubjectKey};
 use crate::witness::{SUPPRESSION as LIST_PATH, Witness};
 
 pub mod filter;
+pub mod lines;
 pub(crate) mod rows;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@
 //! * [`mishaps`]: full disk, read-only disk, shards that vanish or are replaced, clocks that are set back;
 //! * [`archives`]: the same for an export of a file for each subject;
 //! * [`changed`]: what a pass was decided with, changed before it is carried on;
+//! * [`exported`]: the same for exports that wait and become archives, and for deletes that remove these;
 //! * [`beside`]: an index that other processes left behind in any state.
 //!
 //! The tests of `crates/efface-cli` do it to the built command, on real disks.
@@ -17,6 +18,7 @@ mod beside;
 mod changed;
 mod cuts;
 mod elsewhere;
+mod exported;
 mod forged;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod lake;

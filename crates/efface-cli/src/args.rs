@@ -19,11 +19,13 @@ use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::time::UnitName;
 use jiff::Timestamp;
 
+mod filtered;
 mod submitted;
 mod suppressed;
 mod values;
 mod written;
 
+pub(crate) use filtered::{EventFormat, FilterArgs, OnError};
 pub(crate) use submitted::SubmitArgs;
 pub(crate) use suppressed::{Key, SuppressedIds, Suppression, SuppressionArgs};
 pub(crate) use values::Rows;
@@ -116,7 +118,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         compression: Compression,
     },
-    /// Hand a delete over to the next compaction; says its tracking id
+    /// Hand a delete or an export over to the next compaction; says its tracking id
     Submit(SubmitArgs),
     /// Extend the deadline of a request that has not ended, once
     Extend {
@@ -147,6 +149,42 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N")]
         limit: Option<NonZeroUsize>,
     },
+    /// Let a request be carried out that was submitted with --hold
+    Approve {
+        #[command(flatten)]
+        dataset: Dataset,
+        /// What `submit` said
+        #[arg(value_name = "TRACKING_ID")]
+        tracking_id: String,
+        /// Who approves it: somebody else than who asked
+        #[arg(long, value_name = "TEXT")]
+        by: String,
+    },
+    /// End a request that was submitted with --hold: it is revoked
+    Deny {
+        #[command(flatten)]
+        dataset: Dataset,
+        /// What `submit` said
+        #[arg(value_name = "TRACKING_ID")]
+        tracking_id: String,
+        /// Who denies it
+        #[arg(long, value_name = "TEXT")]
+        by: String,
+        /// Why: it stays in the receipt
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Copy the archive of an export, and note that it was fetched: deletes of its ids need wait for it no longer
+    Fetch {
+        #[command(flatten)]
+        dataset: Dataset,
+        /// What `submit` said
+        #[arg(value_name = "TRACKING_ID")]
+        tracking_id: String,
+        /// Where to write it
+        #[arg(short, long, value_name = "PATH")]
+        output: PathBuf,
+    },
     /// Cancel a request that was not begun
     Cancel {
         #[command(flatten)]
@@ -155,7 +193,7 @@ pub(crate) enum Command {
         #[arg(value_name = "TRACKING_ID")]
         tracking_id: String,
     },
-    /// Carry out every delete that waits, and what an interrupted run left, each touched shard rewritten once
+    /// Carry out every export and delete that waits, and what an interrupted run left, each touched shard rewritten once
     Compact {
         #[command(flatten)]
         dataset: Dataset,
@@ -166,6 +204,12 @@ pub(crate) enum Command {
         /// one, `efface commit` ends it
         #[arg(long)]
         tasks: bool,
+        /// Only carry out the exports, which needs no lock
+        #[arg(long, conflicts_with = "tasks")]
+        exports: bool,
+        /// The directory of the archives that exports become [default: _efface/archives]
+        #[arg(long, value_name = "DIR")]
+        archives: Option<PathBuf>,
         #[command(flatten)]
         compression: Compression,
     },
@@ -211,6 +255,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: Key,
     },
+    /// Read events on standard input, and write those that no suppressed id names to standard output
+    Filter(FilterArgs),
     /// Look for any trace of the ids in every structure of every shard; exit status 6 when there is one
     Verify {
         #[command(flatten)]

@@ -28,7 +28,7 @@ use crate::report::{self, Report};
 #[cfg(feature = "serve")]
 use crate::serve;
 use crate::session::open;
-use crate::{demo, ids, pending, signals, tasks};
+use crate::{demo, filter, ids, pending, signals, tasks};
 
 /// The exit status of `verify` when something of the ids is left.
 const RESIDUE_FOUND: u8 = 6;
@@ -86,6 +86,22 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                 return Ok(status);
             }
         }
+        Command::Approve {
+            dataset,
+            tracking_id,
+            by,
+        } => pending::approve(&open(args, dataset)?, tracking_id, by),
+        Command::Deny {
+            dataset,
+            tracking_id,
+            by,
+            reason,
+        } => pending::deny(&open(args, dataset)?, tracking_id, by, reason),
+        Command::Fetch {
+            dataset,
+            tracking_id,
+            output,
+        } => pending::fetch(&open(args, dataset)?, tracking_id, output),
         Command::Cancel {
             dataset,
             tracking_id,
@@ -94,10 +110,16 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             dataset,
             max_match,
             tasks,
+            exports,
+            archives,
             compression,
         } => {
-            let options = pending::compact_options(*max_match, compression.zstd_level);
+            let options =
+                pending::compact_options(*max_match, compression.zstd_level, archives.as_deref())?;
             let engine = open(args, dataset)?;
+            if *exports {
+                return pending::exports(args, &engine, &options);
+            }
             if !tasks {
                 return pending::compact(args, &engine, &options);
             }
@@ -112,6 +134,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             return tasks::commit(args, &open(args, dataset)?, pass);
         }
         Command::Receipts { dataset, check } => pending::receipts(&open(args, dataset)?, *check),
+        Command::Filter(words) => {
+            let report = filter::run(&open(args, &words.dataset)?, words)?;
+            report.print_to_stderr(args.json)?;
+            return Ok(0);
+        }
         Command::Suppress { what } => pending::suppress(args, what),
         Command::Key {
             what: Key::Rotate { dataset },

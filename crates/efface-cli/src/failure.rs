@@ -24,6 +24,8 @@ pub(crate) enum Failure {
     /// The service can't be started or has failed.
     #[cfg(feature = "serve")]
     Service(efface_server::Error),
+    /// An event can't be judged, and what can't be judged stops.
+    Unjudged(String),
     /// The demo claims something that doesn't hold.
     Claim(String),
 }
@@ -50,6 +52,7 @@ impl Failure {
                 }
                 _ => ErrorKind::Io,
             },
+            Self::Unjudged(_) => ErrorKind::Refused,
             Self::Claim(_) => ErrorKind::Internal,
         }
     }
@@ -60,6 +63,9 @@ impl Failure {
             Self::Library(error) => hint::hint(error),
             #[cfg(feature = "serve")]
             Self::Service(_) => None,
+            Self::Unjudged(_) => {
+                Some("--on-error drop leaves such events out, --on-error pass lets them through")
+            }
             Self::Usage { .. } | Self::Claim(_) => None,
         }
     }
@@ -85,6 +91,7 @@ impl fmt::Display for Failure {
             Self::Usage { word, reason } => write!(f, "{word}: {reason}"),
             #[cfg(feature = "serve")]
             Self::Service(error) => error.fmt(f),
+            Self::Unjudged(why) => f.write_str(why),
             Self::Claim(claim) => write!(f, "{claim}: this is a bug in efface, please report it"),
         }
     }

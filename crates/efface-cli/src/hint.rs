@@ -10,6 +10,11 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         Error::OtherRoles { .. } => {
             "compact carries out each request under the roles that it was submitted with: leave the flags out"
         }
+        Error::ExportFirst {
+            kept_until: Some(_),
+            ..
+        } => "efface fetch DATASET TRACKING_ID copies it",
+        Error::ExportFirst { .. } => "efface compact DATASET carries both out",
         Error::Underway { .. } => "efface compact DATASET ends it",
         Error::Request {
             fault: RequestFault::LookBackUnderGdpr,

@@ -26,6 +26,7 @@ mod asked;
 mod commands;
 mod demo;
 mod failure;
+mod filter;
 mod hint;
 mod ids;
 mod output;

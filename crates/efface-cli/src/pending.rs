@@ -1,9 +1,9 @@
 //! The commands around requests that wait: submit, status, cancel, compact, receipts, suppress.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Instant;
 
-use efface::ErrorKind;
 use efface::engine::Engine;
 use efface::erase::{CompactOptions, CompactReport};
 use efface::queue::{RequestState, Status, Submission};
@@ -11,12 +11,14 @@ use efface::receipts::Receipt;
 use efface::request::{Kind, Request, Suppress};
 use efface::shard::chunk::level::ZstdLevel;
 use efface::tracking::{ParseError, TrackingId};
+use efface::{Error, ErrorKind};
 use jiff::Timestamp;
 
 use crate::args::{Args, SubmitArgs, SuppressedIds, Suppression};
 use crate::asked::asked;
 use crate::failure::{Failure, Result};
 use crate::ids;
+use crate::output::{Destination, io_error};
 use crate::report::Report;
 use crate::report::pending as report;
 use crate::session::open;
@@ -33,16 +35,56 @@ pub(crate) fn submit(args: &Args, words: &SubmitArgs) -> Result<Report> {
             "what waits is planned when it is carried out: use delete",
         ));
     }
-    let mut asked = asked(Kind::Delete, &words.request, Some(&words.guard))?;
+    if words.kind == Kind::Delete && words.archive.is_given() {
+        return Err(Failure::usage(
+            "--kind",
+            "a delete has no archive: say --kind export, or leave --format and its like out",
+        ));
+    }
+    let mut asked = asked(words.kind, &words.request, Some(&words.guard))?;
     asked.suppress = words.suppression.suppress();
+    asked.check()?;
     let now = Timestamp::now();
     let submission = Submission {
         due: words.due,
         by: words.provenance.provenance(),
+        contents: words.archive.contents()?,
+        needs_approval: words.hold,
         ..Submission::new(TrackingId::draw(now), asked, now)
     };
     let engine = open(args, &words.dataset)?;
     Ok(report::submitted(&engine.submit_with(&submission)?))
+}
+
+pub(crate) fn approve(engine: &Engine, tracking_id: &str, by: &str) -> Result<Report> {
+    let tracking_id = parsed("TRACKING_ID", tracking_id)?;
+    engine.approve(tracking_id, by)?;
+    Ok(report::status(
+        &engine.status(tracking_id, Timestamp::now())?,
+    )?)
+}
+
+pub(crate) fn deny(engine: &Engine, tracking_id: &str, by: &str, reason: &str) -> Result<Report> {
+    let now = Timestamp::now();
+    let tracking_id = parsed("TRACKING_ID", tracking_id)?;
+    engine.deny(tracking_id, by, reason, now)?;
+    Ok(report::status(&engine.status(tracking_id, now)?)?)
+}
+
+/// Copies an archive, and notes that it was fetched once the copy is there.
+pub(crate) fn fetch(engine: &Engine, tracking_id: &str, output: &Path) -> Result<Report> {
+    let now = Timestamp::now();
+    let tracking_id = parsed("TRACKING_ID", tracking_id)?;
+    let Some(archive) = engine.archive(tracking_id, now)? else {
+        return Err(Failure::Library(Error::NoArchive { tracking_id }));
+    };
+    let destination = Destination::of(output, "-o")?;
+    destination.write(None, |to| {
+        let written = to.write_all(&archive);
+        written.map_err(Error::io("write", &output.display().to_string()))
+    })?;
+    engine.archive_fetched(tracking_id, now)?;
+    Ok(report::status(&engine.status(tracking_id, now)?)?)
 }
 
 pub(crate) fn extend(
@@ -105,17 +147,35 @@ pub(crate) fn cancel(engine: &Engine, tracking_id: &str) -> Result<Report> {
 }
 
 /// How a compaction that begins now is carried out.
-pub(crate) fn compact_options(max_match: f64, zstd_level: ZstdLevel) -> CompactOptions {
-    CompactOptions {
+pub(crate) fn compact_options(
+    max_match: f64,
+    zstd_level: ZstdLevel,
+    archives: Option<&Path>,
+) -> Result<CompactOptions> {
+    // The record of an archive says where it lies, whatever directory a later run is started in.
+    let archives = archives.map(|path| {
+        let path = std::path::absolute(path).map_err(io_error("find", path))?;
+        let named = path.to_str().map(str::to_owned);
+        named.ok_or_else(|| Failure::usage("--archives", "it is no UTF-8"))
+    });
+    Ok(CompactOptions {
         zstd_level,
         max_match,
+        archives: archives.transpose()?,
         ..CompactOptions::at(Timestamp::now())
-    }
+    })
 }
 
 pub(crate) fn compact(args: &Args, engine: &Engine, options: &CompactOptions) -> Result<u8> {
     let started = Instant::now();
     let done = engine.compact(options)?;
+    compacted(args, &done, started)
+}
+
+/// Carries out the exports alone.
+pub(crate) fn exports(args: &Args, engine: &Engine, options: &CompactOptions) -> Result<u8> {
+    let started = Instant::now();
+    let done = engine.carry_out_exports(options)?;
     compacted(args, &done, started)
 }
 

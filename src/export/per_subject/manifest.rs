@@ -3,6 +3,9 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::MANIFEST;
+use crate::error::{Error, Result};
+
 /// What is in the directory.
 #[derive(Debug, Clone, Serialize)]
 pub struct Manifest {
@@ -12,6 +15,26 @@ pub struct Manifest {
     pub disclosure: String,
     /// The files, in the order of the request.
     pub subjects: Vec<Entry>,
+    /// All files besides the manifest, in the order in which they were written.
+    pub files: Vec<FileEntry>,
+}
+
+/// One file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileEntry {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Its BLAKE3 hash.
+    pub blake3: String,
+}
+
+impl Manifest {
+    /// Its JSON.
+    pub(in crate::export) fn text(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self).map_err(|error| Error::io("write", MANIFEST)(error.into()))
+    }
 }
 
 /// The file of one subject.

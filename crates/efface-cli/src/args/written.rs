@@ -57,6 +57,20 @@ impl FromStr for Form {
     }
 }
 
+impl Form {
+    /// The same, with CSV that spreadsheets can be trusted with if `safe`.
+    ///
+    /// # Errors
+    /// When it is no CSV.
+    pub(crate) fn in_safe_csv(self, safe: bool) -> Result<Self> {
+        match (self, safe) {
+            (Self::Rows(Format::Csv { .. }), safe) => Ok(Self::Rows(Format::Csv { safe })),
+            (_, true) => Err(Failure::usage("--csv-safe", "the format is not csv")),
+            (_, false) => Ok(self),
+        }
+    }
+}
+
 impl Written {
     /// What is to be written.
     ///
@@ -72,11 +86,7 @@ impl Written {
             None if self.per_subject => Form::Rows(Format::Jsonl),
             None => Form::Rows(format_of(&self.output)?),
         };
-        match (form, self.csv_safe) {
-            (Form::Rows(Format::Csv { .. }), safe) => Ok(Form::Rows(Format::Csv { safe })),
-            (_, true) => Err(Failure::usage("--csv-safe", "the format is not csv")),
-            (_, false) => Ok(form),
-        }
+        form.in_safe_csv(self.csv_safe)
     }
 }
 

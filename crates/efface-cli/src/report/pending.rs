@@ -8,6 +8,7 @@ use efface::queue::{RequestState, Status, Submitted};
 use efface::receipts::{Cause, Head, Receipt};
 use efface::suppression::Suppression;
 use efface::tracking::TrackingId;
+use indicatif::HumanBytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -71,7 +72,20 @@ pub(crate) fn status(status: &Status) -> Result<Report> {
             report = report.fact(label, time.to_string());
         }
     }
-    if status.ended_at.is_some() {
+    if let Some(archive) = &status.archive {
+        report = report
+            .fact("rows exported", grouped(&archive.evidence.rows))
+            .fact("archive", HumanBytes(archive.evidence.bytes).to_string())
+            .fact("BLAKE3", archive.evidence.blake3.as_str())
+            .fact("kept until", archive.evidence.expires_at.to_string())
+            .note_if(!archive.is_kept, || "its archive was removed".to_owned());
+        if let Some(path) = &archive.path {
+            report = report.fact("at", path.as_str());
+        }
+        if let Some(time) = archive.fetched_at {
+            report = report.fact("fetched", time.to_string());
+        }
+    } else if status.ended_at.is_some() {
         report = report
             .fact("rows removed", grouped(&status.rows_removed))
             .fact("rows cleared", grouped(&status.rows_cleared));
@@ -83,6 +97,7 @@ pub(crate) fn status(status: &Status) -> Result<Report> {
                 counted(status.other_names, "other name", "other names")
             )
         })
+        .note_if(status.needs_approval, || "it waits for somebody to approve it".to_owned())
         .note_if(status.overdue, || "it is overdue".to_owned())
         .note_if(status.extension.is_some(), || {
             let reason = status.extension.as_ref().map(|extension| &extension.reason);
@@ -160,6 +175,8 @@ pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> 
                 "left_out": request.left_out,
                 "reason": request.reason,
                 "reason_kind": request.reason_kind,
+                "kind": request.kind,
+                "archive": request.archive,
                 "subjects": request.outcomes,
             })
         });
@@ -314,6 +331,19 @@ pub(crate) fn suppressed(done: &str, ids: u64, on_the_list: usize) -> Report {
         .note_if(done == "added", || {
             "next: efface compact DATASET, also after new shards have come in".to_owned()
         })
+}
+
+/// What became of events on their way in.
+pub(crate) fn filtered(kept: u64, dropped: u64, unjudged: u64) -> Report {
+    let json = json!({ "kept": kept, "dropped": dropped, "unjudged": unjudged });
+    Report::new(
+        format!("{} passed on", counted(kept, "event", "events")),
+        json,
+    )
+    .fact("of suppressed ids", grouped(&dropped))
+    .note_if(unjudged > 0, || {
+        format!("{} could not be judged", grouped(&unjudged))
+    })
 }
 
 pub(crate) fn suppression(list: &Suppression) -> Report {

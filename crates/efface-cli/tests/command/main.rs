@@ -12,12 +12,14 @@
 //! * [`limits`]: few open files, little memory, few threads, closed streams;
 //! * [`remains`]: what a delete leaves behind;
 //! * [`clears`]: deletes that clear values and leave the rows;
+//! * [`archives`]: exports that wait, approval, events on their way in;
 //! * [`readme`]: the lines of the README.
 //!
 //! Every subject id of these tests holds [`lake::MARK`], and every run checks that none is printed.
 
 mod access;
 mod answers;
+mod archives;
 mod bad_datasets;
 mod catalogs;
 mod claims;
