@@ -6,6 +6,7 @@
 //! time_unit = "ms"                  # of a time column of plain integers
 //! source = ["lib", "utm_source"]
 //! json_column = ["properties"]
+//! text_column = ["comment"]         # which holds no JSON, whatever its first values look like
 //! aliases = "../aliases.parquet"    # relative to the dataset
 //! empty_shards = "keep"             # or "remove": what becomes of a shard that loses all its rows
 //! hard_links = "wait"               # or "keep": what becomes of a shard that has other names
@@ -47,6 +48,9 @@ pub struct Config {
     /// String columns that hold JSON objects.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub json_column: Vec<String>,
+    /// String columns that hold no JSON, whatever their values look like.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub text_column: Vec<String>,
     /// The alias table, relative to the dataset or absolute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aliases: Option<String>,

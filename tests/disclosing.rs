@@ -15,7 +15,7 @@ use efface::request::{Disclosure, RequiredColumns, Unknown};
 use efface::{Config, DeleteOptions, Engine, EngineOptions, Request};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use tracked::{SOURCES, Shape, is_source_key, shape};
+use tracked::{SOURCES, Shape, is_source_key, only_source_keys, shape};
 
 /// Columns that can't be null: a delete of categories leaves their types' empty values.
 const REQUIRED: [&str; 3] = ["seq", "code", "must.b"];
@@ -108,7 +108,11 @@ fn only_sources(event: &Value) -> Value {
         shown.insert(name.to_owned(), event[name].clone());
     }
     if !event["context"].is_null() {
-        shown.insert("context".to_owned(), json!({"ip": event["context"]["ip"]}));
+        let context = &event["context"];
+        shown.insert(
+            "context".to_owned(),
+            json!({"ip": context["ip"], "deep": context["deep"]}),
+        );
     }
     shown.insert("props".to_owned(), sources_of(&event["props"]));
     if let Some(logs) = event["logs"].as_array() {
@@ -118,8 +122,7 @@ fn only_sources(event: &Value) -> Value {
         shown.insert("logs".to_owned(), logs.collect());
     }
     if let Some(blob) = event["blob"].as_str() {
-        let object = sources_of(&serde_json::from_str(blob).unwrap());
-        if object.as_object().is_some_and(|object| !object.is_empty()) {
+        if let Some(object) = only_source_keys(&serde_json::from_str(blob).unwrap()) {
             shown.insert("blob".to_owned(), object);
         }
     }
@@ -223,7 +226,7 @@ fn naive_headers(shape: &Shape, events: &[Value]) -> Headers {
                                 _ => "data",
                             };
                             if field == "deep" && holds(value) {
-                                count(format!("{name}.deep.city"), "data");
+                                count(format!("{name}.deep.city"), "source");
                             } else if !value.is_object() && holds(value) {
                                 count(format!("{name}.{field}"), role);
                             }

@@ -7,7 +7,7 @@ use crate::error::{CannotClear, Error, Result};
 use crate::request::{Disclosure, Request, RequiredColumns};
 use crate::shard::Shard;
 use crate::shard::clear::{Cleared, Clearing};
-use crate::shard::json::json_leaves;
+use crate::shard::json::{Said, json_leaves};
 use crate::shard::roles::SubjectColumn;
 use crate::shard::schema::column_names;
 use crate::shard::sources::Sources;
@@ -26,6 +26,15 @@ impl Config {
         }
     }
 
+    /// What the configuration says of string columns; `is_doubt_refused` where keys of JSON count.
+    pub fn said(&self, is_doubt_refused: bool) -> Said<'_> {
+        Said {
+            json: &self.json_column,
+            text: &self.text_column,
+            is_doubt_refused,
+        }
+    }
+
     /// What `request` clears, as far as the configuration and its options say.
     pub fn cleared(&self, request: &Request) -> String {
         if !request.clears() {
@@ -35,10 +44,11 @@ impl Config {
             time,
             source,
             json_column,
+            text_column,
             ..
         } = self;
         format!(
-            "{time:?} {source:?} {json_column:?} {}",
+            "{time:?} {source:?} {json_column:?} {text_column:?} {}",
             request.required_columns
         )
     }
@@ -60,7 +70,7 @@ impl Config {
             Disclosure::Categories => Clearing::of(shard, Cleared::All, &stay),
             Disclosure::Sources => {
                 let sources = Sources::of(&self.source, shard)?;
-                let json = json_leaves(shard, &self.json_column)?;
+                let json = json_leaves(shard, self.said(true))?;
                 Clearing::of(shard, Cleared::Sources(&sources, &json), &stay)
             }
         })
@@ -83,7 +93,7 @@ impl Config {
             reason,
         };
         if let Some(partition) =
-            partition_names(&shard.path).find(|name| sources.column(name, name, Some(0)).is_some())
+            partition_names(&shard.path).find(|name| sources.column(name, name).is_some())
         {
             return Err(refuse(partition, CannotClear::Partition));
         }

@@ -42,6 +42,8 @@ pub struct DeleteReport {
     pub rows_removed: u64,
     /// Values that were cleared, or that lost JSON members.
     pub values_cleared: u64,
+    /// Those of them of which nothing is left, since they are no JSON object though their column holds these.
+    pub values_cleared_whole: u64,
     /// Shards that were replaced.
     pub shards_rewritten: u64,
     /// Shards that were removed because they had no rows left.
@@ -67,6 +69,8 @@ pub struct DeleteReport {
     /// Keys of footer key-values that were left out because they were made of rows, or `KEY: MEMBER` where a member of
     /// their JSON was.
     pub dropped_key_values: Vec<String>,
+    /// Columns that have the name of a usual source, and were left.
+    pub sources_left: Vec<String>,
     /// Partitions whose directories still say something of rows of which every column was cleared.
     pub partitions_left: Vec<String>,
     /// Files that were replaced and still lie, with all their rows, under other names (hard links), and how many names
@@ -165,6 +169,7 @@ impl DeleteReport {
             tracking_id: id,
             rows_removed: report.rows_removed,
             values_cleared: report.values_cleared,
+            values_cleared_whole: report.values_cleared_whole,
             shards_rewritten: report.shards_rewritten,
             shards_removed: report.shards_removed,
             row_groups_rewritten: report.row_groups_rewritten,
@@ -177,6 +182,7 @@ impl DeleteReport {
             summaries_removed: report.summaries_removed.clone(),
             sidecars_removed: report.sidecars_removed.clone(),
             dropped_key_values: report.dropped_key_values.clone(),
+            sources_left: report.sources_left.clone(),
             partitions_left: report.partitions_left.clone(),
             other_names: report.other_names.clone(),
             digest: status.digest.clone().unwrap_or_default(),

@@ -379,6 +379,8 @@ impl Compaction {
         }
         total.dropped_key_values.sort_unstable();
         total.dropped_key_values.dedup();
+        total.sources_left.sort_unstable();
+        total.sources_left.dedup();
         let gone = self
             .swaps
             .iter()
@@ -394,6 +396,7 @@ impl Compaction {
             rows_removed: total.rows_removed,
             rows_suppressed: self.swaps.iter().map(|swap| swap.suppressed).sum(),
             values_cleared: total.values_cleared,
+            values_cleared_whole: total.values_cleared_whole,
             shards_rewritten: self.swaps.len() as u64 - gone,
             shards_removed: gone,
             row_groups_rewritten: total.row_groups_rewritten,
@@ -410,6 +413,7 @@ impl Compaction {
             summaries_removed: std::mem::take(&mut self.summaries_removed),
             sidecars_removed: std::mem::take(&mut self.sidecars_removed),
             dropped_key_values: total.dropped_key_values,
+            sources_left: total.sources_left,
             requests,
             requests_damaged: Vec::new(),
         };

@@ -17,6 +17,8 @@ pub struct CompactReport {
     pub rows_suppressed: u64,
     /// Values that were cleared, or that lost JSON members.
     pub values_cleared: u64,
+    /// Those of them of which nothing is left, since they are no JSON object though their column holds these.
+    pub values_cleared_whole: u64,
     /// Shards that were replaced.
     pub shards_rewritten: u64,
     /// Shards that were removed because they had no rows left.
@@ -40,6 +42,8 @@ pub struct CompactReport {
     /// Keys of footer key-values that were left out because they were made of rows, or `KEY: MEMBER` where a member of
     /// their JSON was.
     pub dropped_key_values: Vec<String>,
+    /// Columns that have the name of a usual source, and were left.
+    pub sources_left: Vec<String>,
     /// Partitions whose directories still say something of rows of which every column was cleared.
     pub partitions_left: Vec<String>,
     /// Files that were replaced and still lie, with all their rows, under other names (hard links), and how many names
@@ -66,6 +70,7 @@ impl CompactReport {
         add(&mut self.rows_removed, later.rows_removed);
         add(&mut self.rows_suppressed, later.rows_suppressed);
         add(&mut self.values_cleared, later.values_cleared);
+        add(&mut self.values_cleared_whole, later.values_cleared_whole);
         add(&mut self.shards_rewritten, later.shards_rewritten);
         add(&mut self.shards_removed, later.shards_removed);
         add(&mut self.row_groups_rewritten, later.row_groups_rewritten);
@@ -77,6 +82,7 @@ impl CompactReport {
         self.summaries_removed.extend(later.summaries_removed);
         self.sidecars_removed.extend(later.sidecars_removed);
         self.dropped_key_values.extend(later.dropped_key_values);
+        self.sources_left.extend(later.sources_left);
         self.partitions_left.extend(later.partitions_left);
         self.other_names.extend(later.other_names);
         self.requests.extend(later.requests);

@@ -391,6 +391,7 @@ pub(super) fn is_of_shard(error: &Error) -> bool {
         || matches!(
             error,
             Error::CannotBeNull { .. }
+                | Error::MaybeJson { .. }
                 | Error::CheckFailed { .. }
                 | Error::Place {
                     fault: PlaceFault::Link

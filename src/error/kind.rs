@@ -96,6 +96,7 @@ impl Error {
             | Self::OverMatch { .. }
             | Self::PlanChanged { .. }
             | Self::CannotBeNull { .. }
+            | Self::MaybeJson { .. }
             | Self::NotWaiting { .. }
             | Self::NotCancellable { .. } => ErrorKind::Refused,
             Self::Locked { .. }

@@ -352,6 +352,17 @@ pub enum Error {
         max_match: f64,
     },
 
+    /// Some of the first values of a string column are JSON objects, but fewer than half.
+    #[error(
+        "{path}: of the first values of column {column:?} some are JSON objects, but fewer than half: configure it as a JSON column, whose other values are cleared whole, or as a text column, which is left as it is"
+    )]
+    MaybeJson {
+        /// The shard.
+        path: String,
+        /// The column.
+        column: String,
+    },
+
     /// A column that must be cleared can't hold null.
     #[error("{path}: column {column:?} must be cleared, but {reason}; nothing was touched")]
     CannotBeNull {

@@ -124,8 +124,8 @@ pub enum CannotClear {
     /// It is a subject or a time column.
     #[error("it says whose or when a row is, which stays: take it out of the sources")]
     Role,
-    /// It is JSON inside of a map.
-    #[error("it is JSON inside of a map, of which only the map's keys can be taken out")]
+    /// It is JSON, a map or a configured source inside of a map.
+    #[error("it is inside of a map, of which only the map's own keys can be taken out")]
     Tangled,
     /// Its type has no null; [`RequiredColumns::Default`](crate::request::RequiredColumns::Default) allows another value.
     #[error("its type can't hold null (required_columns = default writes the type's empty value)")]

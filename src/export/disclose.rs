@@ -18,7 +18,7 @@ use super::edit::{Edit, shown_fields};
 use super::partitions::{Partition, partitions};
 use super::shown::Shown;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{CannotClear, Error, Result};
 use crate::shard::Shard;
 use crate::shard::clear::{Action, Cleared, Clearing};
 use crate::shard::json::json_leaves;
@@ -37,9 +37,18 @@ pub(super) fn sources(shard: &Shard, schema: &Schema, config: &Config) -> Result
         .chain(roles.time_leaves(shard)?)
         .collect();
     let sources = Arc::new(Sources::of(&config.source, shard)?);
-    let json = json_leaves(shard, &config.json_column)?;
+    let json = json_leaves(shard, config.said(true))?;
+    let clearing = Clearing::of(shard, Cleared::Sources(&sources, &json), &stay);
+    if let Some(column) = clearing.tangled().first() {
+        // What a delete can't take out alone, an export can't show alone.
+        return Err(Error::CannotBeNull {
+            path: shard.path.clone(),
+            column: column.clone(),
+            reason: CannotClear::Tangled,
+        });
+    }
     let mut walk = Walk {
-        clearing: Clearing::of(shard, Cleared::Sources(&sources, &json), &stay),
+        clearing,
         stay,
         sources: Arc::clone(&sources),
         leaf: 0,
@@ -51,8 +60,7 @@ pub(super) fn sources(shard: &Shard, schema: &Schema, config: &Config) -> Result
     };
     let edits = walk.fields(schema.fields(), top);
     let fields = shown_fields(&edits, schema.fields());
-    let is_shown =
-        |partition: &Partition| sources.column(&partition.name, &partition.name, Some(0));
+    let is_shown = |partition: &Partition| sources.column(&partition.name, &partition.name);
     let mut partitions = partitions(&shard.path, schema);
     partitions.retain(|partition| is_shown(partition).is_some());
     Ok(Shown {

@@ -258,7 +258,7 @@ pub(super) fn roles(dataset: &Dataset, plan: &Plan) -> Result<Roles> {
         .map(|rows| {
             let shard = open_unchanged(&*dataset.table, rows, None)?;
             let schema = Arc::new(arrow_schema(&shard.path, &shard.footer, &Instants::new())?);
-            Roles::of(&shard, &schema, &dataset.config)
+            Roles::of(&shard, &schema, &dataset.config, plan.disclosure())
         })
         .collect::<Result<_>>()?;
     let mut roles = Roles::default();

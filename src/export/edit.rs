@@ -159,7 +159,7 @@ fn items<O: OffsetSizeTrait>(
 fn are_sources(keys: &ArrayRef, sources: &Sources, path: &str) -> Result<BooleanArray, ArrowError> {
     let is_source = |key: &[u8]| {
         let key = std::str::from_utf8(key);
-        key.is_ok_and(|key| sources.name_key(path, key))
+        key.is_ok_and(|key| sources.name_key(path, key, key))
     };
     let keys = text_bytes(keys)?;
     Ok(keys
@@ -216,7 +216,7 @@ fn members(
     path: &str,
 ) -> Result<ArrayRef, ArrowError> {
     let texts = text_bytes(array)?;
-    let only = |text| only_members(text, |key| sources.name_key(path, key));
+    let only = |text| only_members(text, |inside, key| sources.name_key(path, inside, key));
     let shown: LargeBinaryArray = texts.iter().map(|text| text.and_then(only)).collect();
     let shown: ArrayRef = Arc::new(shown);
     match field.data_type() {

@@ -24,6 +24,7 @@ use super::presence::{array_at, has_value};
 use super::type_names::{field_type_name, type_name};
 use crate::config::Config;
 use crate::error::Result;
+use crate::request::Disclosure;
 use crate::shard::Shard;
 use crate::shard::json::{each_member, json_leaves};
 use crate::shard::sources::Sources;
@@ -72,7 +73,12 @@ impl Roles {
     ///
     /// # Errors
     /// When a column that has a role isn't there, or has a wrong type, or a page that had to be looked at is damaged.
-    pub(super) fn of(shard: &Shard, schema: &Schema, config: &Config) -> Result<Self> {
+    pub(super) fn of(
+        shard: &Shard,
+        schema: &Schema,
+        config: &Config,
+        disclosure: Disclosure,
+    ) -> Result<Self> {
         let subjects = config.roles().subjects(shard)?;
         let subjects: BTreeSet<usize> = subjects.iter().map(|column| column.leaf).collect();
         let times = config.roles().time_leaves(shard)?;
@@ -85,7 +91,7 @@ impl Roles {
             TimeKind::Instant(unit) => Some(unit),
             TimeKind::Date | TimeKind::DateMillis | TimeKind::Int96 => None,
         });
-        let json = json_leaves(shard, &config.json_column)?;
+        let json = json_leaves(shard, config.said(disclosure != Disclosure::Data))?;
         let mut roles = Self {
             unit,
             ..Self::default()
@@ -193,10 +199,7 @@ impl Columns {
             false,
             &mut place,
             &mut |path, field, place, is_source| {
-                let is_source = is_source
-                    || sources
-                        .column(path, field.name(), Some(place.len() - 1))
-                        .is_some();
+                let is_source = is_source || sources.column(path, field.name()).is_some();
                 let Some(place) = place.last().map(|_| place.to_vec()) else {
                     return is_source;
                 };
@@ -348,7 +351,7 @@ impl Columns {
 
     /// Whether a key of a column says how the data was collected.
     pub(super) fn is_source_key(&self, column: &Column, key: &str) -> bool {
-        column.role == Role::Source || self.sources.name_key(&column.path, key)
+        column.role == Role::Source || self.sources.name_key(&column.path, key, key)
     }
 
     /// What was counted, as headers: those of each column, then of its keys in their order.

@@ -181,13 +181,16 @@ fn unknown_columns(dataset: &Dataset, shard: &Shard, clearing: &Clearing) -> Vec
     let json = dataset.config.json_column.iter();
     let is_directory = |name: &str| {
         let name = Sources::new(&[name.to_owned()]);
-        partition_names(&shard.path).any(|part| name.column(part, part, Some(0)).is_some())
+        partition_names(&shard.path).any(|part| name.column(part, part).is_some())
     };
     let sources = sources.filter(|name| !clearing.knows(name) && !is_directory(name));
-    let json = json.filter(|name| find(schema, name).is_ok_and(|found| found.is_empty()));
+    let is_unknown = |name: &&String| find(schema, name).is_ok_and(|found| found.is_empty());
+    let json = json.filter(is_unknown);
+    let text = dataset.config.text_column.iter().filter(is_unknown);
     sources
         .map(|name| ("source", name.clone()))
         .chain(json.map(|name| ("JSON", name.clone())))
+        .chain(text.map(|name| ("text", name.clone())))
         .collect()
 }
 

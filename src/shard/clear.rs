@@ -16,12 +16,13 @@ use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::schema::types::{ColumnDescriptor, Type};
 
 use super::Shard;
-use super::json::without_members;
+use super::chunk::erasure::Replaced;
+use super::json::{is_object, without_members};
 use super::schema::{is_list, is_map};
-use super::sources::Sources;
+use super::sources::{Sources, looks_like_source};
 
 /// What takes the place of a value.
-type Edit = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
+type Edit = Arc<dyn Fn(&[u8]) -> Option<Replaced> + Send + Sync>;
 
 /// What is cleared in the rows that a request matches.
 #[derive(Debug, Clone, Copy)]
@@ -69,8 +70,10 @@ pub struct Clearing {
     known: BTreeSet<String>,
     /// Columns that are configured to go but stay.
     kept: Vec<String>,
-    /// Columns of JSON inside of a map.
+    /// Columns inside of a map that loses keys, which would have to lose something of their own.
     tangled: Vec<String>,
+    /// Columns that have the name of a usual source, and stay.
+    left: Vec<String>,
 }
 
 impl fmt::Debug for Action {
@@ -110,7 +113,13 @@ impl Clearing {
         &self.kept
     }
 
-    /// Columns of JSON objects inside of a map that loses keys.
+    /// Columns that have the name of a usual source, and stay.
+    pub fn left(&self) -> &[String] {
+        &self.left
+    }
+
+    /// Columns inside of a map that loses keys, which would have to lose something of their own: JSON objects, other
+    /// maps, configured sources.
     pub fn tangled(&self) -> &[String] {
         &self.tangled
     }
@@ -146,15 +155,13 @@ struct Place {
     path: String,
     /// The path with all names.
     physical: String,
-    /// How many groups stand around it, lists not counted.
-    depth: usize,
     /// The largest levels outside of it.
     repetition: u32,
     definition: u32,
     /// What its children are.
     inside: Inside,
-    /// Somewhere inside of a list or a map.
-    is_nested: bool,
+    /// Its own name or one around it is that of a usual source.
+    looks_like_source: bool,
     /// All of it goes, because something around it does.
     is_gone: bool,
     /// The levels at which the highest node around it that holds nothing that stays is null.
@@ -190,11 +197,19 @@ impl Walk<'_> {
         let first = self.done.actions.len();
         let leaves = first..first + leaf_count(node);
         if let Cleared::Sources(sources, _) = self.cleared {
-            let depth = (!around.is_nested).then_some(place.depth);
-            let by_path = |path: &str| sources.column(path, node.name(), depth);
+            // Other nodes are named by writers, not by users.
+            let name = match around.inside {
+                Inside::Fields => node.name(),
+                Inside::List | Inside::Map => "",
+            };
+            place.looks_like_source |= looks_like_source(node.name());
+            let by_path = |path: &str| sources.column(path, name);
             if let Some(known) = by_path(&place.physical).or_else(|| by_path(&place.path)) {
                 place.is_gone = true;
                 self.done.known.insert(known.to_owned());
+                if around.map.is_some() {
+                    self.done.tangled.push(place.physical.clone());
+                }
             }
         }
         let is_all = matches!(self.cleared, Cleared::All) || place.is_gone;
@@ -212,18 +227,21 @@ impl Walk<'_> {
         if let Cleared::Sources(sources, _) = self.cleared
             && !is_all
             && is_map(node)
-            && place.map.is_none()
         {
-            place.map = keys(node, first, &place, sources);
+            match (keys(node, first, &place, sources), &place.map) {
+                (Some(_), Some(_)) => self.done.tangled.push(place.physical.clone()),
+                (keys, None) => place.map = keys,
+                (None, Some(_)) => {}
+            }
         }
         place.inside = match around.inside {
             _ if is_map(node) => Inside::Map,
             _ if is_list(node) => Inside::List,
-            Inside::List if !is_repeated => Inside::Fields,
+            Inside::List if !is_repeated || is_element(node) => Inside::Fields,
+            // What the elements of a map lose besides can't be told apart from what they lose by their keys.
+            Inside::Map if !is_repeated && around.map.is_none() => Inside::Fields,
             inside => inside,
         };
-        place.is_nested |= is_map(node) || is_list(node) || is_repeated;
-        place.depth += usize::from(!place.is_nested);
         for field in node.get_fields() {
             self.node(field, &place);
         }
@@ -232,15 +250,26 @@ impl Walk<'_> {
     fn leaf(&mut self, leaf: usize, is_gone: bool, place: &Place) -> Option<Action> {
         let descriptor = *self.leaves.get(leaf)?;
         if self.stay.contains(&leaf) {
-            if let Cleared::Sources(sources, _) = self.cleared
-                && sources.names(&place.path)
-            {
-                self.done.kept.push(place.path.clone());
+            if let Cleared::Sources(sources, _) = self.cleared {
+                if sources.names(&place.path) {
+                    self.done.kept.push(place.path.clone());
+                } else if place.looks_like_source {
+                    self.done.left.push(place.path.clone());
+                }
             }
             return None;
         }
         match (self.cleared, place.null) {
             (Cleared::Sources(sources, json), _) if !is_gone => {
+                if place.looks_like_source {
+                    let is_in_map = place.map.is_some();
+                    let path = if is_in_map {
+                        &place.physical
+                    } else {
+                        &place.path
+                    };
+                    self.done.left.push(path.clone());
+                }
                 if place.map.is_some() {
                     if json.contains(&leaf) {
                         self.done.tangled.push(place.physical.clone());
@@ -250,7 +279,13 @@ impl Walk<'_> {
                 json.contains(&leaf).then(|| {
                     let (sources, path) = (sources.clone(), place.path.clone());
                     Action::Members(Arc::new(move |value: &[u8]| {
-                        without_members(value, |key| sources.name_key(&path, key))
+                        let is_gone =
+                            |inside: &str, key: &str| sources.name_key(&path, inside, key);
+                        let value_left = without_members(value, is_gone)?;
+                        Some(Replaced {
+                            is_whole: value_left == b"{}" && !is_object(value),
+                            value: value_left,
+                        })
                     }))
                 })
             }
@@ -262,7 +297,10 @@ impl Walk<'_> {
                 self.done.required.push(place.path.clone());
                 let empty = empty_value(descriptor);
                 Some(Action::Empty(Arc::new(move |value: &[u8]| {
-                    (value != empty).then(|| empty.clone())
+                    (value != empty).then(|| Replaced {
+                        value: empty.clone(),
+                        is_whole: false,
+                    })
                 })))
             }
         }
@@ -286,6 +324,14 @@ fn keys(node: &Type, first: usize, place: &Place, sources: &Sources) -> Option<A
         sources: Arc::new(sources.clone()),
         path: place.path.clone(),
     })
+}
+
+/// Whether a repeated node of a list is an element itself, rather than the place of one: so old writers had it.
+fn is_element(node: &Type) -> bool {
+    node.is_group()
+        && (node.get_fields().len() > 1
+            || node.name() == "array"
+            || node.name().ends_with("_tuple"))
 }
 
 fn leaf_count(node: &Type) -> usize {

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::Shard;
 use super::chunk::Source;
 use super::chunk::reader::sample;
+use super::json_parts::Part;
 use super::schema::{Found, find};
 use crate::error::{Error, FormatError, Result};
 use crate::parquet_bytes::footer::{column, statistics as field};
@@ -24,43 +25,76 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Values that say whether a column holds JSON objects.
 const SAMPLED_VALUES: usize = 100;
 
-/// The leaves of `shard` that hold JSON objects: the configured ones, or those that say so or whose first values
-/// all are: up to 100 of the first page that has some (empty ones and `null` don't count, but one must be).
+/// What is said of the string columns of a dataset.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// Those that hold JSON objects.
+    pub json: &'a [String],
+    /// Those that hold none.
+    pub text: &'a [String],
+    /// Whether a column that may hold JSON, or may not, is an error rather than text.
+    pub is_doubt_refused: bool,
+}
+
+/// The leaves of `shard` that hold JSON objects: those of which it is said, or which say so themselves, or at least half
+/// of whose first values are objects: up to 100 of the first page that has some (empty ones and `null` don't count).
 ///
 /// # Errors
-/// When a configured column holds no text, or a page is damaged.
-pub fn json_leaves(shard: &Shard, configured: &[String]) -> Result<BTreeSet<usize>> {
+/// [`Error::MaybeJson`] where some of the first values are objects, but fewer than half, and nothing is said of the
+/// column; when a configured column holds no text, or a page is damaged.
+pub fn json_leaves(shard: &Shard, said: Said<'_>) -> Result<BTreeSet<usize>> {
     let schema = shard.footer.schema();
-    let mut leaves = BTreeSet::new();
-    for name in configured {
-        for found in find(schema, name).map_err(|names| names.of(&shard.path, "JSON", name))? {
-            let Found::Leaf(leaf) = found else {
-                return Err(not_text(shard, name, "a group"));
-            };
-            let physical = schema.column(leaf).physical_type();
-            if physical != Physical::BYTE_ARRAY {
-                return Err(not_text(shard, name, &physical.to_string()));
-            }
-            leaves.insert(leaf);
+    let mut leaves = named(shard, "JSON", said.json)?;
+    let text = named(shard, "text", said.text)?;
+    for (leaf, descriptor) in schema.columns().iter().enumerate() {
+        if !is_text(descriptor) || leaves.contains(&leaf) || text.contains(&leaf) {
+            continue;
         }
-    }
-    if configured.is_empty() {
-        for (leaf, descriptor) in schema.columns().iter().enumerate() {
-            if is_text(descriptor)
-                && holds_objects(shard, leaf, descriptor)
-                    .map_err(|error| error.in_shard(&shard.path))?
-            {
-                leaves.insert(leaf);
+        match holds_objects(shard, leaf, descriptor).map_err(|error| error.in_shard(&shard.path))? {
+            Held::Objects => drop(leaves.insert(leaf)),
+            Held::Both if said.is_doubt_refused => {
+                return Err(Error::MaybeJson {
+                    path: shard.path.clone(),
+                    column: descriptor.path().string(),
+                });
             }
+            Held::Both | Held::Text => {}
         }
     }
     Ok(leaves)
 }
 
-fn not_text(shard: &Shard, column: &str, found: &str) -> Error {
+/// The leaves of configured columns, which must be of text.
+fn named(shard: &Shard, role: &'static str, names: &[String]) -> Result<BTreeSet<usize>> {
+    let schema = shard.footer.schema();
+    let mut leaves = BTreeSet::new();
+    for name in names {
+        for found in find(schema, name).map_err(|names| names.of(&shard.path, role, name))? {
+            let Found::Leaf(leaf) = found else {
+                return Err(not_text(shard, role, name, "a group"));
+            };
+            let physical = schema.column(leaf).physical_type();
+            if physical != Physical::BYTE_ARRAY {
+                return Err(not_text(shard, role, name, &physical.to_string()));
+            }
+            leaves.insert(leaf);
+        }
+    }
+    Ok(leaves)
+}
+
+/// What the first values of a column are.
+enum Held {
+    Objects,
+    /// Some are objects, but fewer than half.
+    Both,
+    Text,
+}
+
+fn not_text(shard: &Shard, role: &'static str, column: &str, found: &str) -> Error {
     Error::ColumnType {
         path: shard.path.clone(),
-        role: "JSON",
+        role,
         column: column.to_owned(),
         found: found.to_owned(),
         expected: "expected text",
@@ -82,11 +116,11 @@ fn holds_objects(
     shard: &Shard,
     leaf: usize,
     descriptor: &ColumnDescriptor,
-) -> std::result::Result<bool, FormatError> {
+) -> std::result::Result<Held, FormatError> {
     if descriptor.logical_type_ref() == Some(&LogicalType::Json)
         || descriptor.converted_type() == ConvertedType::JSON
     {
-        return Ok(true);
+        return Ok(Held::Objects);
     }
     for group in 0..shard.footer.row_groups().len() {
         let Some(source) = Source::of(shard, group, leaf) else {
@@ -97,35 +131,42 @@ fn holds_objects(
         if nulls.is_some_and(|nulls| u64::try_from(nulls) == Ok(source.chunk.values)) {
             continue;
         }
-        // Every object lies between two that begin with a brace.
-        let largest = statistics.and_then(|statistics| statistics.binary(field::MAX_VALUE));
-        let first = |text: &[u8]| {
-            text.iter()
-                .copied()
-                .find(|byte| !byte.is_ascii_whitespace())
-        };
-        if largest.is_some_and(|text| !matches!(first(text), Some(b'{' | b'n') | None)) {
-            return Ok(false);
+        // An object begins with a brace, or blanks or a byte order mark before it.
+        let bound = |id| statistics.and_then(|statistics| statistics.binary(id)?.first().copied());
+        let bounds = bound(field::MIN_VALUE).zip(bound(field::MAX_VALUE));
+        if bounds.is_some_and(|(least, most)| {
+            least > b'{' && most < BYTE_ORDER_MARK[0] || least > b' ' && most < b'{'
+        }) {
+            return Ok(Held::Text);
         }
-        let values = sample(&source, SAMPLED_VALUES)?;
-        let mut objects = 0;
-        for value in values {
-            let text = value.trim_ascii();
-            if is_object(text) {
+        let (mut objects, mut others) = (0, 0);
+        for value in sample(&source, SAMPLED_VALUES)? {
+            if is_object(&value) {
                 objects += 1;
-            } else if !text.is_empty() && text != b"null" {
-                return Ok(false);
+            } else if !holds_nothing(&value) {
+                others += 1;
             }
         }
-        if objects > 0 {
-            return Ok(true);
+        match (objects, others) {
+            (0, 0) => {}
+            (0, _) => return Ok(Held::Text),
+            (objects, others) if objects >= others => return Ok(Held::Objects),
+            _ => return Ok(Held::Both),
         }
     }
-    Ok(false)
+    Ok(Held::Text)
 }
 
-fn is_object(text: &[u8]) -> bool {
-    text.first() == Some(&b'{') && read_members(text, &mut String::new()).is_some()
+/// Whether text is blank or JSON's null.
+fn holds_nothing(text: &[u8]) -> bool {
+    matches!(text.trim_ascii(), b"" | b"null")
+}
+
+/// Whether text is a JSON object, or almost.
+pub fn is_object(text: &[u8]) -> bool {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    text.trim_ascii_start().first() == Some(&b'{')
+        && read_members(text, &mut String::new()).is_some()
 }
 
 /// The members of an object that is JSON, or almost; `masked` keeps what they were read from in that case.
@@ -198,62 +239,56 @@ pub(super) fn members(text: &str) -> Option<Vec<Member<'_>>> {
 #[derive(serde::Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The object in `text` without the members whose key `is_gone`; the rest of it stays byte for byte. `None` if
-/// there are none, or it is no JSON object.
+/// The object in `text` without the members that `is_gone`, at any depth; the rest of it stays byte for byte. `None` if
+/// there are none. `is_gone` is shown the path of a member, by keys with dots between them, and its key.
 ///
-/// Text that begins as an object and can't be taken apart (cut short, say) may hold any member: `{}` takes its
-/// place.
-pub fn without_members(text: &[u8], is_gone: impl Fn(&str) -> bool) -> Option<Vec<u8>> {
+/// Text that is no object (cut short, say, an array, or encoded twice) may hold any member: `{}` takes its place, unless
+/// it is blank or JSON's null.
+pub fn without_members(text: &[u8], is_gone: impl Fn(&str, &str) -> bool) -> Option<Vec<u8>> {
     if let Some(rest) = text.strip_prefix(BYTE_ORDER_MARK) {
         let left = without_members(rest, is_gone)?;
         return Some([BYTE_ORDER_MARK, &left].concat());
     }
-    let mut masked = String::new();
-    let Some(members) = read_members(text, &mut masked) else {
-        let is_broken = text.trim_ascii_start().first() == Some(&b'{');
-        return is_broken.then(|| b"{}".to_vec());
-    };
-    if !members.iter().any(|(key, _)| is_gone(key)) {
-        return None;
+    match parted(text, &is_gone, Part::Without) {
+        None => (!holds_nothing(text) && text != WHOLE).then(|| WHOLE.to_vec()),
+        Some((_, false)) => None,
+        Some((left, true)) => Some(left),
     }
-    let open = text.iter().position(|byte| *byte == b'{')?;
-    let mut left = text.get(..=open)?.to_vec();
-    let mut from = open + 1;
-    let mut is_first = true;
-    for (key, value) in &members {
-        // With the comma in front of it, unless it is the first.
-        let member = text.get(from..value.end)?;
-        from = value.end;
-        if is_gone(key) {
-            continue;
-        }
-        let bare = member.trim_ascii_start();
-        match bare.strip_prefix(b",") {
-            Some(bare) if is_first => left.extend_from_slice(bare.trim_ascii_start()),
-            _ => left.extend_from_slice(member),
-        }
-        is_first = false;
-    }
-    let rest = text.get(from..)?;
-    left.extend_from_slice(if is_first {
-        rest.trim_ascii_start()
-    } else {
-        rest
-    });
-    Some(left)
 }
 
-/// The part of `text` that [`without_members`] removes: the object with only the members whose key `is_kept`, or all
-/// of the text if it begins as an object and can't be parsed. `None` if there are none, or it is no JSON object.
-pub fn only_members(text: &[u8], is_kept: impl Fn(&str) -> bool) -> Option<Cow<'_, [u8]>> {
+/// What takes the place of text that is no object.
+const WHOLE: &[u8] = b"{}";
+
+/// The part of `text` that [`without_members`] removes: the object with only the members that `is_kept`, at any depth, or
+/// all of the text if it is no object. `None` if there is none.
+pub fn only_members(text: &[u8], is_kept: impl Fn(&str, &str) -> bool) -> Option<Cow<'_, [u8]>> {
     // All members are kept, or some go, or none is an object's.
     without_members(text, &is_kept)?;
-    let rest = without_members(text, |key| !is_kept(key));
-    let is_broken = rest.is_some() && each_member(text, |_, _| ()).is_none();
-    Some(match rest {
-        Some(rest) if !is_broken => Cow::Owned(rest),
-        _ => Cow::Borrowed(text),
+    let (mark, rest) = match text.strip_prefix(BYTE_ORDER_MARK) {
+        Some(rest) => (BYTE_ORDER_MARK, rest),
+        None => (&[][..], text),
+    };
+    Some(match parted(rest, &is_kept, Part::Only) {
+        Some((only, _)) => Cow::Owned([mark, &only].concat()),
+        None => Cow::Borrowed(text),
     })
+}
+
+/// The object in `text` without the members that match, or with only these, and whether that is another text; `None` if
+/// it is no object.
+fn parted(
+    text: &[u8],
+    matches: &dyn Fn(&str, &str) -> bool,
+    part: Part,
+) -> Option<(Vec<u8>, bool)> {
+    let mut masked = String::new();
+    let is_exact = std::str::from_utf8(text).ok().and_then(members).is_some();
+    if !is_exact {
+        masked = mask(text);
+        members(&masked)?;
+    }
+    let known = if is_exact { text } else { masked.as_bytes() };
+    super::json_parts::part_of(text, known, matches, part)
 }
 
 /// Shows key and value of each member of the object in `text`, as they are written there; `None` if it is no JSON
@@ -276,7 +311,7 @@ mod tests {
     use super::*;
 
     fn without(text: &str) -> Option<String> {
-        let left = without_members(text.as_bytes(), |key| key.starts_with('$'))?;
+        let left = without_members(text.as_bytes(), |_, key| key.starts_with('$'))?;
         Some(String::from_utf8(left).unwrap())
     }
 
@@ -292,7 +327,12 @@ mod tests {
             (r#" { "$a" : 1 , "b" : 2 } "#, r#" {"b" : 2 } "#),
             (r#"{ "$a": 1 }"#, "{}"),
             (r#"{"\u0024a":1,"b":"\"$a\":1"}"#, r#"{"b":"\"$a\":1"}"#),
-            (r#"{"$a":1,"$a":2,"b":{"$a":3}}"#, r#"{"b":{"$a":3}}"#),
+            (r#"{"$a":1,"$a":2,"b":{"$a":3}}"#, r#"{"b":{}}"#),
+            (
+                r#"{"b":[1, {"c":2, "$a":[{}]} ,[{"$a":{"d":1}, "e":3}]],"$f":{"g":{}}}"#,
+                r#"{"b":[1, {"c":2} ,[{"e":3}]]}"#,
+            ),
+            (r#"{"b":{ },"$a":1}"#, r#"{"b":{ }}"#),
         ] {
             assert_eq!(without(text).as_deref(), Some(left), "{text}");
             assert_eq!(without(left), None, "{text}");
@@ -311,13 +351,22 @@ mod tests {
         ] {
             assert_eq!(without(text).as_deref(), Some(left), "{text}");
         }
-        let left = without_members(b"{\"$a\":1,\"b\":\"\xff\"}", |key| key == "$a");
+        let left = without_members(b"{\"$a\":1,\"b\":\"\xff\"}", |_, key| key == "$a");
         assert_eq!(left.as_deref(), Some(&b"{\"b\":\"\xff\"}"[..]));
     }
 
     #[test]
-    fn what_begins_as_an_object_and_is_none_goes_as_a_whole() {
-        for text in ["{\"$a\":1", "{\"$a\":1}x", "{\"b\":1,}", " {"] {
+    fn what_is_no_object_goes_as_a_whole() {
+        for text in [
+            "{\"$a\":1",
+            "{\"$a\":1}x",
+            "{\"b\":1,}",
+            " {",
+            "[{\"$a\":1}]",
+            "\"{}\"",
+            "n/a",
+            "7",
+        ] {
             assert_eq!(without(text).as_deref(), Some("{}"), "{text}");
         }
     }
@@ -325,7 +374,7 @@ mod tests {
     #[test]
     fn what_goes_and_what_stays_are_all_of_it() {
         let only = |text: &str| {
-            let left = only_members(text.as_bytes(), |key| key.starts_with('$'));
+            let left = only_members(text.as_bytes(), |_, key| key.starts_with('$'));
             left.map(|left| String::from_utf8(left.into_owned()).unwrap())
         };
         for (text, left) in [
@@ -336,9 +385,13 @@ mod tests {
             ),
             (r#"{"$a":1}"#, Some(r#"{"$a":1}"#)),
             ("{\"$a\":1", Some("{\"$a\":1")),
+            (
+                r#"{"b":[1, {"c":2, "$a":3}, {"c":4}], "d":{"e":5}, "f":{"$g":{"h":1}}}"#,
+                Some(r#"{"b":[{"$a":3}], "f":{"$g":{"h":1}}}"#),
+            ),
             (r#"{"b":1}"#, None),
             ("{}", None),
-            ("[1]", None),
+            ("[1]", Some("[1]")),
             ("", None),
         ] {
             assert_eq!(only(text).as_deref(), left, "{text}");
@@ -362,8 +415,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_stays() {
-        for text in ["", "null", "[{\"$a\":1}]", "$a", "{\"b\":1}"] {
+    fn what_holds_no_such_member_stays() {
+        for text in ["", " ", "null", "{}", "{\"b\":1}"] {
             assert_eq!(without(text), None, "{text}");
         }
         let deep = format!("{{\"b\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));

@@ -26,6 +26,7 @@ mod fate;
 pub(crate) mod held;
 pub mod ids;
 pub mod json;
+mod json_parts;
 pub mod lineage;
 mod output;
 pub mod readback;

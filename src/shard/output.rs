@@ -228,6 +228,7 @@ impl<'a> Output<'a> {
         let is_cleared = matches!(self.fates.get(task.group), Some(Fate::Cleared(_)));
         if is_cleared {
             self.report.values_cleared += new.values_gone;
+            self.report.values_cleared_whole += new.values_whole;
         }
         let delta = i64::try_from(at).unwrap_or(i64::MAX);
         if let Some(tree) = group.chunks.get_mut(task.leaf) {

@@ -192,7 +192,9 @@ fn remake(
         |task| maker.make(task),
         |task, new| output.chunk(task, new),
     )?;
-    output.finish()
+    let mut report = output.finish()?;
+    report.sources_left = clearing.map_or_else(Vec::new, |clearing| clearing.left().to_vec());
+    Ok(report)
 }
 
 /// Bytes of chunks that wait to be written for each thread: enough to keep it busy, and little enough to begin

@@ -49,9 +49,8 @@ const PREFIXES: [&str; 3] = ["", "$", "mp_"];
 
 /// The names that mean a source.
 ///
-/// A usual name counts as that of a column, of a field of a column that is a struct, and of a key of a map or of
-/// a JSON object; deeper inside it is taken for something else (`items.brand` does not say how an event was
-/// collected). A configured name is the dotted path of a column, or of a key (`properties.os`), or only a key
+/// A usual name counts as that of a column, of a field of a struct at any depth, also in lists, and of a key of a map or
+/// of a JSON object at any depth. A configured name is the dotted path of a column, or of a key (`properties.os`), or only a key
 /// (`os`), in whatever map or JSON column.
 ///
 /// The name of a column counts as it is spelled, else for the only column that differs by case alone. Keys are compared
@@ -123,12 +122,11 @@ impl Sources {
         spelled.map_err(|(name, names)| names.of(&shard.path, "source", &name))
     }
 
-    /// The name by which a column is a source, if it is one: its path, its own name, and how many structs stand
-    /// around it (`None` inside of a list or a map, where only configured paths count).
-    pub fn column(&self, path: &str, name: &str, depth: Option<usize>) -> Option<&str> {
+    /// The name by which a column is a source, if it is one: its path, and its own name (empty for a node that only a
+    /// list or a map is made of).
+    pub fn column(&self, path: &str, name: &str) -> Option<&str> {
         if self.configured.is_empty() {
-            let is_shallow = depth.is_some_and(|depth| depth <= 1);
-            return (is_shallow && is_usual(&lower(name))).then_some("usual");
+            return looks_like_source(name).then_some("usual");
         }
         let means = |known: &&Name| {
             matches(&known.given, path) || known.columns.iter().any(|column| column == path)
@@ -137,8 +135,8 @@ impl Sources {
         found.map(|known| known.given.as_str())
     }
 
-    /// Whether a key of a map or JSON column is a source.
-    pub fn name_key(&self, column: &str, key: &str) -> bool {
+    /// Whether a key of a map or JSON column is a source: its path inside of the column, and the key alone.
+    pub fn name_key(&self, column: &str, path: &str, key: &str) -> bool {
         if self.configured.is_empty() {
             return is_usual(key);
         }
@@ -147,7 +145,7 @@ impl Sources {
             let inner = known
                 .strip_prefix(column)
                 .and_then(|rest| rest.strip_prefix('.'));
-            matches(known, key) || inner.is_some_and(|known| matches(known, key))
+            matches(known, key) || inner.is_some_and(|known| matches(known, path))
         })
     }
 
@@ -157,6 +155,11 @@ impl Sources {
         configured
             .any(|known| known.given == path || known.columns.iter().any(|column| column == path))
     }
+}
+
+/// Whether a column's name is one of the usual ones.
+pub(super) fn looks_like_source(name: &str) -> bool {
+    is_usual(&lower(name))
 }
 
 fn is_usual(name: &str) -> bool {
@@ -178,40 +181,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn usual_names_count_with_their_prefixes_and_not_too_deep() {
+    fn usual_names_count_with_their_prefixes_at_any_depth() {
         let usual = Sources::default();
         for name in ["lib", "$lib", "mp_lib", "$screen_width", "utm_source", "ip"] {
-            assert!(usual.column(name, name, Some(0)).is_some(), "{name}");
-            assert!(usual.name_key("properties", name), "{name}");
+            assert!(usual.column(name, name).is_some(), "{name}");
+            assert!(usual.name_key("properties", name, name), "{name}");
         }
         // Columns count in another case too, keys don't.
-        assert!(usual.column("Lib", "Lib", Some(0)).is_some());
-        assert!(!usual.name_key("properties", "Lib"));
+        assert!(usual.column("Lib", "Lib").is_some());
+        assert!(!usual.name_key("properties", "Lib", "Lib"));
         for name in ["", "library", "$", "xlib", "screen", "mp_", "my_utm_x"] {
-            assert!(usual.column(name, name, Some(0)).is_none(), "{name}");
-            assert!(!usual.name_key("properties", name), "{name}");
+            assert!(usual.column(name, name).is_none(), "{name}");
+            assert!(!usual.name_key("properties", name, name), "{name}");
         }
-        assert!(usual.column("properties.os", "os", Some(1)).is_some());
-        assert!(
-            usual
-                .column("properties.item.brand", "brand", Some(2))
-                .is_none()
-        );
+        assert!(usual.column("properties.os", "os").is_some());
+        assert!(usual.column("properties.item.brand", "brand").is_some());
     }
 
     #[test]
     fn configured_names_are_paths_of_columns_or_keys() {
         let names = ["os", "context.page", "props.plan", "x_*"].map(str::to_owned);
         let sources = Sources::new(&names);
-        assert!(sources.column("os", "os", Some(0)).is_some());
-        assert!(sources.column("lib", "lib", Some(0)).is_none());
-        assert!(sources.column("context.page", "page", Some(1)).is_some());
-        assert!(sources.column("page", "page", Some(0)).is_none());
-        assert!(sources.column("props.os", "os", Some(1)).is_none());
-        assert!(sources.name_key("props", "os"));
-        assert!(sources.name_key("props", "plan"));
-        assert!(!sources.name_key("other", "plan"));
-        assert!(sources.name_key("props", "x_1"));
-        assert!(sources.column("x_1", "x_1", Some(0)).is_some());
+        assert!(sources.column("os", "os").is_some());
+        assert!(sources.column("lib", "lib").is_none());
+        assert!(sources.column("context.page", "page").is_some());
+        assert!(sources.column("page", "page").is_none());
+        assert!(sources.column("props.os", "os").is_none());
+        assert!(sources.name_key("props", "os", "os"));
+        assert!(sources.name_key("props", "plan", "plan"));
+        assert!(!sources.name_key("other", "plan", "plan"));
+        assert!(sources.name_key("props", "x_1", "x_1"));
+        assert!(sources.column("x_1", "x_1").is_some());
     }
 }

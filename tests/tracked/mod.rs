@@ -140,7 +140,7 @@ impl Numbers {
         let log = |numbers: &mut Self| json!({"name": numbers.text("log"), "seen": seen(numbers)});
         let blob = self.object(&["$os", "a", "city", "nested"], |numbers| {
             match numbers.next(3) {
-                0 => json!({"city": "inside", "list": [1, "}"]}),
+                0 => json!({"city": "inside", "list": [1, "}", {"os": "deep"}, {"a": [{"mp_lib": {}}]}]}),
                 1 => json!("quoted \"$os\":1"),
                 n => json!(n),
             }
@@ -312,6 +312,41 @@ pub(crate) fn batch(events: &[Value]) -> RecordBatch {
     decoder.flush().unwrap().unwrap()
 }
 
+/// JSON without the members that are sources, at any depth.
+pub(crate) fn without_source_keys(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|key, _| !is_source_key(key));
+            members.values_mut().for_each(without_source_keys);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_source_keys),
+        _ => {}
+    }
+}
+
+/// Of JSON, the members that are sources, at any depth, and what stands around them.
+pub(crate) fn only_source_keys(value: &Value) -> Option<Value> {
+    match value {
+        Value::Object(members) => {
+            let shown = members.iter().filter_map(|(key, value)| {
+                let shown = if is_source_key(key) {
+                    Some(value.clone())
+                } else {
+                    only_source_keys(value)
+                };
+                Some((key.clone(), shown?))
+            });
+            let shown: Map<String, Value> = shown.collect();
+            (!shown.is_empty()).then_some(Value::Object(shown))
+        }
+        Value::Array(items) => {
+            let shown: Vec<Value> = items.iter().filter_map(only_source_keys).collect();
+            (!shown.is_empty()).then_some(Value::Array(shown))
+        }
+        _ => None,
+    }
+}
+
 /// An event without its sources.
 pub(crate) fn without_sources(event: &mut Value) {
     let retain = |value: &mut Value| {
@@ -323,6 +358,7 @@ pub(crate) fn without_sources(event: &mut Value) {
     event.retain(|key, _| !SOURCES.contains(&key.as_str()));
     if let Some(context) = event["context"].as_object_mut() {
         context.remove("ip");
+        retain(&mut context["deep"]);
     }
     retain(&mut event["props"]);
     for log in event["logs"].as_array_mut().into_iter().flatten() {
@@ -330,7 +366,7 @@ pub(crate) fn without_sources(event: &mut Value) {
     }
     if let Some(blob) = event["blob"].as_str() {
         let mut object: Value = serde_json::from_str(blob).unwrap();
-        retain(&mut object);
+        without_source_keys(&mut object);
         event["blob"] = json!(object.to_string());
     }
 }

@@ -267,6 +267,10 @@ struct Roles {
     #[arg(long, value_name = "COLUMN")]
     json_column: Vec<String>,
 
+    /// A string column that holds no JSON, though some of its values look like it; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    text_column: Vec<String>,
+
     /// The alias table, Parquet or CSV; the path is absolute or relative to the dataset
     #[arg(long, value_name = "FILE")]
     aliases: Option<String>,
@@ -391,6 +395,7 @@ impl Dataset {
             (&mut config.subject, &roles.subject),
             (&mut config.source, &roles.source),
             (&mut config.json_column, &roles.json_column),
+            (&mut config.text_column, &roles.text_column),
         ];
         for (columns, given) in several {
             if !given.is_empty() {

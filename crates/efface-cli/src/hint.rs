@@ -31,6 +31,7 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
             reason: CannotClear::Role,
             ..
         } => "--source names the columns that are sources",
+        Error::MaybeJson { .. } => "--json-column or --text-column says which it is",
         Error::NoTimeColumn { .. } => "--time names the time column",
         Error::NoTimeUnit { .. } => "--time-unit says the unit: s, ms, us or ns",
         Error::MissingColumn { role, .. } | Error::ColumnType { role, .. } => match *role {
@@ -38,6 +39,7 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
             "time" => "--time names the time column",
             "source" => "--source names the columns that are sources",
             "JSON" => "--json-column names the columns of JSON objects",
+            "text" => "--text-column names the columns of plain text",
             "alias" => {
                 "--alias-column and --alias-distinct-id-column name the columns of the alias table"
             }

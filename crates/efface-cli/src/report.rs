@@ -44,6 +44,7 @@ pub(crate) fn init(config: &Config) -> Report {
         "time_unit": config.time_unit,
         "source": config.source,
         "json_column": config.json_column,
+        "text_column": config.text_column,
         "aliases": config.aliases,
     });
     let aliases = config.aliases.as_deref().unwrap_or("none");
@@ -366,6 +367,18 @@ pub(crate) fn delete(done: &DeleteReport, is_clearing: bool, took: Duration) -> 
         .other_names(&done.other_names)
         .sidecars(&done.sidecars_removed)
         .dropped(&done.dropped_key_values)
+        .note_if(done.values_cleared_whole > 0, || {
+            format!(
+                "{} cleared whole: no JSON object, though the column holds these",
+                counted(done.values_cleared_whole, "value was", "values were")
+            )
+        })
+        .note_if(!done.sources_left.is_empty(), || {
+            format!(
+                "left, though named like sources: {}",
+                listed(&done.sources_left)
+            )
+        })
         .subjects(&done.subjects, done.left_out);
     Ok(report)
 }

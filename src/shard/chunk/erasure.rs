@@ -76,7 +76,16 @@ pub(super) enum ElementFate {
 }
 
 /// The value that takes the place of one that goes; `None` for one that stays. What takes a place stays.
-pub type Replacement<'a> = &'a (dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync);
+pub type Replacement<'a> = &'a (dyn Fn(&[u8]) -> Option<Replaced> + Send + Sync);
+
+/// What takes the place of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// The new value.
+    pub value: Vec<u8>,
+    /// Whether nothing is left of a value of which a part should go, since it can't be taken apart.
+    pub is_whole: bool,
+}
 
 impl Erasure<'_> {
     /// Nothing.
@@ -108,6 +117,8 @@ pub(super) struct Change {
     pub(super) nulls: i64,
     /// Bytes of byte arrays, without lengths.
     pub(super) data_bytes: i64,
+    /// Values of which nothing is left, since they can't be taken apart.
+    pub(super) whole: u64,
     /// Entries by repetition level.
     pub(super) repetition: Vec<i64>,
     /// Entries by definition level.
@@ -120,6 +131,7 @@ impl Change {
         self.entries += other.entries;
         self.nulls += other.nulls;
         self.data_bytes += other.data_bytes;
+        self.whole += other.whole;
         for (sums, counts) in [
             (&mut self.repetition, &other.repetition),
             (&mut self.definition, &other.definition),
@@ -432,10 +444,12 @@ impl Splitter<'_> {
             _ => values.get(self.value),
         };
         let old = old.ok_or_else(|| outside(page, index.unwrap_or(0)))?;
-        let Some(new) = replacement(old).filter(|new| new != old) else {
+        let Some(new) = replacement(old).filter(|new| new.value != old) else {
             self.keep(entry..entry + 1);
             return Ok(());
         };
+        self.split.change.whole += u64::from(new.is_whole);
+        let new = new.value;
         let place = match (index, dictionary) {
             (Some(_), Some(dictionary)) => values.push_index(dictionary.place_of(&new)?),
             _ => values.push(&new)?,

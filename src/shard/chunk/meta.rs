@@ -317,6 +317,7 @@ impl Edit {
             pages_rewritten: self.pages_rewritten,
             pages_copied: self.pages_copied,
             values_gone: self.values_gone,
+            values_whole: self.change.whole,
             zstd_level: tools.zstd_level,
         })
     }

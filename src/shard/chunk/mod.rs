@@ -151,6 +151,8 @@ pub struct NewChunk {
     pub pages_copied: u64,
     /// Values that went, or became others.
     pub values_gone: u64,
+    /// Those of which nothing is left, since they can't be taken apart.
+    pub values_whole: u64,
     /// The zstd level that was used, if it was decided here.
     pub zstd_level: ZstdLevel,
 }
@@ -206,6 +208,7 @@ fn copied(source: &Source<'_>) -> Result<NewChunk> {
         pages_rewritten: 0,
         pages_copied: 0,
         values_gone: 0,
+        values_whole: 0,
         zstd_level: ZstdLevel::Auto,
     })
 }

@@ -31,6 +31,9 @@ pub struct RewriteReport {
     pub rows_removed: u64,
     /// Values that were cleared, or that lost JSON members.
     pub values_cleared: u64,
+    /// Those of them of which nothing is left, since they are no JSON object though their column holds these.
+    #[serde(default)]
+    pub values_cleared_whole: u64,
     /// Row groups that were rebuilt.
     pub row_groups_rewritten: u64,
     /// Row groups that lost all their rows and were left out.
@@ -55,6 +58,9 @@ pub struct RewriteReport {
     /// Keys of footer key-values that were left out because they were made of rows, or `KEY: MEMBER` where a member of
     /// their JSON was.
     pub dropped_key_values: Vec<String>,
+    /// Columns that have the name of a usual source, and were left.
+    #[serde(default)]
+    pub sources_left: Vec<String>,
 }
 
 impl RewriteReport {
@@ -75,6 +81,8 @@ impl RewriteReport {
         let add = |total: &mut u64, more: u64| *total = total.saturating_add(more);
         add(&mut self.rows_removed, other.rows_removed);
         add(&mut self.values_cleared, other.values_cleared);
+        add(&mut self.values_cleared_whole, other.values_cleared_whole);
+        self.sources_left.extend(other.sources_left);
         add(&mut self.row_groups_rewritten, other.row_groups_rewritten);
         add(&mut self.row_groups_dropped, other.row_groups_dropped);
         add(&mut self.pages_rewritten, other.pages_rewritten);

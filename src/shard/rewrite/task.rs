@@ -70,8 +70,9 @@ pub(in crate::shard) fn with_erasure<T>(
             let (Some(key), Some(source)) = (chunk(*key), chunk(leaf)) else {
                 return then(&Erasure::NONE, tools);
             };
-            let is_gone =
-                |key: &[u8]| std::str::from_utf8(key).is_ok_and(|key| sources.name_key(path, key));
+            let is_gone = |key: &[u8]| {
+                std::str::from_utf8(key).is_ok_and(|key| sources.name_key(path, key, key))
+            };
             let elements = elements::find(&key, &source, rows, *levels, &is_gone, tools)?;
             let what = What::Elements(&elements);
             then(&Erasure { rows, what }, tools)
