@@ -27,7 +27,7 @@ mod written;
 pub(crate) use submitted::SubmitArgs;
 pub(crate) use suppressed::{SuppressedIds, Suppression, SuppressionArgs};
 pub(crate) use values::Rows;
-use values::{date_or_time, empty_shards, rate, size, zstd_level};
+use values::{date_or_time, empty_shards, rate, size, storage_option, zstd_level};
 pub(crate) use written::{Form, Written};
 
 /// Exports or erases every row of a person from Parquet event shards.
@@ -57,9 +57,33 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = rate, global = true)]
     pub(crate) rate: Option<NonZeroU64>,
 
+    /// An option of the object store, as the object_store crate calls it (region, endpoint, allow_http, ...); may be
+    /// repeated. The environment's count as well (AWS_REGION, ...). A secret is safer there than here, where `ps` shows it
+    #[arg(long, value_name = "KEY=VALUE", value_parser = storage_option, global = true)]
+    pub(crate) storage_option: Vec<(String, String)>,
+
+    /// Keep local copies of the index of a dataset in an object store in this directory
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) cache: Option<PathBuf>,
+
+    /// Work in an object store that ignores conditions of writes, where nobody else writes meanwhile
+    #[arg(long, global = true)]
+    pub(crate) single_writer: bool,
+
+    /// Accept that an object store keeps old versions of its objects, in which erased rows stay
+    #[arg(long, value_name = "keep", global = true)]
+    pub(crate) history: Option<History>,
+
     /// Log what is done to standard error; twice for more
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
+}
+
+/// What becomes of old versions.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum History {
+    /// The store keeps them.
+    Keep,
 }
 
 #[derive(Subcommand)]
@@ -234,7 +258,7 @@ pub(crate) enum Command {
 /// The dataset, and the roles of its columns.
 #[derive(clap::Args)]
 pub(crate) struct Dataset {
-    /// The directory of Parquet shards
+    /// The directory of Parquet shards, or its URL: s3://, gs://, az://, abfss:// or file://
     #[arg(value_name = "DATASET")]
     pub(crate) path: PathBuf,
 

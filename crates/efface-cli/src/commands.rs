@@ -16,6 +16,7 @@ use efface::shard::chunk::level::ZstdLevel;
 use efface::shard::rewrite::{RewriteOptions, rewrite};
 use efface::table::directory::is_shard;
 use efface::{Error, SubjectId};
+use efface_object_store::Location;
 use jiff::Timestamp;
 
 use crate::args::{Args, Command, Dataset, Form, Ids, RequestArgs, Rows, Written};
@@ -23,7 +24,7 @@ use crate::asked::asked;
 use crate::failure::{Failure, Result};
 use crate::output::{self, Destination, Place, io_error};
 use crate::report::{self, Report};
-use crate::session::open;
+use crate::session::{location, open};
 use crate::{demo, ids, pending, signals, tasks};
 
 /// The exit status of `verify` when something of the ids is left.
@@ -328,7 +329,11 @@ fn expect_digest(words: &RequestArgs, found: &str) -> Result<()> {
 }
 
 /// An export that lies in the dataset as a Parquet file would count as one of its shards.
-fn refuse_shard(root: &Path, place: &Place) -> Result<()> {
+fn refuse_shard(dataset: &Path, place: &Place) -> Result<()> {
+    let Location::Local(root) = location(dataset)? else {
+        return Ok(());
+    };
+    let root = root.as_path();
     let root = fs::canonicalize(root).map_err(io_error("open", root))?;
     let directory = &place.directory;
     let directory = fs::canonicalize(directory).map_err(io_error("open", directory))?;

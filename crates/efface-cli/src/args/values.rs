@@ -72,6 +72,14 @@ pub(super) fn rate(text: &str) -> Result<NonZeroU64, String> {
     bytes.ok_or_else(|| "at no bytes a second nothing would ever end".to_owned())
 }
 
+/// What is wrong with an option is said without its value, which may be a secret.
+pub(super) fn storage_option(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
 pub(super) fn empty_shards(text: &str) -> Result<EmptyShards, String> {
     match text {
         "keep" => Ok(EmptyShards::Keep),
