@@ -9,9 +9,11 @@
 //!
 //! # Invariants
 //! A published file is never modified, only replaced, so a [`ReadAt`] or a [`Mapped`] keeps its content for as long
-//! as it lives, whatever happens to the path that it was opened by.
+//! as it lives, whatever happens to the path that it was opened by. Where a store can't keep the old content, reading
+//! ends in the error [`replaced`](crate::error::replaced), and never in other bytes.
 
 use std::any::Any;
+use std::fmt;
 use std::io::{self, Write};
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -206,8 +208,8 @@ impl Deref for Mapped {
     }
 }
 
-impl std::fmt::Debug for Mapped {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Mapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Mapped({} bytes)", self.len())
     }
 }

@@ -148,7 +148,7 @@ pub fn run(table: &dyn Table, task: &ShardTask) -> Result<TaskResult> {
             let mut settled = settle(table, vec![written])?;
             settled
                 .pop()
-                .map(|settled| settled?.checked(table))
+                .map(|settled| shared(table, settled?.checked(table)?))
                 .transpose()?
         }
     };
@@ -158,6 +158,17 @@ pub fn run(table: &dyn Table, task: &ShardTask) -> Result<TaskResult> {
         shard: task.shard.clone(),
         written,
     })
+}
+
+/// The new shard, as other processes can open it, too.
+fn shared(table: &dyn Table, new: NewShard) -> Result<NewShard> {
+    let name = std::slice::from_ref(&new.staged);
+    if let Err(error) = table.share(name) {
+        // The first error is the one to report.
+        let _ignored = table.discard(name);
+        return Err(error);
+    }
+    Ok(new)
 }
 
 /// Writes the new shard; `None` when there is nothing to do.

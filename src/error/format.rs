@@ -5,7 +5,7 @@ use std::io;
 use parquet::errors::ParquetError;
 
 use super::kind::of_io;
-use super::{Error, ErrorKind};
+use super::{Error, ErrorKind, is_replaced};
 
 /// What is wrong with the bytes of a Parquet file.
 #[derive(Debug, thiserror::Error)]
@@ -103,9 +103,10 @@ impl FormatError {
 
     /// Names the shard that these bytes are of.
     pub fn in_shard(self, path: &str) -> Error {
-        Error::Shard {
-            path: path.to_owned(),
-            source: self,
+        let path = path.to_owned();
+        match self {
+            Self::Read { source, .. } if is_replaced(&source) => Error::ShardChanged { path },
+            source => Error::Shard { path, source },
         }
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, PlaceFault};
+use super::{Error, PlaceFault, is_replaced};
 
 /// What the caller can do about an [`Error`]:
 ///
@@ -116,6 +116,9 @@ impl Error {
 
 /// The kind of an error of the system: one that comes from a network may be over soon.
 pub(super) fn of_io(error: &io::Error) -> ErrorKind {
+    if is_replaced(error) {
+        return ErrorKind::Conflict;
+    }
     match error.kind() {
         io::ErrorKind::TimedOut
         | io::ErrorKind::ConnectionRefused

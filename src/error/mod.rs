@@ -8,6 +8,7 @@
 //! * `catalog`: lists of files that something else keeps.
 //! * `format`: what is wrong with the bytes of a Parquet file.
 //! * `place`: what is wrong with the place of a file.
+//! * `replaced`: files that were replaced while they were read.
 //! * `request`: what is wrong with a request.
 //! * `message`: parts of messages.
 //!
@@ -27,12 +28,14 @@ mod format;
 mod kind;
 mod message;
 mod place;
+mod replaced;
 mod request;
 
 pub use catalog::{Catalog, Keeper};
 pub use format::FormatError;
 pub use kind::ErrorKind;
 pub use place::PlaceFault;
+pub use replaced::{is_replaced, replaced};
 pub use request::{CannotClear, RequestFault};
 
 /// The result of everything in this crate.
@@ -584,12 +587,18 @@ impl Error {
         }
     }
 
-    /// An [`Error::Io`] for `map_err`.
+    /// An [`Error::Io`] for `map_err`; [`Error::ShardChanged`] if the file was [`replaced`].
     pub fn io(operation: &'static str, path: &str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            operation,
-            path: path.to_owned(),
-            source,
+        move |source| {
+            let path = path.to_owned();
+            if is_replaced(&source) {
+                return Self::ShardChanged { path };
+            }
+            Self::Io {
+                operation,
+                path,
+                source,
+            }
         }
     }
 }

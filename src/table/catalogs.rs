@@ -81,6 +81,12 @@ pub(super) fn is_list(name: &str) -> bool {
     LISTS.iter().any(|(list, _)| *list == name)
 }
 
+/// Names of directories in which there may be a list.
+pub(super) fn list_names() -> impl Iterator<Item = &'static str> {
+    let named = NAMED_LISTS.iter().map(|(name, _, _)| *name);
+    LISTS.iter().map(|(name, _)| *name).chain(named)
+}
+
 /// The nearest list that lies beside the directory `dir` or one of those above it.
 ///
 /// # Errors
@@ -157,6 +163,11 @@ pub(super) fn sidecars(path: &str) -> impl Iterator<Item = String> {
     SIDECARS
         .iter()
         .map(move |(before, behind)| format!("{front}{before}{name}{behind}"))
+}
+
+/// Whether a file has a name as a sidecar has.
+pub(super) fn is_sidecar(path: &str) -> bool {
+    SIDECARS.iter().any(|(_, behind)| path.ends_with(behind))
 }
 
 fn is_iceberg(name: &str) -> bool {

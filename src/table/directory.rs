@@ -457,6 +457,41 @@ fn is_hidden(name: &str) -> bool {
     name.starts_with('.') || (name.starts_with('_') && !name.contains('='))
 }
 
+/// What a file is to a table whose shards are told by their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileKind {
+    /// It is a shard.
+    pub is_shard: bool,
+    /// It was staged, and its run did not live to commit it.
+    pub is_leftover: bool,
+    /// It describes all shards together.
+    pub is_summary: bool,
+    /// It may describe the bytes of one shard (see [`sidecars`]).
+    pub is_sidecar: bool,
+    /// The list of files that it is a part of.
+    pub catalog: Option<Catalog>,
+}
+
+/// What a file is, by its path.
+pub fn kind_of(path: &str) -> FileKind {
+    let mut directories = path.match_indices('/');
+    if !directories.all(|(end, _)| is_entered(path.split_at(end).0)) {
+        return FileKind::default();
+    }
+    FileKind {
+        is_shard: is_shard(path),
+        is_leftover: is_left_over(path),
+        is_summary: catalogs::is_summary(path),
+        is_sidecar: catalogs::is_sidecar(path),
+        catalog: catalogs::of_file(path),
+    }
+}
+
+/// Names of directories in which there may be the list of a catalog; [`kind_of`] says whether a file in it is of one.
+pub fn list_names() -> impl Iterator<Item = &'static str> {
+    catalogs::list_names()
+}
+
 /// Whether there can be shards in a directory, or the list of a catalog.
 fn is_entered(directory: &str) -> bool {
     let name = directory.rsplit('/').next().unwrap_or_default();

@@ -196,6 +196,16 @@ pub trait Table: Send + Sync {
     /// When one of them can't be made durable.
     fn settle(&self, staged: &mut [Box<dyn Staging>]) -> Result<()>;
 
+    /// Lets other processes open settled files by their names, until they are discarded or committed. The default does
+    /// nothing: they can.
+    ///
+    /// # Errors
+    /// When that fails.
+    fn share(&self, names: &[String]) -> Result<()> {
+        let _ = names;
+        Ok(())
+    }
+
     /// Opens a staged file by its name.
     ///
     /// # Errors

@@ -153,6 +153,10 @@ impl Table for Throttled {
         self.table.settle(staged)
     }
 
+    fn share(&self, names: &[String]) -> Result<()> {
+        self.table.share(names)
+    }
+
     fn open_staged(&self, name: &str) -> Result<Arc<dyn ReadAt>> {
         self.table.open_staged(name).map(|file| self.file(file))
     }
