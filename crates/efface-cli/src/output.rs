@@ -183,14 +183,14 @@ pub(crate) fn directory(
 /// [`Error::Locked`] when another one does, and when it can't be made or opened.
 pub(crate) fn hold(path: &Path, mode: Option<u32>) -> Result<File> {
     let mode = mode.unwrap_or(PRIVATE);
-    let made = fs::DirBuilder::new().mode(0o700).create(path);
-    let directory = match made {
+    let created = fs::DirBuilder::new().mode(0o700).create(path);
+    let directory = match created {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(io_error("make", path)(error));
         }
         _ => open(path)?,
     };
-    if made.is_ok() && mode != PRIVATE {
+    if created.is_ok() && mode != PRIVATE {
         let mode = fs::Permissions::from_mode(0o700 | mode | (mode & 0o444) >> 2);
         let permitted = directory.set_permissions(mode);
         permitted.map_err(io_error("make", path))?;
