@@ -82,11 +82,14 @@ const MOMENTS: [Moment; 4] = [
     Moment::BeforeResumption,
 ];
 
+/// What is done at the creation of this number.
+type Due = (usize, Box<dyn FnOnce() + Send>);
+
 /// Makes the shard bad when the second new shard is begun, and refuses to open it where permissions don't (root).
 #[derive(Default)]
 struct Mishap {
     creates: AtomicUsize,
-    at_create: Mutex<Option<(usize, Box<dyn FnOnce() + Send>)>>,
+    at_create: Mutex<Option<Due>>,
     denied: Mutex<Option<&'static str>>,
 }
 
@@ -153,7 +156,7 @@ fn without_the_column() -> Vec<u8> {
 fn spoil(room: &Path, kind: Kind, mishap: &Mishap) {
     let (bad, kept) = (room.join("lake").join(BAD), room.join("kept"));
     if kind == Kind::Unreadable {
-        fs::set_permissions(&bad, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&bad, fs::Permissions::from_mode(0o000)).unwrap();
         *mishap.denied.lock().unwrap() = Some(BAD);
         return;
     }

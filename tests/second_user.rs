@@ -43,7 +43,7 @@ use lake::shard_of;
 const OTHER: u32 = 4321;
 
 /// Nothing waits longer than this: what takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What the second user plants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
