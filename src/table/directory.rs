@@ -458,6 +458,10 @@ fn is_hidden(name: &str) -> bool {
 }
 
 /// What a file is to a table whose shards are told by their names.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a file can be several of these at once"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileKind {
     /// It is a shard.

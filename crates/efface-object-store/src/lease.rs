@@ -59,6 +59,8 @@ struct Held {
     /// A moment before the last renewal.
     renewed: Instant,
     is_lost: bool,
+    /// Nobody works under it any more. The task that renews it may outlive it by a moment.
+    is_given_up: bool,
 }
 
 impl Hold {
@@ -134,6 +136,7 @@ impl Hold {
                 tag,
                 renewed: began,
                 is_lost: false,
+                is_given_up: false,
             }),
         });
         let renewing = Arc::clone(&hold);
@@ -152,7 +155,7 @@ impl Hold {
     pub(crate) fn confirm(&self) -> Result<()> {
         let held = self.held();
         // Others wait for all of its time, and some more.
-        if !held.is_lost && held.renewed.elapsed() < self.lasts {
+        if held.is_given_up || (!held.is_lost && held.renewed.elapsed() < self.lasts) {
             return Ok(());
         }
         Err(Error::Locked {
@@ -253,6 +256,7 @@ impl Lease for ObjectLease {
 impl Drop for ObjectLease {
     fn drop(&mut self) {
         self.renewal.abort();
+        self.hold.held().is_given_up = true;
         let hold = Arc::clone(&self.hold);
         let free = Record {
             free: true,
@@ -269,6 +273,5 @@ impl Drop for ObjectLease {
         };
         // Whoever can't give it up leaves it to run out.
         let _ignored = self.hold.store.runtime().wait(give_up);
-        self.hold.held().is_lost = true;
     }
 }

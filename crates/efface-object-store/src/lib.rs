@@ -20,7 +20,6 @@ mod cache;
 mod failure;
 mod lease;
 mod open;
-mod probe;
 mod reads;
 mod runtime;
 mod spool;

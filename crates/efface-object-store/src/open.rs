@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn wrong_urls_and_options_are_refused_without_repeating_a_value() {
         let option = |key: &str| vec![(key.to_owned(), "s3cret".to_owned())];
-        let region = |_| vec![("region".to_owned(), "eu-west-1".to_owned())];
+        let region = |()| vec![("region".to_owned(), "eu-west-1".to_owned())];
         assert!(open("s3://bucket/a prefix", &region(())).is_ok());
         for (url, options) in [
             ("s3://bucket/p", option("no_such_option")),

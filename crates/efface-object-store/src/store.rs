@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use efface::error::is_replaced;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
@@ -14,9 +15,9 @@ use object_store::{
     PutPayload, PutResult, UpdateVersion,
 };
 use tokio::sync::{OnceCell, Semaphore};
+use uuid::Uuid;
 
 use crate::failure::{self, Action};
-use crate::probe;
 use crate::runtime::Runtime;
 
 /// Requests of one store that are under way at a time.
@@ -290,7 +291,7 @@ impl Store {
         attributes: Attributes,
         expected: Expected,
     ) -> io::Result<String> {
-        let probed = self.0.probed.get_or_try_init(|| probe::probe(&self));
+        let probed = self.0.probed.get_or_try_init(|| probe(&self));
         probed.await?;
         let put = self.put_unprobed(key, payload, attributes, expected);
         self.tag(put.await?)
@@ -456,10 +457,7 @@ impl Store {
         let failed = self.failed(Action::Write);
         let count = || self.0.counters.requests.fetch_add(1, Ordering::Relaxed);
         count();
-        self.0
-            .probed
-            .get_or_try_init(|| probe::probe(&self))
-            .await?;
+        self.0.probed.get_or_try_init(|| probe(&self)).await?;
         let mut upload = self.0.objects.put_multipart(&key).await.map_err(&failed)?;
         for part in parts {
             let sent = match part {
@@ -506,4 +504,55 @@ impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Store").field(&self.0.name).finish()
     }
+}
+
+// Whether a store may be written to: it honours the conditions of writes, as one that ignores them would hide lost updates,
+// and keeps no old versions, in which rows would stay.
+//
+//   PUT If-None-Match: *  ──> done, without a version      again ──> must be refused
+//   PUT If-Match: another ──> must be refused        DELETE
+
+/// Looks at a scratch object beside efface's own files.
+async fn probe(store: &Store) -> io::Result<()> {
+    let key = store.key(&format!("_efface/probe-{}", Uuid::new_v4()))?;
+    let honoured = conditions(store, &key).await;
+    let removed = store.clone().delete(key).await;
+    honoured.and(removed)
+}
+
+async fn conditions(store: &Store, key: &Path) -> io::Result<()> {
+    let put = async |expected| {
+        let payload = PutPayload::from_static(b"probe");
+        store
+            .put_unprobed(key.clone(), payload, Attributes::new(), expected)
+            .await
+    };
+    let first = put(Expected::Nothing).await?;
+    if store.kept_version(&first).is_some() && !store.keeps_history() {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the bucket keeps old versions of its objects, in which erased rows would stay, and efface does not purge them yet: switch versioning off, or accept that history is kept",
+        ));
+    }
+    if store.has_single_writer() {
+        return Ok(());
+    }
+    for (condition, expected) in [
+        ("If-None-Match", Expected::Nothing),
+        ("If-Match", Expected::Tag(store.no_tag())),
+    ] {
+        match put(expected).await {
+            Err(error) if is_replaced(&error) => {}
+            Err(error) => return Err(error),
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    format!(
+                        "the store ignores {condition}, so changes by others would be lost without a word: use a store that honours it, or see to it that nobody else writes there and say so"
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
 }

@@ -70,7 +70,7 @@ impl Faulty {
     }
 
     /// Counts a request; what is to happen to it.
-    async fn next(&self) -> Result<Option<Fault>> {
+    fn next(&self) -> Result<Option<Fault>> {
         let number = self.requests.fetch_add(1, Ordering::SeqCst);
         let Some((fault, _)) = self.fault.filter(|(_, at)| *at == number) else {
             return Ok(None);
@@ -115,7 +115,7 @@ impl ObjectStore for Faulty {
         payload: PutPayload,
         mut options: PutOptions,
     ) -> Result<PutResult> {
-        let fault = self.next().await?;
+        let fault = self.next()?;
         if matches!(self.fault, Some((Fault::Conditions, _))) {
             options.mode = PutMode::Overwrite;
         }
@@ -130,7 +130,7 @@ impl ObjectStore for Faulty {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let fault = self.next().await?;
+        let fault = self.next()?;
         after(
             fault,
             self.inner.put_multipart_opts(location, options).await?,
@@ -138,12 +138,12 @@ impl ObjectStore for Faulty {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let fault = self.next().await?;
+        let fault = self.next()?;
         after(fault, self.inner.get_opts(location, options).await?)
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let fault = self.next().await?;
+        let fault = self.next()?;
         after(fault, self.inner.get_ranges(location, ranges).await?)
     }
 

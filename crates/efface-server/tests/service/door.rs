@@ -197,7 +197,7 @@ impl Place {
         };
         let page = self.get("/settings", &person).await;
         let (_, rest) = page.text().split_once("name=\"csrf\" value=\"").unwrap();
-        person.csrf = rest.split('"').next().unwrap().to_owned();
+        rest.split('"').next().unwrap().clone_into(&mut person.csrf);
         person
     }
 
