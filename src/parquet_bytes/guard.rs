@@ -1,9 +1,9 @@
 //! Running code of the `parquet` crate on bytes from a file.
 //!
-//! Errors of this crate go through it as [`external`] ones, and [`guarded`] gives them back. The crate has assertions
+//! Errors of this crate go through it as `external` ones, and `guarded` gives them back. The crate has assertions
 //! that damaged bytes can reach: a panic ends in an error too.
 //!
-//! Its Arrow readers turn every error into a string on the way out: a [`FirstFailure`] keeps it.
+//! Its Arrow readers turn every error into a string on the way out: a `FirstFailure` keeps it.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
