@@ -10,8 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tests/python.sh pyarrow duckdb polars pandas blake3
 
 target="${CARGO_TARGET_DIR:-target}"
-# The profile of the tests and the features of the whole workspace, so that nothing is compiled for the generator alone.
-cargo build --quiet --profile test --workspace --bin events
+# The profile and the features of `cargo test`, so that nothing is compiled for the generator alone.
+cargo build --quiet --profile test --workspace --exclude efface-python --exclude efface-server --bin events
 events() {
     local name="$1"
     shift
