@@ -250,8 +250,6 @@ fn receipt(number: u64, pass: TrackingId, key: &SubjectKey) -> Receipt {
         key: None,
         by: Provenance::default(),
         extension: None,
-        archive: None,
-        archives_removed: Vec::new(),
         engine: "efface".to_owned(),
     }
 }

@@ -68,8 +68,6 @@ fn receipt(number: u8) -> Receipt {
         subjects: Vec::new(),
         by: Provenance::default(),
         extension: None,
-        archive: None,
-        archives_removed: Vec::new(),
         engine: "efface".to_owned(),
         key: None,
     }

@@ -167,8 +167,6 @@ impl Compaction {
             subjects: Vec::new(),
             by: Provenance::default(),
             extension: None,
-            archive: None,
-            archives_removed: Vec::new(),
             engine: crate::receipts::ENGINE.to_owned(),
         })
     }

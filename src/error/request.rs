@@ -16,9 +16,6 @@ pub enum RequestFault {
     /// An export was given where only deletes can wait.
     #[error("only deletes wait for a compaction; an export is carried out at once")]
     ExportCannotWait,
-    /// Pages for people were asked for with one data file for all ids.
-    #[error("a page is of one subject, so there must be a file for each subject, too")]
-    PagesOfAll,
     /// The deadline was extended already.
     #[error("the deadline was extended before, and it can be extended once only")]
     ExtendedBefore,
@@ -93,7 +90,6 @@ impl RequestFault {
     pub fn field(&self) -> &'static str {
         match self {
             Self::NotADelete | Self::ExportCannotWait => "kind",
-            Self::PagesOfAll => "pages",
             Self::ExtendedBefore | Self::NoLater { .. } => "until",
             Self::NotALine { field } => field,
             Self::TrackingIdTaken { .. } => "tracking_id",

@@ -25,7 +25,6 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use serde::{Deserialize, Serialize};
 
 use super::arrow_types::{parquet_schema, stream_schema};
 use super::conform::conform_array;
@@ -39,8 +38,7 @@ use crate::limits::WRITE_BYTES;
 pub const ROW_GROUP_BYTES: usize = 64 << 20;
 
 /// How an export is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Parquet, compressed with Zstandard, with a page index.
     Parquet,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::submission::{Contents, Submission, due_after, extended};
+use super::submission::{Submission, due_after, extended};
 use crate::config::Config;
 use crate::error::RequestFault;
 use crate::receipts::{Cause, ENGINE, Ended, Extension, Outcome, Receipt, SubjectEvidence};
@@ -35,12 +35,8 @@ pub struct Entry {
     pub config: Option<Config>,
     /// Who asked, and how.
     pub by: Provenance,
-    /// What the archive of an export holds.
-    pub contents: Contents,
     /// How its deadline was extended, if it was.
     pub extension: Option<Extension>,
-    /// Whether it waits until somebody approves it.
-    pub needs_approval: bool,
 }
 
 /// An entry as JSON. It holds raw ids, so it isn't `Debug`.
@@ -56,8 +52,6 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     extension: Option<Extension>,
     #[serde(default)]
-    needs_approval: bool,
-    #[serde(default)]
     by: Provenance,
     #[serde(flatten)]
     asked: Asked,
@@ -66,9 +60,6 @@ struct Stored {
 /// The fields by which two requests are the same.
 #[derive(Serialize, Deserialize)]
 struct Asked {
-    /// `None` stands for a delete: what was written when there were no others is still the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    export: Option<Export>,
     regulation: Regulation,
     disclosure: Disclosure,
     identity: Identity,
@@ -79,13 +70,6 @@ struct Asked {
     suppress: Option<Suppress>,
     /// The ids, each with its position.
     subjects: Vec<(usize, String)>,
-}
-
-/// What is asked of an export alone.
-#[derive(Serialize, Deserialize)]
-struct Export {
-    since: Option<Timestamp>,
-    contents: Contents,
 }
 
 impl Entry {
@@ -100,9 +84,7 @@ impl Entry {
             request,
             config: Some(config),
             by: submission.by.clone(),
-            contents: submission.contents,
             extension: None,
-            needs_approval: submission.needs_approval,
         }
     }
 
@@ -159,11 +141,10 @@ impl Entry {
     /// Whether `other` asks the same, under the same configuration. `stored` is what is stored for the dataset.
     pub(crate) fn is_same(&self, other: &Self, stored: &Config) -> bool {
         let config = |entry: &Self| entry.config.as_ref().unwrap_or(stored).carried_into(stored);
-        // What the asker calls differently, or what somebody has yet to approve, is not the same.
-        let beside = |entry: &'_ Self| (entry.by.subject_request_id.clone(), entry.needs_approval);
+        // What the asker calls differently is not the same.
         self.asked() == other.asked()
             && config(self) == config(other)
-            && beside(self) == beside(other)
+            && self.by.subject_request_id == other.by.subject_request_id
     }
 
     fn asked(&self) -> Vec<u8> {
@@ -191,10 +172,7 @@ impl Entry {
             number: 0,
             previous: String::new(),
             tracking_id: self.tracking_id,
-            cause: match request.kind {
-                Kind::Delete => Cause::Delete,
-                Kind::Export => Cause::Export,
-            },
+            cause: Cause::Delete,
             pass: None,
             state,
             reason: None,
@@ -219,8 +197,6 @@ impl Entry {
             subjects: subjects.collect(),
             by: self.by.clone(),
             extension: self.extension.clone(),
-            archive: None,
-            archives_removed: Vec::new(),
             engine: ENGINE.to_owned(),
         }
     }
@@ -231,10 +207,6 @@ impl Asked {
         let request = &entry.request;
         let subjects = request.subjects.iter();
         Self {
-            export: (request.kind == Kind::Export).then_some(Export {
-                since: request.since,
-                contents: entry.contents,
-            }),
             regulation: request.regulation,
             disclosure: request.disclosure,
             identity: request.identity,
@@ -260,7 +232,6 @@ impl Serialize for Entry {
             requested_at: self.request.requested_at,
             config: self.config.clone(),
             extension: self.extension.clone(),
-            needs_approval: self.needs_approval,
             by: self.by.clone(),
             asked: Asked::of(self),
         };
@@ -276,7 +247,6 @@ impl<'de> Deserialize<'de> for Entry {
             return Err(D::Error::custom("another version of efface wrote it"));
         }
         let asked = stored.asked;
-        let kind = asked.export.as_ref().map_or(Kind::Delete, |_| Kind::Export);
         let subjects = Subjects::restore(asked.subjects)
             .ok_or_else(|| D::Error::custom("its ids are no request's"))?;
         Ok(Self {
@@ -285,21 +255,16 @@ impl<'de> Deserialize<'de> for Entry {
             due: stored.due,
             config: stored.config,
             by: stored.by,
-            contents: asked
-                .export
-                .as_ref()
-                .map_or_else(Contents::default, |export| export.contents),
             extension: stored.extension,
-            needs_approval: stored.needs_approval,
             request: Request {
-                kind,
+                kind: Kind::Delete,
                 regulation: asked.regulation,
                 disclosure: asked.disclosure,
                 identity: asked.identity,
                 unknown: asked.unknown,
                 subjects,
                 requested_at: stored.requested_at,
-                since: asked.export.and_then(|export| export.since),
+                since: None,
                 max_match: asked.max_match,
                 identity_cap: asked.identity_cap,
                 required_columns: asked.required_columns,

@@ -1,4 +1,4 @@
-//! Requests that wait to be carried out: deletes for a compaction, exports to become archives.
+//! Requests that wait to be carried out by a compaction.
 //!
 //! ```text
 //! submit ─> _efface/queue/<tracking id>.json ── compact ──> receipt; the file is removed
@@ -59,7 +59,7 @@ mod submission;
 pub use entry::Entry;
 pub(crate) use held::{Held, Part};
 pub use status::{RequestState, Status, SubjectOutcome};
-pub use submission::{Contents, Submission, due_after, extended};
+pub use submission::{Submission, due_after, extended};
 
 /// Where requests wait, relative to the dataset.
 pub const DIRECTORY: &str = "_efface/queue";

@@ -7,7 +7,7 @@ use super::entry::Entry;
 use super::held::Held;
 use crate::error::ErrorKind;
 use crate::pass::Stage;
-use crate::receipts::{ArchiveEvidence, Cause, Ended, Extension, Outcome, Receipt};
+use crate::receipts::{Ended, Extension, Outcome, Receipt};
 use crate::request::{Disclosure, Kind, Provenance, Regulation};
 use crate::table::is_zero;
 use crate::tracking::TrackingId;
@@ -48,8 +48,6 @@ pub struct Status {
     /// Who asked, and how.
     #[serde(flatten)]
     pub by: Provenance,
-    /// Whether it waits until somebody approves it.
-    pub needs_approval: bool,
     /// Subject ids that it names.
     pub subjects: usize,
     /// When it was asked.
@@ -68,8 +66,6 @@ pub struct Status {
     pub rows_removed: u64,
     /// Rows in which values were cleared, so far if it has not ended.
     pub rows_cleared: u64,
-    /// The archive that an export became.
-    pub archive: Option<ArchiveEvidence>,
     /// Other aliases that also map to a covered id and were left out.
     pub left_out: u64,
     /// Other names (hard links) of replaced files, under which rows of it still lie.
@@ -95,7 +91,7 @@ pub struct SubjectOutcome {
     pub position: usize,
     /// What became of it.
     pub outcome: Outcome,
-    /// Rows of it that were exported, deleted or cleared.
+    /// Rows of it that were deleted or cleared.
     pub rows: u64,
     /// The request that counts its rows, if it was merged.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,7 +141,6 @@ impl Status {
             regulation: None,
             disclosure: None,
             by: Provenance::default(),
-            needs_approval: false,
             subjects: 0,
             requested_at: None,
             submitted_at: None,
@@ -155,7 +150,6 @@ impl Status {
             ended_at: None,
             rows_removed: 0,
             rows_cleared: 0,
-            archive: None,
             left_out: 0,
             other_names: 0,
             digest: None,
@@ -193,7 +187,6 @@ impl Status {
             regulation: Some(entry.request.regulation),
             disclosure: Some(entry.request.disclosure),
             by: entry.by.clone(),
-            needs_approval: entry.needs_approval,
             extension: entry.extension.clone(),
             subjects: entry.request.subjects.len(),
             requested_at: Some(entry.request.requested_at),
@@ -226,16 +219,11 @@ impl Status {
         Self {
             tracking_id: receipt.tracking_id,
             state: receipt.state.into(),
-            kind: Some(match receipt.cause {
-                Cause::Export => Kind::Export,
-                Cause::Delete | Cause::Suppression => Kind::Delete,
-            }),
+            kind: Some(Kind::Delete),
             regulation: Some(receipt.regulation),
             disclosure: Some(receipt.disclosure),
             by: receipt.by.clone(),
-            needs_approval: false,
             extension: receipt.extension.clone(),
-            archive: receipt.archive.clone(),
             subjects: receipt.subjects.len(),
             requested_at: Some(receipt.requested_at),
             submitted_at: Some(receipt.submitted_at),

@@ -27,8 +27,6 @@ pub enum Ended {
 pub enum Cause {
     /// A request to delete.
     Delete,
-    /// A request to export.
-    Export,
     /// Rows of ids on the suppression list that came in later, and were removed.
     Suppression,
 }
@@ -39,8 +37,6 @@ pub enum Cause {
 pub enum Outcome {
     /// Its rows were deleted, or cleared.
     Deleted,
-    /// Its rows are in the archive; there may be none.
-    Exported,
     /// There was no row and no alias of it.
     NotFound,
     /// An earlier request that was carried out at the same time names it too, and counts its rows.
@@ -60,21 +56,6 @@ pub struct Extension {
     pub reason: String,
 }
 
-/// The archive that an export became.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArchiveEvidence {
-    /// Rows in it, or headers.
-    pub rows: u64,
-    /// Data files and pages in it.
-    pub files: u64,
-    /// Its bytes.
-    pub bytes: u64,
-    /// BLAKE3 of all of it.
-    pub blake3: String,
-    /// When it is removed.
-    pub expires_at: Timestamp,
-}
-
 /// What became of one submitted id, as evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubjectEvidence {
@@ -84,7 +65,7 @@ pub struct SubjectEvidence {
     pub id: KeyedHash,
     /// What became of it.
     pub outcome: Outcome,
-    /// Rows of it that were exported, deleted or cleared.
+    /// Rows of it that were deleted or cleared.
     pub rows: u64,
     /// The request that counts its rows, if it was merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -173,12 +154,6 @@ pub struct Receipt {
     /// How its deadline was extended, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extension: Option<Extension>,
-    /// The archive of an export.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub archive: Option<ArchiveEvidence>,
-    /// The exports whose archives a delete removed, because they held rows of its ids.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub archives_removed: Vec<TrackingId>,
     /// The program and its version.
     pub engine: String,
 }

@@ -47,9 +47,7 @@ mod index;
 mod segment;
 
 pub use chain::{DIRECTORY, Head};
-pub use evidence::{
-    ArchiveEvidence, Cause, Ended, Extension, Outcome, Receipt, ShardEvidence, SubjectEvidence,
-};
+pub use evidence::{Cause, Ended, Extension, Outcome, Receipt, ShardEvidence, SubjectEvidence};
 
 /// The program and its version, as receipts name it.
 pub(crate) const ENGINE: &str = concat!("efface ", env!("CARGO_PKG_VERSION"));

@@ -54,8 +54,6 @@ fn receipt(number: u8) -> Receipt {
         }],
         by: Provenance::default(),
         extension: None,
-        archive: None,
-        archives_removed: Vec::new(),
         engine: "efface".to_owned(),
     }
 }

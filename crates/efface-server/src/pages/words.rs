@@ -94,7 +94,6 @@ pub(super) fn outcome(outcome: efface::receipts::Outcome) -> String {
     use efface::receipts::Outcome;
     match outcome {
         Outcome::Deleted => "Deleted".to_owned(),
-        Outcome::Exported => "Exported".to_owned(),
         Outcome::NotFound => "Not found".to_owned(),
         Outcome::Merged => "Counted by another request".to_owned(),
         Outcome::Untouched => "Untouched".to_owned(),
@@ -143,6 +142,15 @@ pub(super) fn count(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A number of people.
+pub(super) fn people(number: u64) -> String {
+    if number == 1 {
+        "1 person".to_owned()
+    } else {
+        format!("{} people", count(number))
+    }
 }
 
 /// A number of bytes.
