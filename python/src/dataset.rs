@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use efface::config::Config;
 use efface::engine::{Configuration, Engine, EngineOptions};
 use efface::erase::delete::DeleteOptions;
-use efface::erase::{CompactOptions, CompactReport, PassEnd};
+use efface::erase::{CompactOptions, PassEnd};
 use efface::receipts::Receipt;
 use efface::request::{Identity, Kind, Request, Suppress};
 use efface::state::files::StateFiles;
@@ -18,7 +18,7 @@ use efface::{Disk, Plan as Found, SubjectId, limits};
 use jiff::Timestamp;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::config;
 use crate::export::Export;
@@ -163,28 +163,41 @@ impl Dataset {
         self.opened
             .run(py, |cancel| work(&self.opened.engine, cancel))
     }
-
-    fn asked(kind: Kind, ids: &Bound<'_, PyAny>, words: &Words<'_>) -> PyResult<Request> {
-        let column = words.take_as::<String>("ids_column", "text")?;
-        words.request(kind, ids::subjects(ids, column.as_deref())?)
-    }
-
-    fn compacting(words: &Words<'_>) -> PyResult<CompactOptions> {
-        let defaults = CompactOptions::at(Timestamp::now());
-        Ok(CompactOptions {
-            zstd_level: words.take_level()?,
-            max_match: words
-                .take_as("max_match", "number")?
-                .unwrap_or(defaults.max_match),
-            ..defaults
-        })
-    }
 }
 
 fn tracking_id(py: Python<'_>, text: &str) -> PyResult<TrackingId> {
     // What was passed could be a subject id: the message doesn't repeat it.
     text.parse()
         .map_err(|_| usage(py, "tracking_id: it is no tracking id"))
+}
+
+fn asked(kind: Kind, ids: &Bound<'_, PyAny>, words: &Words<'_>) -> PyResult<Request> {
+    let column = words.take_as::<String>("ids_column", "text")?;
+    words.request(kind, ids::subjects(ids, column.as_deref())?)
+}
+
+fn compacting(words: &Words<'_>) -> PyResult<CompactOptions> {
+    let defaults = CompactOptions::at(Timestamp::now());
+    Ok(CompactOptions {
+        zstd_level: words.take_level()?,
+        max_match: words
+            .take_as("max_match", "number")?
+            .unwrap_or(defaults.max_match),
+        ..defaults
+    })
+}
+
+fn suppressed(py: Python<'_>, ids: &Bound<'_, PyAny>, words: &Words<'_>) -> PyResult<Request> {
+    let column = words.take_as::<String>("ids_column", "text")?;
+    let identity: Option<Identity> = words.take_choice("identity")?;
+    let subjects = ids::subjects(ids, column.as_deref())?;
+    let request = Request::delete(subjects, Timestamp::now());
+    let request = Request {
+        identity: identity.unwrap_or(request.identity),
+        ..request
+    };
+    request.check().or_raise(py)?;
+    Ok(request)
 }
 
 /// The digest that `plan=` names: a `Plan`, or its digest.
@@ -237,10 +250,8 @@ impl Dataset {
         kind: &str,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Plan> {
-        let words = Words::new(py, options)?;
         let kind: Kind = kind.parse().or_raise(py)?;
-        let request = Self::asked(kind, ids, &words)?;
-        words.end()?;
+        let request = Words::read(py, options, |words| asked(kind, ids, words))?;
         let report = self.run(py, |engine, _| engine.report(&engine.plan(&request)?))?;
         Ok(Plan::new(report))
     }
@@ -253,10 +264,9 @@ impl Dataset {
         ids: &Bound<'_, PyAny>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Export> {
-        let words = Words::new(py, options)?;
-        let digest = expected(&words)?;
-        let request = Self::asked(Kind::Export, ids, &words)?;
-        words.end()?;
+        let (digest, request) = Words::read(py, options, |words| {
+            Ok((expected(words)?, asked(Kind::Export, ids, words)?))
+        })?;
         let (found, rows) = self.run(py, |engine, _| {
             let plan = engine.plan(&request)?;
             refuse_other(&plan, digest)?;
@@ -275,11 +285,10 @@ impl Dataset {
         ids: &Bound<'py, PyAny>,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let words = Words::new(py, options)?;
-        let digest = expected(&words)?;
-        let zstd_level = words.take_level()?;
-        let request = Self::asked(Kind::Delete, ids, &words)?;
-        words.end()?;
+        let (digest, zstd_level, request) = Words::read(py, options, |words| {
+            let (digest, level) = (expected(words)?, words.take_level()?);
+            Ok((digest, level, asked(Kind::Delete, ids, words)?))
+        })?;
         let done = self.run(py, |engine, cancel| {
             let options = DeleteOptions {
                 now: Some(Timestamp::now()),
@@ -300,10 +309,10 @@ impl Dataset {
         ids: &Bound<'py, PyAny>,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let words = Words::new(py, options)?;
-        let due = words.take_instant("due")?;
-        let request = Self::asked(Kind::Delete, ids, &words)?;
-        words.end()?;
+        let (due, request) = Words::read(py, options, |words| {
+            let due = words.take_instant("due")?;
+            Ok((due, asked(Kind::Delete, ids, words)?))
+        })?;
         let now = Timestamp::now();
         let done = self.run(py, |engine, _| {
             engine.submit(TrackingId::draw(now), &request, now, due)
@@ -351,14 +360,12 @@ impl Dataset {
         py: Python<'py>,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let words = Words::new(py, options)?;
-        let options = Self::compacting(&words)?;
-        words.end()?;
+        let options = Words::read(py, options, compacting)?;
         let done = self.run(py, |engine, cancel| {
             let cancel = Some(cancel.clone());
             engine.compact(&CompactOptions { cancel, ..options })
         })?;
-        report::to_python(py, &compacted(&done)?)
+        report::dict(py, &done)
     }
 
     /// Plans what waits as tasks for other machines: `{"pass": .., "tasks": n}`. Run the tasks 1 to n with `run_task`,
@@ -369,9 +376,7 @@ impl Dataset {
         py: Python<'py>,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let words = Words::new(py, options)?;
-        let options = Self::compacting(&words)?;
-        words.end()?;
+        let options = Words::read(py, options, compacting)?;
         let published = self.run(py, |engine, _| engine.publish_tasks(&options))?;
         let report = match published {
             Some(published) => report::value(&published)?,
@@ -410,7 +415,7 @@ impl Dataset {
             engine.commit_pass(id, &CompactOptions::at(Timestamp::now()))
         })?;
         let report = match end {
-            PassEnd::Now(done) => compacted(&done)?,
+            PassEnd::Now(done) => report::value(&done)?,
             PassEnd::Before(receipts) => {
                 json!({ "tracking_id": id, "receipts": report::value(&receipts)? })
             }
@@ -456,10 +461,10 @@ impl Dataset {
         ids: &Bound<'_, PyAny>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<u64> {
-        let words = Words::new(py, options)?;
-        let before = words.take_instant("before")?;
-        let request = Self::suppressed(py, ids, &words)?;
-        words.end()?;
+        let (before, request) = Words::read(py, options, |words| {
+            let before = words.take_instant("before")?;
+            Ok((before, suppressed(py, ids, words)?))
+        })?;
         let now = Timestamp::now();
         self.run(py, |engine, _| {
             engine.suppress(&request, Suppress { before }, now)
@@ -474,9 +479,7 @@ impl Dataset {
         ids: &Bound<'_, PyAny>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<u64> {
-        let words = Words::new(py, options)?;
-        let request = Self::suppressed(py, ids, &words)?;
-        words.end()?;
+        let request = Words::read(py, options, |words| suppressed(py, ids, words))?;
         self.run(py, |engine, _| engine.unsuppress(&request))
     }
 
@@ -505,21 +508,6 @@ impl Dataset {
     }
 }
 
-impl Dataset {
-    fn suppressed(py: Python<'_>, ids: &Bound<'_, PyAny>, words: &Words<'_>) -> PyResult<Request> {
-        let column = words.take_as::<String>("ids_column", "text")?;
-        let identity: Option<Identity> = words.take_choice("identity")?;
-        let subjects = ids::subjects(ids, column.as_deref())?;
-        let request = Request::delete(subjects, Timestamp::now());
-        let request = Request {
-            identity: identity.unwrap_or(request.identity),
-            ..request
-        };
-        request.check().or_raise(py)?;
-        Ok(request)
-    }
-}
-
 fn refuse_other(plan: &Found, expected: Option<String>) -> efface::Result<()> {
     match expected {
         Some(expected) if expected != plan.digest => Err(efface::Error::PlanChanged {
@@ -528,27 +516,4 @@ fn refuse_other(plan: &Found, expected: Option<String>) -> efface::Result<()> {
         }),
         _ => Ok(()),
     }
-}
-
-/// With the keys of the command's report.
-fn compacted(done: &CompactReport) -> PyResult<Value> {
-    let mut report = report::value(done)?;
-    let requests = done.requests.iter().map(|request| {
-        json!({
-            "tracking_id": request.tracking_id,
-            "state": request.state,
-            "rows_removed": request.rows_removed,
-            "rows_cleared": request.rows_cleared,
-            "left_out": request.left_out,
-            "reason": request.reason,
-            "reason_kind": request.reason_kind,
-            "subjects": request.outcomes,
-        })
-    });
-    report["requests"] = requests.collect();
-    let failed = done.shards_failed.iter();
-    report["shards_failed"] = failed
-        .map(|(path, reason)| json!({ "path": path, "reason": reason }))
-        .collect();
-    Ok(report)
 }

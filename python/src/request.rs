@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::fault::{OrRaise, usage};
 
-/// What a call says besides the ids. Each `take_*` removes what it reads; what is left at the end is a mistake.
+/// What a call says besides the ids. Each `take_*` removes what it reads.
 pub(crate) struct Words<'py> {
     py: Python<'py>,
     left: Bound<'py, PyDict>,
@@ -27,6 +27,23 @@ impl<'py> Words<'py> {
             None => PyDict::new(py),
         };
         Ok(Self { py, left })
+    }
+
+    /// What `read` makes of the keywords. A keyword that it leaves is a mistake.
+    ///
+    /// # Errors
+    /// Those of `read`; `UsageError` that names a keyword which nobody read.
+    pub(crate) fn read<T>(
+        py: Python<'py>,
+        given: Option<&Bound<'py, PyDict>>,
+        read: impl FnOnce(&Self) -> PyResult<T>,
+    ) -> PyResult<T> {
+        let words = Self::new(py, given)?;
+        let found = read(&words)?;
+        match words.left.keys().iter().next() {
+            None => Ok(found),
+            Some(name) => Err(usage(py, &format!("there is no keyword {name}"))),
+        }
     }
 
     /// The value of a keyword; `None` where it isn't given, or is `None`.
@@ -118,15 +135,6 @@ impl<'py> Words<'py> {
                     "zstd_level: expected 'auto' or a level from -7 to 22",
                 )
             })
-    }
-
-    /// # Errors
-    /// `UsageError` that names a keyword which nobody read.
-    pub(crate) fn end(self) -> PyResult<()> {
-        let Some(name) = self.left.keys().iter().next() else {
-            return Ok(());
-        };
-        Err(usage(self.py, &format!("there is no keyword {name}")))
     }
 
     /// What nobody has read yet.

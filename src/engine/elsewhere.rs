@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::erase::task::TaskResult;
 use crate::erase::{self, CompactOptions, Compaction, PassEnd, Published, Purpose};
-use crate::error::{Error, Result};
+use crate::error::{Error, PassFault, Result};
 use crate::pass::Pass;
 use crate::receipts::Receipts;
 use crate::tracking::TrackingId;
@@ -20,7 +20,7 @@ impl Engine {
     /// [`delete`](Self::delete) take such a pass up: they commit what was done and do the rest.
     ///
     /// # Errors
-    /// [`PassOpen`](Error::PassOpen) when there is such a pass. As [`begin`](Self::begin), and
+    /// [`PassFault::Open`] when there is such a pass. As [`begin`](Self::begin), and
     /// [`NoRoom`](Error::NoRoom) when there is no room for all new shards at once.
     pub fn publish_tasks(&self, options: &CompactOptions) -> Result<Option<Published>> {
         let site = self.site(self.key()?);
@@ -32,7 +32,7 @@ impl Engine {
     /// also at a time, are in nobody's way. What the task says counts, not the configuration of this engine.
     ///
     /// # Errors
-    /// [`NotOpen`](Error::NotOpen) when the pass is not open (any more), [`NoSuchTask`](Error::NoSuchTask), those of
+    /// [`PassFault::NotOpen`] when the pass is not open (any more), [`PassFault::NoSuchTask`], those of
     /// [`run_task`](Self::run_task), and failures of the state. Nothing of the dataset has changed then.
     pub fn run_numbered_task(&self, pass: TrackingId, number: u32) -> Result<TaskResult> {
         erase::run_numbered(&self.dataset, pass, number)
@@ -41,9 +41,9 @@ impl Engine {
     /// Checks and commits all results of a pass, and ends it if no task is outstanding.
     ///
     /// # Errors
-    /// [`TasksOutstanding`](Error::TasksOutstanding) with the numbers of the tasks that are to be run yet: the results
+    /// [`PassFault::Outstanding`] with the numbers of the tasks that are to be run yet: the results
     /// that were there are committed (where the table takes each shard for itself), and new tasks are written for
-    /// shards that changed meanwhile. [`NotOpen`](Error::NotOpen) when there is no such pass and no receipt of one. As
+    /// shards that changed meanwhile. [`PassFault::NotOpen`] when there is no such pass and no receipt of one. As
     /// [`compact`](Self::compact); the pass can be committed again then.
     pub fn commit_pass(&self, pass: TrackingId, options: &CompactOptions) -> Result<PassEnd> {
         let state = &*self.dataset.state;
@@ -57,13 +57,17 @@ impl Engine {
                     return taken_up.end_or_tell().map(Box::new).map(PassEnd::Now);
                 }
                 // Somebody ended it before the lease was taken.
-                Ok(None) | Err(Error::NotOpen { .. }) => {}
+                Ok(None)
+                | Err(Error::Pass {
+                    fault: PassFault::NotOpen { .. },
+                    ..
+                }) => {}
                 Err(error) => return Err(error),
             }
         }
         let receipts = Receipts::new(state).of_pass(pass)?;
         if receipts.is_empty() {
-            return Err(Error::NotOpen { pass, open });
+            return Err(PassFault::NotOpen { open }.of(pass));
         }
         Ok(PassEnd::Before(receipts))
     }

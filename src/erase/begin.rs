@@ -10,7 +10,7 @@ use super::round::Round;
 use super::running::{Compaction, Start};
 use super::staging::{Staged, Staging, unreadable};
 use super::{CompactOptions, Purpose, Site};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, PassFault, Result};
 use crate::pass::{Pass, Progress, ProgressLog, Stage, Swap};
 use crate::plan::Plan;
 use crate::queue::{Entry, Held, Queue};
@@ -80,10 +80,10 @@ impl Compaction {
             Vec::new()
         };
         match purpose {
-            Purpose::HandOut if pass.elsewhere => return Err(Error::PassOpen { pass: pass.id }),
+            Purpose::HandOut if pass.elsewhere => return Err(PassFault::Open.of(pass.id)),
             Purpose::TakeIn(id) if id != pass.id || !pass.elsewhere => {
                 let open = pass.elsewhere.then_some(pass.id);
-                return Err(Error::NotOpen { pass: id, open });
+                return Err(PassFault::NotOpen { open }.of(id));
             }
             // Tasks may be running just now: what they stage goes when the pass ends.
             Purpose::TakeIn(_) => snapshot.leftovers.clear(),

@@ -25,7 +25,7 @@ use super::report::CompactReport;
 use super::running::Compaction;
 use super::task::{self, FORMAT, ShardTask, TaskResult};
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Error, PassFault, Result};
 use crate::pass::{Pass, Stage};
 use crate::receipts::Receipt;
 use crate::state::State;
@@ -58,7 +58,12 @@ pub(crate) fn run_numbered(dataset: &Dataset, pass: TrackingId, number: u32) -> 
     check_open(state, pass)?;
     run(dataset, pass, number).map_err(|error| match check_open(state, pass) {
         // Whoever ended the pass removed the task, and what this run had staged.
-        Err(ended @ Error::NotOpen { .. }) => ended,
+        Err(
+            ended @ Error::Pass {
+                fault: PassFault::NotOpen { .. },
+                ..
+            },
+        ) => ended,
         _ => error,
     })
 }
@@ -68,11 +73,8 @@ fn run(dataset: &Dataset, pass: TrackingId, number: u32) -> Result<TaskResult> {
     let task = published::task(state, number)?.filter(|task| task.pass == pass);
     let Some(task) = task else {
         let last = published::numbers(state)?.pop();
-        return Err(Error::NoSuchTask {
-            pass,
-            number,
-            tasks: last.unwrap_or(0),
-        });
+        let tasks = last.unwrap_or(0);
+        return Err(PassFault::NoSuchTask { number, tasks }.of(pass));
     };
     let result = task::run(table, &task)?;
     let stored =
@@ -92,7 +94,7 @@ fn check_open(state: &dyn State, pass: TrackingId) -> Result<()> {
     if open == Some(pass) {
         Ok(())
     } else {
-        Err(Error::NotOpen { pass, open })
+        Err(PassFault::NotOpen { open }.of(pass))
     }
 }
 
@@ -171,7 +173,7 @@ impl Compaction {
     /// Ends the pass, if all its tasks were committed or have failed.
     ///
     /// # Errors
-    /// [`TasksOutstanding`](Error::TasksOutstanding), once those are written down that have no number yet.
+    /// [`PassFault::Outstanding`], once those are written down that have no number yet.
     pub(crate) fn end_or_tell(mut self) -> Result<CompactReport> {
         let current = self.current_tasks()?;
         let number_of: BTreeMap<&str, u32> = current
@@ -201,11 +203,7 @@ impl Compaction {
             return self.finish();
         }
         numbers.sort_unstable();
-        Err(Error::TasksOutstanding {
-            pass: self.pass.id,
-            numbers,
-            again,
-        })
+        Err(PassFault::Outstanding { numbers, again }.of(self.pass.id))
     }
 
     /// Whether there is room to run here what is left to do.

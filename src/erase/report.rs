@@ -1,9 +1,9 @@
 //! The figures of a compaction.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::error::ErrorKind;
-use crate::queue::Status;
+use crate::queue::{RequestState, Status, SubjectOutcome};
 use crate::tracking::TrackingId;
 
 /// The figures of a compaction.
@@ -48,10 +48,11 @@ pub struct CompactReport {
     /// those are.
     pub other_names: Vec<(String, u64)>,
     /// How each request ended, or why it waits on.
-    #[serde(skip)]
+    #[serde(serialize_with = "ends")]
     pub requests: Vec<Status>,
     /// Shards that could not be read or rewritten, with the reason. The requests that have or could have rows there wait
     /// on.
+    #[serde(serialize_with = "failures")]
     pub shards_failed: Vec<(String, String)>,
     /// Files of waiting requests that can't be read, with what to do. The other requests were carried out.
     pub requests_damaged: Vec<String>,
@@ -92,4 +93,40 @@ impl CompactReport {
         self.requests_damaged.extend(later.requests_damaged);
         self.troubles.extend(later.troubles);
     }
+}
+
+/// What a report says of a request; [`Status`] says more.
+#[derive(Serialize)]
+struct End<'a> {
+    tracking_id: TrackingId,
+    state: RequestState,
+    rows_removed: u64,
+    rows_cleared: u64,
+    left_out: u64,
+    reason: Option<&'a str>,
+    reason_kind: Option<ErrorKind>,
+    subjects: &'a [SubjectOutcome],
+}
+
+fn ends<S: Serializer>(requests: &[Status], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(requests.iter().map(|request| End {
+        tracking_id: request.tracking_id,
+        state: request.state,
+        rows_removed: request.rows_removed,
+        rows_cleared: request.rows_cleared,
+        left_out: request.left_out,
+        reason: request.reason.as_deref(),
+        reason_kind: request.reason_kind,
+        subjects: &request.outcomes,
+    }))
+}
+
+fn failures<S: Serializer>(shards: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Failure<'a> {
+        path: &'a str,
+        reason: &'a str,
+    }
+    let failures = shards.iter();
+    serializer.collect_seq(failures.map(|(path, reason)| Failure { path, reason }))
 }

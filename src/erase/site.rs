@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::config::Config;
 use crate::dataset::Dataset;
-use crate::error::{Error, RequestFault, Result};
+use crate::error::{Error, PassFault, RequestFault, Result};
 use crate::find::upkeep::Upkeep;
 use crate::pass::{self, Decided, Pass, Stage};
 use crate::queue::Queue;
@@ -148,7 +148,7 @@ impl Site {
         let (lease, mut snapshot) = self.open()?;
         // Who left it did so after the caller looked for unfinished ones.
         match Pass::load(&*self.dataset.state)? {
-            Some(pass) if pass.stage == Stage::Started => Err(Error::PassOpen { pass: pass.id }),
+            Some(pass) if pass.stage == Stage::Started => Err(PassFault::Open.of(pass.id)),
             _ => {
                 self.discard(&mut snapshot)?;
                 Ok((lease, snapshot))

@@ -5,7 +5,7 @@ use std::io;
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, PlaceFault, is_replaced};
+use super::{Error, PassFault, PlaceFault, is_replaced};
 
 /// What the caller can do about an [`Error`]:
 ///
@@ -82,8 +82,10 @@ impl Error {
             | Self::NoSuchRowGroup { .. }
             | Self::NoTimeColumn { .. }
             | Self::OtherConfig { .. }
-            | Self::NotOpen { .. }
-            | Self::NoSuchTask { .. }
+            | Self::Pass {
+                fault: PassFault::NotOpen { .. } | PassFault::NoSuchTask { .. },
+                ..
+            }
             | Self::OtherRoles { .. }
             | Self::Outstanding { .. } => ErrorKind::Usage,
             Self::Request { fault } => fault.kind(),
@@ -101,8 +103,10 @@ impl Error {
             Self::Locked { .. }
             | Self::ShardChanged { .. }
             | Self::StateChanged { .. }
-            | Self::PassOpen { .. }
-            | Self::TasksOutstanding { .. }
+            | Self::Pass {
+                fault: PassFault::Open | PassFault::Outstanding { .. },
+                ..
+            }
             | Self::Underway { .. } => ErrorKind::Conflict,
             Self::NoRoom { .. } => ErrorKind::Io,
             Self::SchemaConflict { .. } | Self::ManagedTable { .. } | Self::Place { .. } => {

@@ -7,6 +7,7 @@
 //! * `kind`: what the caller can do.
 //! * `catalog`: lists of files that something else keeps.
 //! * `format`: what is wrong with the bytes of a Parquet file.
+//! * `pass`: why a pass whose tasks are run elsewhere can't go on.
 //! * `place`: what is wrong with the place of a file.
 //! * `replaced`: files that were replaced while they were read.
 //! * `request`: what is wrong with a request.
@@ -21,12 +22,13 @@ use arrow::error::ArrowError;
 
 use crate::limits;
 use crate::tracking::{self, TrackingId};
-use message::{list, news, percent};
+use message::{list, percent};
 
 mod catalog;
 mod format;
 mod kind;
 mod message;
+mod pass;
 mod place;
 mod replaced;
 mod request;
@@ -34,6 +36,7 @@ mod request;
 pub use catalog::{Catalog, Keeper};
 pub use format::FormatError;
 pub use kind::ErrorKind;
+pub use pass::PassFault;
 pub use place::PlaceFault;
 pub use replaced::{is_replaced, replaced};
 pub use request::{CannotClear, RequestFault};
@@ -519,51 +522,14 @@ pub enum Error {
         shards: Vec<String>,
     },
 
-    /// A pass is open whose tasks are run elsewhere.
-    #[error(
-        "pass {pass} is open and its tasks are run elsewhere: commit it first, or carry out all that waits here, which ends it"
-    )]
-    PassOpen {
+    /// A call about a pass whose tasks are run elsewhere can't be carried out.
+    #[error("pass {pass} {fault}")]
+    Pass {
         /// The pass.
         pass: TrackingId,
-    },
-
-    /// A call names a pass that is not open.
-    #[error(
-        "pass {pass} is not open for tasks that are run elsewhere ({}): it has ended, or never was",
-        open.map_or_else(|| "none is".to_owned(), |open| format!("the open one is {open}"))
-    )]
-    NotOpen {
-        /// The pass.
-        pass: TrackingId,
-        /// The one that is open, if one is.
-        open: Option<TrackingId>,
-    },
-
-    /// A call names a task that the pass doesn't have.
-    #[error("pass {pass} has no task {number}: its tasks are numbered from 1 to {tasks}")]
-    NoSuchTask {
-        /// The pass.
-        pass: TrackingId,
-        /// The number.
-        number: u32,
-        /// The last number that there is; 0 if there are no tasks.
-        tasks: u32,
-    },
-
-    /// A pass can't be committed yet.
-    #[error(
-        "{} of pass {pass} gave no result that can be committed: number {}{}; run them (a task can be run any number of times) and commit again",
-        match numbers.len() { 1 => "1 task".to_owned(), tasks => format!("{tasks} tasks") },
-        list(numbers), news(again)
-    )]
-    TasksOutstanding {
-        /// The pass.
-        pass: TrackingId,
-        /// The numbers of these tasks.
-        numbers: Vec<u32>,
-        /// Those of them that are new: they stand for earlier ones whose shard changed meanwhile.
-        again: Vec<u32>,
+        /// What is wrong with it, or with the call.
+        #[source]
+        fault: PassFault,
     },
 
     /// The caller cancelled the operation.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use efface::erase::{CompactOptions, PassEnd};
+use efface::error::PassFault;
 use efface::request::{Request, RequiredColumns, Subjects};
 use efface::testing::sim::Sim;
 use efface::tracking::TrackingId;
@@ -68,7 +69,10 @@ fn end(sim: &Sim) -> Result<()> {
     let engine = open(sim);
     for _ in 0..4 {
         match engine.commit_pass(pass_id(), &options(8)) {
-            Err(Error::TasksOutstanding { numbers, .. }) => {
+            Err(Error::Pass {
+                fault: PassFault::Outstanding { numbers, .. },
+                ..
+            }) => {
                 for number in numbers {
                     engine.run_numbered_task(pass_id(), number)?;
                 }
@@ -84,7 +88,10 @@ fn carry_out(sim: &Sim) -> Result<()> {
     match open(sim).publish_tasks(&options(9)) {
         Ok(Some(published)) => assert_eq!(published.tasks, TASKS),
         Ok(None) => {}
-        Err(Error::PassOpen { pass }) => assert_eq!(pass, pass_id()),
+        Err(Error::Pass {
+            pass,
+            fault: PassFault::Open,
+        }) => assert_eq!(pass, pass_id()),
         Err(error) => return Err(error),
     }
     end(sim)
@@ -256,8 +263,14 @@ fn paused_everywhere(
             known.assert_ended(&sim, &fault);
             match outcome {
                 Ok(()) => "ok",
-                Err(Error::NotOpen { .. }) => "not open",
-                Err(Error::TasksOutstanding { .. }) => "outstanding",
+                Err(Error::Pass {
+                    fault: PassFault::NotOpen { .. },
+                    ..
+                }) => "not open",
+                Err(Error::Pass {
+                    fault: PassFault::Outstanding { .. },
+                    ..
+                }) => "outstanding",
                 Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                     "not found"
                 }
@@ -303,7 +316,13 @@ fn a_run_that_goes_on_after_a_commit_that_came_too_early_is_not_in_vain() {
     let known = Known::of(&waiting());
     let too_early = |sim: &Sim| {
         let outcome = open(sim).commit_pass(pass_id(), &options(8));
-        let is_outstanding = matches!(outcome, Err(Error::TasksOutstanding { .. }));
+        let is_outstanding = matches!(
+            outcome,
+            Err(Error::Pass {
+                fault: PassFault::Outstanding { .. },
+                ..
+            })
+        );
         assert!(is_outstanding, "{outcome:?}");
     };
     let counts = paused_everywhere(&before, &known, |sim| run(sim, 1), too_early);
@@ -332,7 +351,14 @@ fn a_duplicate_that_ends_while_results_are_committed_changes_nothing() {
         done.map(drop)
     };
     let duplicate = |sim: &Sim| match run(sim, 1) {
-        Ok(()) | Err(Error::NotOpen { .. } | Error::ShardChanged { .. }) => {}
+        Ok(())
+        | Err(
+            Error::Pass {
+                fault: PassFault::NotOpen { .. },
+                ..
+            }
+            | Error::ShardChanged { .. },
+        ) => {}
         Err(error) => panic!("{error}"),
     };
     let counts = paused_everywhere(&before, &known, commit, duplicate);
@@ -351,7 +377,7 @@ fn a_shard_that_is_replaced_while_its_task_is_run_elsewhere_gets_a_task_of_anoth
     for _ in 0..2 {
         let told = commit();
         assert!(
-            matches!(&told, Err(Error::TasksOutstanding { numbers, .. }) if *numbers == [4]),
+            matches!(&told, Err(Error::Pass { fault: PassFault::Outstanding { numbers, .. }, .. }) if *numbers == [4]),
             "{told:?}"
         );
     }
@@ -414,7 +440,10 @@ fn a_result_whose_new_shard_is_gone_or_that_is_damaged_counts_for_nothing() {
     let outstanding = |sim: &Sim| {
         let told = open(sim).commit_pass(pass_id(), &options(8));
         match told {
-            Err(Error::TasksOutstanding { numbers, again, .. }) if again.is_empty() => numbers,
+            Err(Error::Pass {
+                fault: PassFault::Outstanding { numbers, again },
+                ..
+            }) if again.is_empty() => numbers,
             told => panic!("{told:?}"),
         }
     };
@@ -441,17 +470,24 @@ fn another_pass_and_another_number_are_clear_errors() {
     let other = TrackingId::new(now(), [5; 10]);
     let outcome = engine.run_numbered_task(other, 1);
     assert!(
-        matches!(outcome, Err(Error::NotOpen { pass, open }) if (pass, open) == (other, Some(pass_id())))
+        matches!(outcome, Err(Error::Pass { pass, fault: PassFault::NotOpen { open } }) if (pass, open) == (other, Some(pass_id())))
     );
     let outcome = engine.commit_pass(other, &options(8));
-    assert!(matches!(outcome, Err(Error::NotOpen { pass, .. }) if pass == other));
+    assert!(
+        matches!(outcome, Err(Error::Pass { pass, fault: PassFault::NotOpen { .. } }) if pass == other)
+    );
     for number in [0, TASKS + 1, u32::MAX] {
         let outcome = engine.run_numbered_task(pass_id(), number);
         assert!(matches!(
             outcome,
-            Err(Error::NoSuchTask { tasks: TASKS, .. })
+            Err(Error::Pass {
+                fault: PassFault::NoSuchTask { tasks: TASKS, .. },
+                ..
+            })
         ));
     }
     let outcome = engine.publish_tasks(&options(4));
-    assert!(matches!(outcome, Err(Error::PassOpen { pass }) if pass == pass_id()));
+    assert!(
+        matches!(outcome, Err(Error::Pass { pass, fault: PassFault::Open }) if pass == pass_id())
+    );
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use efface::erase::task::{ShardTask, TaskResult};
+use efface::error::PassFault;
 use efface::receipts::{Ended, Receipt};
 use efface::request::{Disclosure, Request, RequiredColumns, Subjects};
 use efface::testing::sim::Sim;
@@ -122,7 +123,10 @@ fn run_all(engine: &Engine, numbers: impl IntoIterator<Item = u32>) {
 fn end(engine: &Engine) {
     for _ in 0..3 {
         match engine.commit_pass(pass_id(), &options(8)) {
-            Err(Error::TasksOutstanding { numbers, .. }) => run_all(engine, numbers),
+            Err(Error::Pass {
+                fault: PassFault::Outstanding { numbers, .. },
+                ..
+            }) => run_all(engine, numbers),
             _ => break,
         }
     }

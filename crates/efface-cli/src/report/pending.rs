@@ -149,25 +149,7 @@ pub(crate) fn waiting(waiting: &[Status], goes_on: bool) -> Result<Report> {
 /// # Errors
 /// None that a report of the library can cause.
 pub(crate) fn compacted(done: &CompactReport, took: Duration) -> Result<Report> {
-    let mut json = timed(done, took)?;
-    if let Value::Object(json) = &mut json {
-        let requests = done.requests.iter().map(|request| {
-            json!({
-                "tracking_id": request.tracking_id,
-                "state": request.state,
-                "rows_removed": request.rows_removed,
-                "rows_cleared": request.rows_cleared,
-                "left_out": request.left_out,
-                "reason": request.reason,
-                "reason_kind": request.reason_kind,
-                "subjects": request.outcomes,
-            })
-        });
-        let failed = done.shards_failed.iter();
-        let failed = failed.map(|(path, reason)| json!({"path": path, "reason": reason}));
-        json.insert("requests".to_owned(), requests.collect());
-        json.insert("shards_failed".to_owned(), failed.collect());
-    }
+    let json = timed(done, took)?;
     let of = |state| {
         done.requests
             .iter()
@@ -290,9 +272,7 @@ fn receipts_table(listed: &[Receipt]) -> Vec<Vec<String>> {
         ["number", "ended", "state", "rows", "tracking id"],
         listed.iter().map(|receipt| {
             let state = match receipt.cause {
-                Cause::Delete | Cause::Export => {
-                    RequestState::from(receipt.state).as_str().to_owned()
-                }
+                Cause::Delete => RequestState::from(receipt.state).as_str().to_owned(),
                 Cause::Suppression => "SUPPRESSED".to_owned(),
             };
             [
