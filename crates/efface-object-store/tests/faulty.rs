@@ -316,6 +316,38 @@ fn delete(engine: &Engine, id: &str) -> efface::Result<()> {
     engine.delete(&request(id), None, &options).map(drop)
 }
 
+#[test]
+fn every_request_of_a_delete_can_fail_before_and_after_it_is_carried_out() {
+    let id = someone();
+    let before = shards(&lake());
+    let (after, requests) = expected(&id, delete);
+    // Each takes several deletes below.
+    assert!((20..300).contains(&requests), "{requests} requests");
+    for number in 0..requests {
+        for fault in [Fault::Before, Fault::After] {
+            let objects = lake();
+            let failed = delete(&engine(Faulty::new(&objects, Some((fault, number)))), &id);
+            if let Err(error) = &failed {
+                assert_ne!(
+                    error.kind(),
+                    ErrorKind::Internal,
+                    "{fault:?} {number}: {error}"
+                );
+                assert!(!error.to_string().contains(&id));
+            }
+            for (path, bytes) in shards(&objects) {
+                assert!(
+                    bytes == before[&path] || bytes == after[&path],
+                    "{fault:?} at request {number}: {path} is neither the old shard nor the new one"
+                );
+            }
+            leases_run_out(&objects);
+            delete(&engine(Faulty::new(&objects, None)), &id).unwrap();
+            assert!(shards(&objects) == after, "{fault:?} at request {number}");
+        }
+    }
+}
+
 fn submit_and_compact(engine: &Engine, id: &str) -> efface::Result<()> {
     engine.submit(tracking(), &request(id), now(), None)?;
     engine.compact(&CompactOptions::at(now())).map(drop)
