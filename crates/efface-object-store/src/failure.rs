@@ -61,12 +61,15 @@ fn code_in(text: &str) -> Option<String> {
     is_word.then(|| code.to_owned())
 }
 
+/// The status, as the client words it: `status code: 503 ..`, or `status 503 ..`.
 fn status_in(text: &str) -> Option<u16> {
-    let (_, rest) = text
-        .split_once("status ")
-        .or_else(|| text.split_once("status code "))?;
-    let status: u16 = rest.get(..3)?.parse().ok()?;
-    (400..600).contains(&status).then_some(status)
+    let parts = text.split("status ").skip(1);
+    let mut statuses = parts.filter_map(|part| {
+        let part = part.strip_prefix("code: ").unwrap_or(part);
+        let status: u16 = part.get(..3)?.parse().ok()?;
+        (400..600).contains(&status).then_some(status)
+    });
+    statuses.next()
 }
 
 /// The error of a request for `action` on `place`, which is a prefix, and no key.
@@ -200,9 +203,11 @@ fn is_about_credentials(error: &Error) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(error) = next {
         let text = error.to_string();
+        // The address of a request may hold any word.
+        let is_of_request = text.starts_with("Error performing");
         if text.contains("169.254.169.254")
             || text.contains("metadata.google")
-            || text.contains("redential")
+            || (text.contains("redential") && !is_of_request)
         {
             return true;
         }
@@ -257,8 +262,14 @@ mod tests {
         assert!(clock.to_string().contains("clock"), "{clock}");
         let region = said("status 301 Moved: <Code>PermanentRedirect</Code>");
         assert!(region.to_string().contains("region"), "{region}");
-        let busy = said("after 10 retries: status 503 Slow Down: <Code>SlowDown</Code>");
+        let busy = said(
+            "Error performing GET https://lake/status in 2s, after 10 retries, max_retries: 10, retry_timeout: 180s  - \
+             Server returned non-2xx status code: 503 Slow Down: <Error><Code>SlowDown</Code></Error>",
+        );
         assert_eq!(busy.kind(), io::ErrorKind::TimedOut);
+        assert!(busy.to_string().contains("answers 503"), "{busy}");
+        let cut = said("Error performing GET https://lake/credentials/x in 30s - HTTP error");
+        assert_eq!(cut.kind(), io::ErrorKind::TimedOut, "{cut}");
         let bucket = Error::NotFound {
             path: "x".into(),
             source: "status 404 Not Found: <Code>NoSuchBucket</Code>".into(),
