@@ -94,6 +94,12 @@ pub fn open(text: &str, options: &[(String, String)]) -> Result<Store, OpenError
             "a URL must not hold a password: give credentials by the environment or as options",
         ));
     }
+    // That of abfss:// is a container.
+    if !url.username().is_empty() && !matches!(url.scheme(), "abfs" | "abfss") {
+        return Err(wrong(
+            "a URL must not hold a user: give credentials by the environment or as options",
+        ));
+    }
     let known = "the known ones are s3://, gs://, az://, abfss:// and file://";
     let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|_| {
         OpenError::Url(format!(
@@ -194,6 +200,7 @@ mod tests {
             ("s3://bucket/p", option("allow_http")),
             ("s3://bucket/p?x=1", region(())),
             ("s3://user:s3cret@bucket/p", region(())),
+            ("s3://s3cret@bucket/p", region(())),
             ("ftp://bucket/p", region(())),
             ("gs://bucket/p", option("google_service_account")),
         ] {
