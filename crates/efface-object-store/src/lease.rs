@@ -1,10 +1,10 @@
 //! The right to change a dataset, as an object that its holder renews.
 //!
 //! ```text
-//!   {"epoch":7,"holder":"pid 4711","nonce":"..","seconds":60,"free":false}
+//!   {"epoch":7,"holder":"pid 4711","nonce":"..","milliseconds":60000,"free":false,"writes":12}
 //!
-//!   take:   absent ── If-None-Match ──> held           free or run out ── If-Match ──> held, epoch + 1
-//!   renew:  every quarter of its time ── If-Match ──> the same, newer        give up: If-Match ──> free
+//!   take:   absent ── If-None-Match ──> held       free or run out ── If-Match ──> held, epoch + 1
+//!   renew:  every quarter of its time ── If-Match ──> the same, one write more     give up: If-Match ──> free
 //! ```
 //!
 //! # Invariants
@@ -13,9 +13,15 @@
 //! * A holder believes that it has the lease only for a shorter time after a renewal than others wait, by its
 //!   monotonic clock.
 //! * The object is never removed, so that epochs only grow.
+//! * No two writes are of the same bytes: where tags are hashes of the content, whoever takes a lease that has run out
+//!   would not notice that its holder has come back and renewed it.
+//! * What is written under a lease is given up when the lease is lost, also while the request is under way.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use efface::error::{Error, Result, is_replaced};
@@ -24,14 +30,19 @@ use object_store::path::Path;
 use object_store::{Attributes, PutPayload};
 use serde::{Deserialize, Serialize};
 use tokio::task::AbortHandle;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
-use crate::store::{Expected, Store};
+use crate::store::Store;
+use crate::version::Expected;
 
 /// How long a lease lasts that isn't renewed.
 pub(crate) const LASTS: Duration = Duration::from_mins(1);
 /// Times of stores are often whole seconds, and others wait so much longer.
 const GRACE: Duration = Duration::from_secs(2);
+/// So often in the time of a lease it is looked at whether it is lost, while something is written: in less than the
+/// grace.
+const LOOKS: u32 = 60;
 /// Bytes of a lease; more are none.
 const BYTES_MAX: u64 = 4 << 10;
 
@@ -42,6 +53,9 @@ struct Record {
     nonce: String,
     milliseconds: u64,
     free: bool,
+    /// How often its holder has written it.
+    #[serde(default)]
+    writes: u64,
 }
 
 /// A lease that this process holds.
@@ -56,6 +70,7 @@ pub(crate) struct Hold {
 
 struct Held {
     tag: String,
+    writes: u64,
     /// A moment before the last renewal.
     renewed: Instant,
     is_lost: bool,
@@ -72,6 +87,7 @@ impl Hold {
         lasts: Duration,
     ) -> Result<ObjectLease> {
         let failed = || Error::io("take the lease", path);
+        let store = &store.ahead();
         let key = store.key(path).map_err(failed())?;
         let mut record = Record {
             epoch: 1,
@@ -79,6 +95,7 @@ impl Hold {
             nonce: Uuid::new_v4().to_string(),
             milliseconds: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
             free: false,
+            writes: 0,
         };
         let runtime = store.runtime();
         let read = store.clone().get(key.clone(), BYTES_MAX);
@@ -91,7 +108,7 @@ impl Hold {
                     reason: "is no lease".to_owned(),
                 })?;
                 if !now.free {
-                    let clock = store_clock(store, path).map_err(failed())?;
+                    let clock = runtime.wait(store.clone().clock()).map_err(failed())?;
                     let age = clock.saturating_sub(found.written_ms);
                     let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
                     let lasts = Duration::from_millis(now.milliseconds);
@@ -114,16 +131,20 @@ impl Hold {
         let put = put(store.clone(), key.clone(), record.clone(), expected);
         let tag = match runtime.wait(put) {
             Ok(tag) => tag,
-            Err(error) if is_replaced(&error) => {
-                return Err(Error::Locked {
-                    path: path.to_owned(),
-                    holder: "it took the lease at the same time".to_owned(),
-                });
-            }
-            // It may have been carried out, though no answer came.
+            // It may have been carried out, though no answer came, or by the first attempt of a request that was
+            // repeated.
             Err(error) => {
                 let read = runtime.wait(read_own(store.clone(), key.clone(), record.nonce.clone()));
-                read.unwrap_or(None).ok_or_else(|| failed()(error))?
+                match read.unwrap_or(None) {
+                    Some(tag) => tag,
+                    None if is_replaced(&error) => {
+                        return Err(Error::Locked {
+                            path: path.to_owned(),
+                            holder: "it took the lease at the same time".to_owned(),
+                        });
+                    }
+                    None => return Err(failed()(error)),
+                }
             }
         };
         let hold = Arc::new(Self {
@@ -134,6 +155,7 @@ impl Hold {
             lasts,
             held: Mutex::new(Held {
                 tag,
+                writes: 0,
                 renewed: began,
                 is_lost: false,
                 is_given_up: false,
@@ -165,45 +187,103 @@ impl Hold {
     }
 
     async fn renew(&self) {
+        let quarter = self.lasts / 4;
+        let mut pause = quarter;
         loop {
-            tokio::time::sleep(self.lasts / 4).await;
+            tokio::time::sleep(pause).await;
             let began = Instant::now();
-            match self.write(self.record.clone()).await {
-                Ok(tag) => {
-                    let mut held = self.held();
-                    held.tag = tag;
-                    held.renewed = began;
+            // One that hangs must not keep others from being tried.
+            let written = timeout(quarter, self.write(false)).await;
+            match written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(()) => {
+                    self.held().renewed = began;
+                    pause = quarter;
                 }
                 Err(error) if is_replaced(&error) => {
                     self.held().is_lost = true;
                     return;
                 }
-                // It is tried again; `confirm` knows how long it may take.
-                Err(error) => tracing::warn!(%error, "the lease was not renewed"),
+                // `confirm` knows how long it may be tried.
+                Err(error) => {
+                    tracing::warn!(%error, "the lease was not renewed");
+                    pause = quarter / 8;
+                }
             }
         }
     }
 
-    /// Puts a record in the place of this one, wherever an earlier write that got no answer has led to.
-    async fn write(&self, record: Record) -> io::Result<String> {
+    /// Writes the record again, wherever an earlier write that got no answer has led to. Once it is given up, it is
+    /// only written as free.
+    async fn write(&self, free: bool) -> io::Result<()> {
         let tag = self.held().tag.clone();
-        let (store, key) = (&self.store, &self.key);
-        let put = put(
-            store.clone(),
-            key.clone(),
-            record.clone(),
-            Expected::Tag(tag),
-        )
-        .await;
-        let Err(error) = put else {
-            return put;
+        let error = match self.write_over(tag, free).await {
+            Err(error) if is_replaced(&error) => error,
+            written => return written,
         };
-        if !is_replaced(&error) {
-            return Err(error);
-        }
-        let own = read_own(store.clone(), key.clone(), record.nonce.clone());
+        let own = read_own(
+            self.store.clone(),
+            self.key.clone(),
+            self.record.nonce.clone(),
+        );
         let tag = own.await?.ok_or(error)?;
-        self::put(store.clone(), key.clone(), record, Expected::Tag(tag)).await
+        self.write_over(tag, free).await
+    }
+
+    async fn write_over(&self, tag: String, free: bool) -> io::Result<()> {
+        let record = {
+            let mut held = self.held();
+            if held.is_given_up && !free {
+                return Err(efface::error::replaced());
+            }
+            held.writes += 1;
+            Record {
+                free,
+                writes: held.writes,
+                ..self.record.clone()
+            }
+        };
+        let (store, key) = (self.store.clone(), self.key.clone());
+        let tag = put(store, key, record, Expected::Tag(tag)).await?;
+        self.held().tag = tag;
+        Ok(())
+    }
+}
+
+/// The leases that a process holds.
+#[derive(Clone)]
+pub(crate) struct Holds(Vec<Arc<Hold>>);
+
+impl Holds {
+    pub(crate) fn new(holds: Vec<Arc<Hold>>) -> Self {
+        Self(holds)
+    }
+
+    /// Checks that none is lost: who lost one must not write.
+    pub(crate) fn confirm(&self) -> Result<()> {
+        self.0.iter().try_for_each(|hold| hold.confirm())
+    }
+
+    /// Does `work` as long as none is lost: a request that hangs must not arrive when somebody else has the lease. It is
+    /// looked at before each step, also in a process that was paused.
+    pub(crate) async fn under<T>(
+        &self,
+        work: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        let Some(lasts) = self.0.iter().map(|hold| hold.lasts).min() else {
+            return work.await;
+        };
+        let mut looks = interval((lasts / LOOKS).max(Duration::from_millis(1)));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            // Whoever waits for this confirms the leases, and says so.
+            if self.confirm().is_err() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            while looks.poll_tick(context).is_ready() {}
+            work.as_mut().poll(context)
+        })
+        .await
     }
 }
 
@@ -223,24 +303,6 @@ async fn put(store: Store, key: Path, record: Record, expected: Expected) -> io:
         .await
 }
 
-/// The time by the store's clock: that of an object that was just written.
-fn store_clock(store: &Store, path: &str) -> io::Result<i64> {
-    let key = store.key(&format!("{path}.clock-{}", Uuid::new_v4()))?;
-    let runtime = store.runtime();
-    let (of, attributes) = (store.clone(), Attributes::new());
-    let clock = async move {
-        let payload = PutPayload::from_static(b"clock");
-        of.clone()
-            .put(key.clone(), payload, attributes, Expected::Anything)
-            .await?;
-        let found = of.clone().head(key.clone()).await;
-        of.delete(key).await?;
-        let gone = || io::Error::from(io::ErrorKind::NotFound);
-        Ok(found?.ok_or_else(gone)?.0.written_ms)
-    };
-    runtime.wait(clock)
-}
-
 /// A lease, given up when this is dropped.
 pub(crate) struct ObjectLease {
     pub(crate) hold: Arc<Hold>,
@@ -256,22 +318,26 @@ impl Lease for ObjectLease {
 impl Drop for ObjectLease {
     fn drop(&mut self) {
         self.renewal.abort();
-        self.hold.held().is_given_up = true;
-        let hold = Arc::clone(&self.hold);
-        let free = Record {
-            free: true,
-            ..hold.record.clone()
+        let is_lost = {
+            let mut held = self.hold.held();
+            held.is_given_up = true;
+            held.is_lost
         };
-        let give_up = {
-            let hold = Arc::clone(&hold);
-            async move {
-                match hold.write(free.clone()).await {
-                    Err(error) if !is_replaced(&error) => hold.write(free).await,
+        if is_lost {
+            return;
+        }
+        let hold = Arc::clone(&self.hold);
+        let give_up = async move {
+            let write = async {
+                match hold.write(true).await {
+                    Err(error) if !is_replaced(&error) => hold.write(true).await,
                     written => written,
                 }
-            }
+            };
+            // Whoever can't give it up leaves it to run out, which takes no longer than this.
+            let written = timeout(hold.lasts, write).await;
+            written.unwrap_or(Ok(()))
         };
-        // Whoever can't give it up leaves it to run out.
         let _ignored = self.hold.store.runtime().wait(give_up);
     }
 }

@@ -17,9 +17,11 @@
 //! * An object is read in the version in which it was listed (`If-Match`), or not at all.
 
 mod cache;
+mod counts;
 mod failure;
 mod lease;
 mod open;
+mod probe;
 mod reads;
 mod runtime;
 mod spool;
@@ -27,10 +29,14 @@ mod staged;
 mod state;
 mod store;
 mod table;
+mod upload;
+mod version;
 
 pub use cache::Cache;
+pub use counts::Counts;
 pub use open::{Location, OpenError, open};
 pub use reads::ObjectReads;
 pub use state::ObjectState;
-pub use store::{Counts, Store, Versioning};
+pub use store::Store;
 pub use table::ObjectTable;
+pub use version::Versioning;

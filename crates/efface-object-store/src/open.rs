@@ -11,7 +11,8 @@ use object_store::path::Path;
 use object_store::{ClientConfigKey, ObjectStore, ObjectStoreScheme};
 use url::Url;
 
-use crate::store::{Store, Versioning};
+use crate::store::Store;
+use crate::version::Versioning;
 
 /// How long a request may take, its bytes included, unless an option says otherwise.
 const TIMEOUT: &str = "5 minutes";

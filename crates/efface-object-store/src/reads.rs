@@ -86,7 +86,7 @@ impl ObjectReads {
     fn get(&self, ranges: Vec<Range<u64>>) -> io::Result<Vec<Bytes>> {
         let (store, key, tag) = (self.store.clone(), self.key.clone(), self.tag.clone());
         let gets = stream::iter(ranges)
-            .map(move |range| store.clone().range(key.clone(), Some(tag.clone()), range))
+            .map(move |range| store.clone().range(key.clone(), tag.clone(), range))
             .buffered(AT_A_TIME);
         self.store.runtime().wait(gets.try_collect())
     }
@@ -211,7 +211,7 @@ mod tests {
     use object_store::{Attributes, PutPayload};
 
     use super::*;
-    use crate::store::{Expected, Versioning};
+    use crate::version::{Expected, Versioning};
 
     fn object(bytes: &[u8]) -> (Store, Arc<ObjectReads>) {
         let store = Store::new(

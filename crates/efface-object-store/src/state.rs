@@ -6,7 +6,8 @@
 //! ```
 //!
 //! # Invariants
-//! Nothing is written or removed once a lease that was taken through this state is lost.
+//! Nothing is written or removed once a lease that was taken through this state is lost; what is under way then is
+//! given up.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -22,16 +23,21 @@ use object_store::{Attribute, Attributes, PutPayload};
 use uuid::Uuid;
 
 use crate::cache::Cache;
-use crate::lease::{Hold, LASTS};
+use crate::lease::{Hold, Holds, LASTS};
 use crate::reads::ObjectReads;
 use crate::spool::{PART_BYTES, Spool};
-use crate::store::{Expected, Store};
+use crate::store::{SCRATCH, Store};
+use crate::upload::Upload;
+use crate::version::{Expected, Found};
 
 /// Shorter files are held in memory, not copied to a local file.
 const IN_MEMORY_BYTES_MAX: u64 = 256 << 10;
 
 /// Objects that are removed at a time.
 const REMOVALS_AT_A_TIME: usize = 16;
+
+/// Whatever probes the store is done with its scratch object after this time.
+const SCRATCH_MS: i64 = 3_600_000;
 
 /// Of an object: which write it comes from. Azure takes letters and digits only.
 const WRITE: Attribute = Attribute::Metadata(std::borrow::Cow::Borrowed("effacewrite"));
@@ -66,13 +72,30 @@ impl ObjectState {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checks that no lease was lost: who lost one must not write.
-    fn confirm(&self) -> Result<()> {
+    /// The leases that are held, none of which is lost.
+    fn held(&self) -> Result<Holds> {
         let mut holds = self.holds();
         holds.retain(|hold| hold.strong_count() > 0);
-        let held: Vec<Arc<Hold>> = holds.iter().filter_map(Weak::upgrade).collect();
+        let held = Holds::new(holds.iter().filter_map(Weak::upgrade).collect());
         drop(holds);
-        held.iter().try_for_each(|hold| hold.confirm())
+        held.confirm().map(|()| held)
+    }
+
+    /// Changes something, as long as no lease is lost.
+    fn change<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = io::Result<T>> + Send + 'static,
+    ) -> Result<io::Result<T>> {
+        let held = self.held()?;
+        let under = held.clone();
+        let done = self
+            .store
+            .runtime()
+            .wait(async move { under.under(work).await });
+        if done.is_err() {
+            held.confirm()?;
+        }
+        Ok(done)
     }
 
     fn key(&self, path: &str) -> Result<Path> {
@@ -105,7 +128,6 @@ impl State for ObjectState {
     }
 
     fn put(&self, path: &str, bytes: &[u8], expect: Expect<'_>) -> Result<Version> {
-        self.confirm()?;
         let expected = match expect {
             Expect::Any => Expected::Anything,
             Expect::Absent => Expected::Nothing,
@@ -132,7 +154,7 @@ impl State for ObjectState {
                 put => put,
             }
         };
-        match self.store.runtime().wait(put) {
+        match self.change(put)? {
             Ok(tag) => Ok(Version(tag)),
             Err(error) if is_replaced(&error) => Err(Error::StateChanged {
                 path: path.to_owned(),
@@ -166,7 +188,6 @@ impl State for ObjectState {
     }
 
     fn remove(&self, paths: &[String]) -> Result<()> {
-        self.confirm()?;
         let keys: Vec<Path> = paths
             .iter()
             .map(|path| self.key(path))
@@ -175,13 +196,13 @@ impl State for ObjectState {
         let removals = stream::iter(keys)
             .map(move |key| store.clone().delete(key))
             .buffer_unordered(REMOVALS_AT_A_TIME);
-        let removed = self.store.runtime().wait(removals.try_collect::<()>());
+        let removed = self.change(removals.try_collect::<()>())?;
         let name = paths.first().map_or("", String::as_str);
         removed.map_err(Error::io("remove", name))
     }
 
     fn create(&self, path: &str) -> Result<Box<dyn Draft + '_>> {
-        self.confirm()?;
+        self.held()?;
         Ok(Box::new(ObjectDraft {
             state: self,
             key: self.key(path)?,
@@ -211,9 +232,29 @@ impl State for ObjectState {
         Ok(Box::new(lease))
     }
 
-    /// Drafts have no names in the store.
-    fn clean_up(&self, _: &str) -> Result<()> {
-        Ok(())
+    /// Drafts have no names in the store; what it was probed with has.
+    fn clean_up(&self, directory: &str) -> Result<()> {
+        let below = format!("{directory}/");
+        if !directory.is_empty() && !format!("{SCRATCH}/").starts_with(&below) {
+            return Ok(());
+        }
+        let list = self.store.clone().list(SCRATCH.to_owned(), {
+            let store = self.store.clone();
+            move |path, meta| {
+                let Found { written_ms, .. } = store.found(meta)?;
+                Ok(Some((path, written_ms)))
+            }
+        });
+        let listed = self.store.runtime().wait(list);
+        let mut left = listed.map_err(Error::io("list", SCRATCH))?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let now = self.store.runtime().wait(self.store.clone().clock());
+        let now = now.map_err(Error::io("ask for the time in", SCRATCH))?;
+        left.retain(|(_, written_ms)| now.saturating_sub(*written_ms) > SCRATCH_MS);
+        let left: Vec<String> = left.into_iter().map(|(path, _)| path).collect();
+        self.remove(&left)
     }
 }
 
@@ -258,17 +299,29 @@ impl Draft for ObjectDraft<'_> {
     fn publish(mut self: Box<Self>) -> Result<()> {
         let path = self.path.clone();
         let failed = || Error::io("write", &path);
-        self.state.confirm()?;
         let spooled = self.spool.so_far().map_err(failed())?;
         let (store, key) = (self.state.store.clone(), self.key.clone());
-        let runtime = Arc::clone(store.runtime());
         let published = if spooled.len() <= PART_BYTES {
             let payload: io::Result<PutPayload> = spooled.parts().collect();
             let payload = payload.map_err(failed())?;
             let put = store.put(key, payload, Attributes::new(), Expected::Anything);
-            runtime.wait(put).map(drop)
+            self.state.change(put)?.map(drop)
         } else {
-            runtime.wait(store.put_parts(key, spooled.parts()))
+            let held = self.state.held()?;
+            let under = held.clone();
+            let runtime = Arc::clone(store.runtime());
+            let published = runtime.wait(async move {
+                let mut upload = Upload::send(store, key, spooled.parts()).await?;
+                let completed = under.under(upload.complete()).await;
+                if completed.is_err() {
+                    upload.abort().await;
+                }
+                completed
+            });
+            if published.is_err() {
+                held.confirm()?;
+            }
+            published
         };
         published.map_err(failed())
     }

@@ -31,7 +31,8 @@ use crate::cache::Cache;
 use crate::reads::ObjectReads;
 use crate::spool::{PART_BYTES, parts};
 use crate::staged::{ObjectStaging, Staged, Waiting};
-use crate::store::{Expected, Found, Store};
+use crate::store::Store;
+use crate::version::{Expected, Found};
 
 /// Replacements that are done at a time.
 const COMMITS_AT_A_TIME: usize = 8;
@@ -209,7 +210,7 @@ impl ObjectTable {
             file.read_at(start, &mut ours).map(|()| ours)
         });
         let ours = read.await.map_err(io::Error::other)??;
-        let theirs = self.store.clone().range(key, Some(found.tag), end).await;
+        let theirs = self.store.clone().range(key, found.tag, end).await;
         match theirs {
             Ok(theirs) => Ok(theirs == ours),
             Err(error) if is_replaced(&error) => Ok(false),
@@ -255,7 +256,7 @@ impl ObjectTable {
     }
 
     fn listed(&self, path: String, meta: &ObjectMeta) -> io::Result<ShardRef> {
-        self.store.listed(meta).map(|found| shard_of(path, found))
+        self.store.found(meta).map(|found| shard_of(path, found))
     }
 }
 

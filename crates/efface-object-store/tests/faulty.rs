@@ -36,6 +36,8 @@ enum Fault {
     Before,
     /// It is carried out, but no answer comes.
     After,
+    /// No answer comes to it, the client repeats it, and only the second answer is seen.
+    Repeated,
     /// Somebody else writes the shard `first` before it is carried out.
     Rival,
     /// Conditions of writes are ignored, at every request.
@@ -77,7 +79,7 @@ impl Faulty {
         };
         match fault {
             Fault::Before => Err(cut()),
-            Fault::After => Ok(Some(fault)),
+            Fault::After | Fault::Repeated => Ok(Some(fault)),
             Fault::Rival => {
                 self.step_in();
                 Ok(None)
@@ -118,6 +120,12 @@ impl ObjectStore for Faulty {
         let fault = self.next()?;
         if matches!(self.fault, Some((Fault::Conditions, _))) {
             options.mode = PutMode::Overwrite;
+        }
+        if fault == Some(Fault::Repeated) {
+            let first = self
+                .inner
+                .put_opts(location, payload.clone(), options.clone());
+            let _unseen = first.await;
         }
         after(
             fault,
@@ -163,7 +171,9 @@ impl ObjectStore for Faulty {
                 self.step_in();
                 self.inner.delete_stream(locations)
             }
-            Some((Fault::Conditions, _)) | None => self.inner.delete_stream(locations),
+            Some((Fault::Repeated | Fault::Conditions, _)) | None => {
+                self.inner.delete_stream(locations)
+            }
         }
     }
 
@@ -177,7 +187,7 @@ impl ObjectStore for Faulty {
                 self.step_in();
                 self.inner.list(prefix)
             }
-            Some((Fault::Conditions, _)) | None => self.inner.list(prefix),
+            Some((Fault::Repeated | Fault::Conditions, _)) | None => self.inner.list(prefix),
         }
     }
 
@@ -345,6 +355,19 @@ fn every_request_of_a_delete_can_fail_before_and_after_it_is_carried_out() {
             delete(&engine(Faulty::new(&objects, None)), &id).unwrap();
             assert!(shards(&objects) == after, "{fault:?} at request {number}");
         }
+    }
+}
+
+#[test]
+fn a_request_that_the_client_had_to_repeat_is_no_trouble() {
+    let id = someone();
+    let (after, requests) = expected(&id, submit_and_compact);
+    for number in 0..requests {
+        let objects = lake();
+        let repeating = engine(Faulty::new(&objects, Some((Fault::Repeated, number))));
+        let done = submit_and_compact(&repeating, &id);
+        assert!(done.is_ok(), "at request {number}: {done:?}");
+        assert!(shards(&objects) == after, "at request {number}");
     }
 }
 

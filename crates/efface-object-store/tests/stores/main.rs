@@ -1,10 +1,12 @@
-//! The public rules for tables and states, kept on a store in memory.
+//! The public rules for tables and states, kept on a store in memory; and what these rules don't know of: leases that
+//! run out, other programs above the prefix, requests that hang.
+
+mod leases;
+mod troubled;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use efface::error::Error;
 use efface::state::{Expect, State};
 use efface::table::Table;
 use efface_object_store::{Cache, ObjectState, ObjectTable, Store, Versioning};
@@ -12,29 +14,36 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+const PREFIX: &str = "a lake/events";
+
 fn store(objects: &Arc<InMemory>) -> Store {
-    let objects: Arc<dyn ObjectStore> = Arc::clone(objects) as _;
-    Store::new(
-        objects,
-        Path::from("a lake/events"),
-        "memory",
-        Versioning::Tags,
-    )
-    .unwrap()
+    store_at(Arc::clone(objects) as _, PREFIX)
+}
+
+fn store_at(objects: Arc<dyn ObjectStore>, prefix: &str) -> Store {
+    Store::new(objects, Path::from(prefix), "memory", Versioning::Tags).unwrap()
 }
 
 fn state(objects: &Arc<InMemory>) -> ObjectState {
     ObjectState::new(store(objects), Cache::temporary().unwrap())
 }
 
-fn put(objects: &Arc<InMemory>, key: &str, bytes: impl Into<Bytes>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
         .build()
-        .unwrap();
+        .unwrap()
+        .block_on(work)
+}
+
+fn put(objects: &Arc<InMemory>, key: &str, bytes: impl Into<Bytes>) {
     let key = Path::parse(key).unwrap();
-    runtime
-        .block_on(objects.put(&key, bytes.into().into()))
-        .unwrap();
+    wait(objects.put(&key, bytes.into().into())).unwrap();
+}
+
+fn get(objects: &Arc<InMemory>, key: &str) -> Option<Bytes> {
+    let key = Path::parse(key).unwrap();
+    let read = async { objects.get(&key).await.ok()?.bytes().await.ok() };
+    wait(read)
 }
 
 #[test]
@@ -105,40 +114,4 @@ fn copies_are_of_one_version_and_stay_in_the_directory() {
     assert!(state().map(path).unwrap()[..] == second[..]);
     let copies = std::fs::read_dir(directory.path().join("_efface/objects")).unwrap();
     assert_eq!(copies.count(), 1);
-}
-
-#[test]
-fn a_lease_that_is_not_renewed_runs_out_and_its_holder_writes_no_more() {
-    let objects = Arc::new(InMemory::new());
-    let lasts = Duration::from_millis(200);
-    let dead = state(&objects).with_lease_of(lasts);
-    let lease = dead.lease("_efface/lock", "the first").unwrap();
-    std::thread::sleep(lasts * 3);
-    lease.confirm().unwrap();
-    // Somebody whose clock is far ahead, or an operator, takes it away.
-    put(
-        &objects,
-        "a lake/events/_efface/lock",
-        r#"{"epoch":2,"holder":"another","nonce":"n","milliseconds":100,"free":false}"#,
-    );
-    std::thread::sleep(lasts);
-    assert!(matches!(lease.confirm(), Err(Error::Locked { .. })));
-    let refused = dead.put("_efface/x", b"late", Expect::Any);
-    assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
-    let refused = dead.remove(&["_efface/x".to_owned()]);
-    assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
-    drop(lease);
-    // That one dies without giving it up.
-    let next = state(&objects);
-    let error = next
-        .lease("_efface/lock", "the second")
-        .map(drop)
-        .unwrap_err();
-    assert!(error.to_string().contains("another"), "{error}");
-    std::thread::sleep(Duration::from_millis(2500));
-    let lease = next.lease("_efface/lock", "the second").unwrap();
-    lease.confirm().unwrap();
-    let stored = next.get("_efface/lock", 1 << 10).unwrap().unwrap();
-    let text = String::from_utf8(stored.bytes).unwrap();
-    assert!(text.contains(r#""epoch":3"#), "{text}");
 }
