@@ -1,7 +1,8 @@
 //! What every part of the service shares: configuration, database, keys, projects, clock, and the pool for work that waits.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,6 +25,8 @@ const WAITING_CALLS: usize = 32;
 const QUEUED_CALLS: usize = 512;
 /// Passwords that are checked at the same time: each takes 19 MiB and a core.
 const PASSWORDS: usize = 2;
+/// Previews that are counted, or wait for that: a thread each, with the ids.
+const PREVIEWS: usize = 32;
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -37,10 +40,13 @@ pub(crate) struct App {
     pub(crate) limiter: Limiter,
     pub(crate) previews: Previews,
     pub(crate) measures: Measures,
+    /// Held by the process that serves; `None` in others, such as one that invites an owner meanwhile.
+    alone: Option<File>,
     clock: Clock,
     calls: Semaphore,
     queued: Semaphore,
     pub(crate) passwords: Semaphore,
+    pub(crate) previews_counted: Arc<Semaphore>,
     /// Set when the service ends.
     pub(crate) is_ending: Arc<AtomicBool>,
 }
@@ -66,6 +72,7 @@ impl App {
                 data.display()
             )));
         }
+        let alone = lock(data)?;
         let projects = config.projects.iter().cloned();
         Ok(Self {
             keys: Keys::load_or_make(data)?,
@@ -76,13 +83,20 @@ impl App {
             limiter: Limiter::new(&config.limits),
             previews: Previews::default(),
             measures: Measures::default(),
+            alone,
             clock,
             calls: Semaphore::new(WAITING_CALLS),
             queued: Semaphore::new(QUEUED_CALLS),
             passwords: Semaphore::new(PASSWORDS),
+            previews_counted: Arc::new(Semaphore::new(PREVIEWS)),
             is_ending: Arc::new(AtomicBool::new(false)),
             config,
         })
+    }
+
+    /// Whether no other process serves from the data directory.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone.is_some()
     }
 
     /// The time.
@@ -142,5 +156,16 @@ impl App {
             tracing::error!("a call panicked");
             NoAnswer::Panicked
         })
+    }
+}
+
+/// Locks a data directory for this process; `None` if another one has it. The lock ends with the process.
+fn lock(data: &Path) -> Result<Option<File>> {
+    let path = data.join("lock");
+    let file = File::create(&path).map_err(Error::io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
     }
 }

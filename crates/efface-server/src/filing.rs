@@ -6,7 +6,9 @@
 //!
 //! # Crash behaviour
 //! A row without an entry in the queue was never answered: the next comparison takes it out. An entry without a row
-//! can't be. So what was answered is there once.
+//! is one of the command, and is listed by the next comparison. So what was answered is there once. When handing over
+//! fails after the entry was written, the row stays, too: nobody got an answer, but it is listed, and whoever asks
+//! again learns of it by the conflict.
 
 use efface::queue::{RequestState, Submission, due_after};
 use efface::request::{Kind, Provenance};
@@ -24,9 +26,6 @@ use crate::wish::Wish;
 
 /// How long the answer to a client's key is remembered.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
-
-/// Whether exports are offered.
-pub(crate) const EXPORTS: bool = false;
 
 /// Where a wish comes from.
 pub(crate) struct Filer<'a> {
@@ -89,10 +88,11 @@ pub(crate) fn file(
     let listed = listed(tracking_id, id, wish, from, now);
     let _alone = project.submitting();
     let engine = project.engine()?;
+    let whose = (id, from.person.id);
     let mut refused = None;
     let earlier = app.store.change(|db| {
         if let Some(key) = &key
-            && let Some((before, earlier)) = requests::answered(db, id, from.person.id, key)?
+            && let Some((before, earlier)) = requests::answered(db, whose, key, now - REMEMBERED)?
         {
             if before != asked {
                 refused = Some(NotFiled::OtherKeyed);
@@ -109,19 +109,15 @@ pub(crate) fn file(
             refused = Some(NotFiled::Full);
             return Ok(None);
         }
-        if wish.kind == Kind::Delete {
-            let ids: Vec<Hash> = hashes.iter().map(|(_, hash)| *hash).collect();
-            let (at, tracking_ids) = requests::conflicts(db, id, &ids)?;
-            if !at.is_empty() {
-                refused = Some(NotFiled::Conflict { at, tracking_ids });
-                return Ok(None);
-            }
+        let ids: Vec<Hash> = hashes.iter().map(|(_, hash)| *hash).collect();
+        let (at, tracking_ids) = requests::conflicts(db, id, &ids)?;
+        if !at.is_empty() {
+            refused = Some(NotFiled::Conflict { at, tracking_ids });
+            return Ok(None);
         }
         requests::enter(db, &listed, hashes.iter().copied())?;
         if let Some(key) = &key {
-            let whose = (id, from.person.id);
-            let since = now - REMEMBERED;
-            requests::remember(db, whose, (key, &asked), &listed.tracking_id, now, since)?;
+            requests::remember(db, whose, (key, &asked), &listed.tracking_id, now)?;
         }
         note_filed(db, app, &listed)?;
         Ok(None)
@@ -153,10 +149,19 @@ pub(crate) fn file(
             Err(NotFiled::Conflict { at, tracking_ids })
         }
         Err(error) => {
-            forget(app, &listed)?;
+            not_handed_over(app, project, tracking_id, &listed)?;
             Err(error.into())
         }
     }
+}
+
+/// After handing over has failed: takes the row out, unless the entry was written all the same, or nobody can tell.
+fn not_handed_over(app: &App, project: &Project, id: TrackingId, listed: &Listed) -> Result<()> {
+    if let Ok(None) = project.entry(id) {
+        return forget(app, listed);
+    }
+    app.store
+        .change(|db| requests::take_back(db, &listed.tracking_id))
 }
 
 /// How a new request is listed.
@@ -164,7 +169,7 @@ fn listed(id: TrackingId, project: u64, wish: &Wish, from: &Filer<'_>, now: Time
     Listed {
         tracking_id: id.to_string(),
         project,
-        kind: wish.kind.as_str().to_owned(),
+        kind: Kind::Delete.as_str().to_owned(),
         regulation: wish.regulation.as_str().to_owned(),
         disclosure: wish.disclosure.as_str().to_owned(),
         subjects: wish.subjects.len() as u64,
@@ -182,7 +187,7 @@ fn listed(id: TrackingId, project: u64, wish: &Wish, from: &Filer<'_>, now: Time
 
 fn note_filed(db: &rusqlite::Connection, app: &App, listed: &Listed) -> Result<()> {
     let detail = format!(
-        "{} under {}, {} of {} ids",
+        "{} under {}, {}, ids: {}",
         listed.kind,
         listed.regulation.to_uppercase(),
         listed.disclosure,
@@ -233,4 +238,77 @@ pub(crate) fn cancel(app: &App, project: &Project, id: TrackingId, who: &str) ->
         };
         audit::note(db, &app.keys.audit, &note)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use efface::request::{Disclosure, Regulation, Subjects};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::store::people;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test's own files needn't be durable"
+    )]
+    #[test]
+    fn what_was_written_though_handing_over_failed_stays_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let events = dir.path().join("events");
+        fs::create_dir(&events).unwrap();
+        let sample = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../data-samples/events/part-00000.parquet"
+        );
+        fs::copy(sample, events.join("part.parquet")).unwrap();
+        fs::write(
+            dir.path().join("serve.toml"),
+            "data = \"data\"\npublic_url = \"https://a.example\"\n[[project]]\nid = 7\nname = \"Shop\"\n\
+             token = \"0123456789abcdef\"\ndataset = \"events\"\n",
+        )
+        .unwrap();
+        let config = Config::load(&dir.path().join("serve.toml")).unwrap();
+        let app = App::open(config, Arc::new(Timestamp::now)).unwrap();
+        let project = app.project(7).unwrap();
+        app.store
+            .change(|db| people::add(db, "ada@example.com", "Ada", app.now()))
+            .unwrap();
+        let person = app
+            .store
+            .person_by_email("ada@example.com")
+            .unwrap()
+            .unwrap();
+        let wish = Wish {
+            regulation: Regulation::default(),
+            disclosure: Disclosure::default(),
+            subjects: Subjects::new(["u1"]).unwrap(),
+            suppress: false,
+            subject_request_id: None,
+        };
+        let from = Filer {
+            person: &person,
+            origin: "api",
+            key: Some("k1"),
+        };
+        let Ok(listed) = file(&app, project, &wish, &from) else {
+            panic!("not filed");
+        };
+        let id = listed.tracking_id.parse().unwrap();
+        not_handed_over(&app, project, id, &listed).unwrap();
+        // The entry is there: it is listed, and nobody is told that all went well.
+        match file(&app, project, &wish, &from) {
+            Err(NotFiled::Conflict { tracking_ids, .. }) => {
+                assert_eq!(tracking_ids, std::slice::from_ref(&listed.tracking_id));
+            }
+            _ => panic!("no conflict"),
+        }
+        let entry = format!("_efface/queue/{}.json", listed.tracking_id);
+        fs::remove_file(events.join(entry)).unwrap();
+        not_handed_over(&app, project, id, &listed).unwrap();
+        assert!(!app.store.is_listed(&listed.tracking_id).unwrap());
+    }
 }

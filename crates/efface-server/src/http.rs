@@ -26,21 +26,32 @@ pub(crate) enum BodyFault {
     Broken,
 }
 
-/// Reads a body within the bounds of the configuration.
+impl BodyFault {
+    /// The status of the answer that says so.
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// Reads a body of up to `bytes_max` bytes, within the time of the configuration.
 pub(crate) async fn read_body(
     app: &App,
     headers: &HeaderMap,
     body: Body,
+    bytes_max: usize,
 ) -> Result<Bytes, BodyFault> {
-    let limits = &app.config.limits;
     let announced = headers
         .get(axum::http::header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limits.body_bytes as u64) {
+    if announced.is_some_and(|length| length > bytes_max as u64) {
         return Err(BodyFault::TooLarge);
     }
-    let time = Duration::from_secs(limits.read_seconds);
-    let whole = Limited::new(body, limits.body_bytes).collect();
+    let time = Duration::from_secs(app.config.limits.read_seconds);
+    let whole = Limited::new(body, bytes_max).collect();
     match tokio::time::timeout(time, whole).await {
         Err(_) => Err(BodyFault::TooSlow),
         Ok(Ok(whole)) => Ok(whole.to_bytes()),

@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 
 /// How long open calls may take when the service ends.
 const END: Duration = Duration::from_secs(20);
+/// Between two looks at previews that are too old.
+const FORGET: Duration = Duration::from_secs(10);
 /// Bytes of a head.
 const HEAD_BYTES: usize = 64 << 10;
 /// Connections to the private address.
@@ -56,8 +58,19 @@ pub(crate) async fn serve(app: &Arc<App>, public: Router, private: Router) -> Re
             .store(true, std::sync::atomic::Ordering::Relaxed);
         drop(end);
     };
-    tokio::join!(public, private, signals);
-    Ok(())
+    let served = async { tokio::join!(public, private, signals) };
+    tokio::select! {
+        _ = served => Ok(()),
+        never = forget_previews(app) => match never {},
+    }
+}
+
+/// Forgets previews when their time is over: a project's own thread may be busy for hours.
+async fn forget_previews(app: &App) -> std::convert::Infallible {
+    loop {
+        tokio::time::sleep(FORGET).await;
+        app.previews.forget_old(app.now());
+    }
 }
 
 fn on(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {

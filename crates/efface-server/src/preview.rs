@@ -1,11 +1,10 @@
 //! Previews: what a wish would touch, counted before it is sent. They are kept in memory only, because they hold ids.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use efface::plan::PlanReport;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
 
 use crate::error::Result;
 use crate::secrets::draw;
@@ -23,10 +22,9 @@ pub(crate) struct Previews {
 }
 
 /// How far the count is.
-#[derive(Clone)]
 pub(crate) enum Counted {
     NotYet,
-    Done(Arc<PlanReport>),
+    Done(PlanReport),
     /// It can't be counted, in words for people.
     Failed(String),
 }
@@ -37,7 +35,13 @@ pub(crate) struct Preview {
     pub(crate) person: i64,
     pub(crate) wish: Wish,
     made_at: Timestamp,
-    pub(crate) counted: watch::Sender<Counted>,
+    counted: Mutex<Counted>,
+}
+
+impl Preview {
+    pub(crate) fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Previews {
@@ -55,7 +59,7 @@ impl Previews {
             person,
             wish,
             made_at: now,
-            counted: watch::Sender::new(Counted::NotYet),
+            counted: Mutex::new(Counted::NotYet),
         });
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut own: Vec<(Timestamp, String)> = kept
@@ -73,10 +77,11 @@ impl Previews {
     }
 
     /// A preview of a person.
-    pub(crate) fn get(&self, id: &str, person: i64) -> Option<Arc<Preview>> {
+    pub(crate) fn get(&self, id: &str, person: i64, now: Timestamp) -> Option<Arc<Preview>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let preview = kept.get(id)?;
-        (preview.person == person).then(|| Arc::clone(preview))
+        let is_own = preview.person == person && preview.made_at + KEPT > now;
+        is_own.then(|| Arc::clone(preview))
     }
 
     /// Forgets a preview that was sent or dropped.

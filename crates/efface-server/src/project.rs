@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use efface::engine::{Engine, EngineOptions};
 use efface::file_system::disk::Disk;
 use efface::queue::{Entry, Queue, RequestState, Status};
-use efface::receipts::{Receipt, Receipts};
-use efface::request::Kind;
+use efface::receipts::{Cause, Receipt, Receipts};
+use efface::request::{Kind, Provenance};
 use efface::state::files::StateFiles;
 use efface::subject::SubjectKey;
 use efface::tracking::TrackingId;
@@ -20,6 +20,9 @@ use crate::error::Result;
 use crate::secrets::Keys;
 use crate::store::Store;
 use crate::store::requests::{self, Listed};
+
+/// Entries of the queue that are compared with the lists at a time.
+const PAGE: usize = 256;
 
 /// A project.
 pub(crate) struct Project {
@@ -113,21 +116,38 @@ impl Project {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
-    /// Brings the lists up to date with the queue and the receipts.
+    /// Brings the lists up to date with the whole queue.
     pub(crate) fn sync(&self, store: &Store, keys: &Keys, now: Timestamp) -> Result<()> {
+        let mut after = self.sync_page(store, keys, None, now)?;
+        while after.is_some() {
+            after = self.sync_page(store, keys, after, now)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the lists up to date with the next entries of the queue, those behind the request `after`. Gives behind
+    /// which to go on; `None` at the end. Nothing is handed over meanwhile, so it must not take long.
+    pub(crate) fn sync_page(
+        &self,
+        store: &Store,
+        keys: &Keys,
+        after: Option<TrackingId>,
+        now: Timestamp,
+    ) -> Result<Option<TrackingId>> {
         let _alone = self.submitting();
         let engine = self.engine()?;
-        let waiting = engine.waiting(now)?;
+        let waiting = engine.waiting_page(after, PAGE, now)?;
+        let is_full = waiting.len() == PAGE;
+        let last = waiting.last().map(|status| status.tracking_id);
+        let last = last.filter(|_| is_full);
         let mut entered = Vec::new();
-        for status in &waiting {
-            let id = status.tracking_id.to_string();
-            if !status.is_damaged && store.request(&id)?.is_none() {
+        for status in waiting.iter().filter(|status| !status.is_damaged) {
+            if !store.is_listed(&status.tracking_id.to_string())? {
                 entered.extend(self.entry(status.tracking_id)?);
             }
         }
         let mut ended = Vec::new();
-        let open = store.change(|db| requests::open(db, self.id()))?;
-        for id in open {
+        for id in store.open_requests(self.id(), after, last)? {
             let Ok(id) = id.parse::<TrackingId>() else {
                 continue;
             };
@@ -155,26 +175,23 @@ impl Project {
                 }
             }
             Ok(())
-        })
+        })?;
+        Ok(last)
     }
 
     /// Lists what ended without having been seen in the queue: requests of the command, and those of a database that
     /// was lost.
     pub(crate) fn list_receipts(&self, store: &Store) -> Result<()> {
         let _alone = self.submitting();
-        let mut unseen = Vec::new();
-        self.engine()?.receipts(|receipt| {
-            if receipt.cause == efface::receipts::Cause::Delete {
-                unseen.push(self.listed_of(&receipt));
-            }
-        })?;
+        let engine = self.engine()?;
         store.change(|db| {
-            for listed in &unseen {
-                if !requests::is_known(db, &listed.tracking_id)? {
-                    requests::enter(db, listed, std::iter::empty())?;
+            let mut entered = Ok(());
+            engine.receipts(|receipt| {
+                if entered.is_ok() && receipt.cause == Cause::Delete {
+                    entered = enter_ended(db, &self.listed_of(&receipt));
                 }
-            }
-            Ok(())
+            })?;
+            entered
         })
     }
 
@@ -190,7 +207,7 @@ impl Project {
             suppress: request.suppress.is_some(),
             requested_by: entry.by.requested_by.clone().unwrap_or_default(),
             approved_by: entry.by.approved_by.clone(),
-            origin: entry.by.origin.clone().unwrap_or_else(|| "cli".to_owned()),
+            origin: origin(&entry.by),
             subject_request_id: entry.by.subject_request_id.clone(),
             requested_at: request.requested_at,
             due: entry.due,
@@ -210,11 +227,7 @@ impl Project {
             suppress: receipt.suppressed,
             requested_by: receipt.by.requested_by.clone().unwrap_or_default(),
             approved_by: receipt.by.approved_by.clone(),
-            origin: receipt
-                .by
-                .origin
-                .clone()
-                .unwrap_or_else(|| "cli".to_owned()),
+            origin: origin(&receipt.by),
             subject_request_id: receipt.by.subject_request_id.clone(),
             requested_at: receipt.requested_at,
             due: receipt.due,
@@ -224,10 +237,31 @@ impl Project {
     }
 }
 
+/// Lists a request that has ended, unless it is listed.
+fn enter_ended(db: &rusqlite::Connection, listed: &Listed) -> Result<()> {
+    if requests::is_listed(db, &listed.tracking_id)? {
+        return Ok(());
+    }
+    requests::enter(db, listed, std::iter::empty())
+}
+
+/// Where a request came from; the command doesn't say.
+fn origin(by: &Provenance) -> String {
+    by.origin.clone().unwrap_or_else(|| "cli".to_owned())
+}
+
+/// How a request stands, in a word of the API.
+pub(crate) fn word_of(status: &Status) -> &'static str {
+    if status.is_damaged {
+        "UNKNOWN"
+    } else {
+        status.state.as_str()
+    }
+}
+
 /// Notes how a request stands.
 pub(crate) fn note_status(db: &rusqlite::Connection, status: &Status) -> Result<()> {
     let id = status.tracking_id.to_string();
-    let due = status.due.unwrap_or_default();
     let ended = status.ended_at.filter(|_| has_ended(status.state));
-    requests::set_state(db, &id, status.state.as_str(), due, ended)
+    requests::set_state(db, &id, status.state.as_str(), status.due, ended)
 }

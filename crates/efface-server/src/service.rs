@@ -25,7 +25,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Opens the data directory and looks at each project. Nothing is served yet.
+    /// Opens the data directory and looks at each project. Nothing is served yet. While another process serves from the
+    /// directory, the lists are left to that one.
     ///
     /// # Errors
     /// When the data directory, its database or a project can't be used.
@@ -40,8 +41,10 @@ impl Service {
                     dataset.display()
                 )));
             }
-            project.list_receipts(&app.store)?;
-            project.sync(&app.store, &app.keys, app.now())?;
+            if app.is_alone() {
+                project.list_receipts(&app.store)?;
+                project.sync(&app.store, &app.keys, app.now())?;
+            }
         }
         let threads = Vec::new();
         Ok(Self { app, threads })
@@ -106,8 +109,14 @@ impl Service {
     /// Serves until a signal ends it, then finishes what was begun.
     ///
     /// # Errors
-    /// When an address can't be listened at.
+    /// When an address can't be listened at, and when another process serves from the data directory.
     pub fn serve(mut self) -> Result<()> {
+        if !self.app.is_alone() {
+            return Err(Error::Usage(format!(
+                "another process serves from {}: end it, or give this one a data directory of its own",
+                self.app.config.data.display()
+            )));
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -140,13 +149,9 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
     response
 }
 
-async fn nowhere(State(app): State<Arc<App>>, request: Request) -> Response {
+async fn nowhere(request: Request) -> Response {
     if api::is_below(request.uri().path()) {
         return api::nowhere();
     }
-    pages::problem(
-        &app,
-        StatusCode::NOT_FOUND,
-        "There is nothing at this address.",
-    )
+    pages::problem(StatusCode::NOT_FOUND, "There is nothing at this address.")
 }

@@ -1,15 +1,14 @@
 //! What somebody wants: the question, before it is a request of a project.
 
-use efface::request::{Disclosure, Kind, Regulation, Request, Subjects, Suppress};
+use efface::request::{Disclosure, Regulation, Request, Subjects, Suppress};
 use jiff::Timestamp;
 
 use crate::config::ProjectConfig;
 use crate::secrets::{Hash, Keys};
 
-/// What somebody wants. Holds raw ids, so it isn't `Debug`.
+/// What somebody wants to be deleted. Holds raw ids, so it isn't `Debug`.
 #[derive(Clone)]
 pub(crate) struct Wish {
-    pub(crate) kind: Kind,
     pub(crate) regulation: Regulation,
     pub(crate) disclosure: Disclosure,
     pub(crate) subjects: Subjects,
@@ -22,7 +21,6 @@ impl Wish {
     pub(crate) fn request(&self, project: &ProjectConfig, now: Timestamp) -> Request {
         let subjects = self.subjects.clone();
         Request {
-            kind: self.kind,
             regulation: self.regulation,
             disclosure: self.disclosure,
             identity: project.identity,
@@ -44,7 +42,6 @@ impl Wish {
     pub(crate) fn digest(&self, hashes: &[(usize, Hash)]) -> Hash {
         let mut digest = blake3::Hasher::new();
         for word in [
-            self.kind.as_str(),
             self.regulation.as_str(),
             self.disclosure.as_str(),
             if self.suppress { "suppress" } else { "" },

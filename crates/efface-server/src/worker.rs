@@ -19,7 +19,7 @@ use crate::project::Project;
 
 /// Between two looks at what waits.
 const LOOK: Duration = Duration::from_secs(2);
-/// Between two comparisons of the lists with the queue, for requests of the command.
+/// Between two comparisons of the lists with the queue, for requests of the command; each looks at one page of it.
 const COMPARE: SignedDuration = SignedDuration::from_secs(60);
 /// After a compaction that did not go well, it is tried again.
 const AGAIN: SignedDuration = SignedDuration::from_mins(5);
@@ -45,16 +45,14 @@ pub(crate) fn start(app: &Arc<App>) -> Result<Vec<JoinHandle<()>>> {
 
 fn work(app: &App, project: &Project) {
     let mut compare_at = Timestamp::MIN;
+    let mut compared = None;
     let mut compact_at = Timestamp::MIN;
     while !app.is_ending() {
         let now = app.now();
         if compare_at <= now {
-            tell(
-                project,
-                "compare the lists with the queue",
-                project.sync(&app.store, &app.keys, now),
-            );
-            app.previews.forget_old(now);
+            let next = project.sync_page(&app.store, &app.keys, compared, now);
+            compared = next.as_ref().copied().unwrap_or_default();
+            tell(project, "compare the lists with the queue", next.map(drop));
             compare_at = now + COMPARE;
         }
         if compact_at <= now {

@@ -1,7 +1,6 @@
 //! The bodies that are sent.
 
 use efface::queue::RequestState;
-use efface::request::Kind;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -33,43 +32,17 @@ pub(super) fn created(request: &Listed) -> Value {
     }})
 }
 
-/// How a request stands.
-pub(super) fn status(
-    kind: Kind,
-    id: &str,
-    state: &str,
-    request: Option<&Listed>,
-    ids: &[String],
-    link: Option<&str>,
-) -> Value {
-    let mut results = match (kind, request) {
-        (Kind::Export, _) => json!({
-            "status": state,
-            // Clients read the link by one of three names.
-            "results": link.unwrap_or_default(),
-            "result": link.unwrap_or_default(),
-            "destination_url": link,
-            "distinct_ids": ids,
-        }),
-        (Kind::Delete, Some(request)) => json!({
-            "tracking_id": id,
-            "status": state,
-            "requesting_user": request.requested_by,
-            "compliance_type": request.regulation,
-            "project_id": request.project,
-            "date_requested": spelled(request.requested_at),
-            "distinct_ids": ids,
-        }),
-        (Kind::Delete, None) => json!({
-            "tracking_id": id,
-            "status": state,
-            "requesting_user": "",
-            "compliance_type": "",
-            "project_id": 0,
-            "date_requested": "",
-            "distinct_ids": ids,
-        }),
-    };
+/// How a request stands; of one that is not there, only that.
+pub(super) fn status(id: &str, state: &str, request: Option<&Listed>, ids: &[String]) -> Value {
+    let mut results = json!({
+        "tracking_id": id,
+        "status": state,
+        "requesting_user": request.map_or("", |request| &request.requested_by),
+        "compliance_type": request.map_or("", |request| &request.regulation),
+        "project_id": request.map_or(0, |request| request.project),
+        "date_requested": request.map_or_else(String::new, |request| spelled(request.requested_at)),
+        "distinct_ids": ids,
+    });
     let of_client = request.and_then(|request| request.subject_request_id.as_ref());
     if let (Some(results), Some(of_client)) = (results.as_object_mut(), of_client) {
         results.insert("subject_request_id".to_owned(), json!(of_client));

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use axum::http::request::Parts;
 use bytes::Bytes;
-use efface::request::Kind;
 
 use crate::project::Project;
 use crate::store::access::Caller;
 
 /// What a call is about.
 pub(super) struct Asked {
-    pub(super) kind: Kind,
     pub(super) caller: Caller,
     pub(super) project: Arc<Project>,
     pub(super) parts: Parts,

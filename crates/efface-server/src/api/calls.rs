@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::filing::{self, Filer, NotFiled};
 use crate::http;
-use crate::project::has_ended;
+use crate::project::{has_ended, word_of};
 use crate::store::requests::Listed;
 use crate::wish::Wish;
 
@@ -23,7 +23,7 @@ const KEY_MAX: usize = 255;
 
 /// Files a request.
 pub(super) fn create(app: &App, asked: &Asked) -> Result<Response, Refusal> {
-    let wish = wish::read(asked.kind, &asked.body)?;
+    let wish = wish::read(&asked.body)?;
     let key = asked.parts.headers.get("idempotency-key");
     let key = key.map(|key| match key.to_str() {
         Ok(key) if !key.is_empty() && key.len() <= KEY_MAX => Ok(key),
@@ -81,15 +81,13 @@ fn refused(wish: &Wish, fault: NotFiled) -> Refusal {
     }
 }
 
-/// The request that a path names, if there is one of this kind in this project.
+/// The request that a path names, if there is one in this project.
 fn named(app: &App, asked: &Asked) -> Result<Option<(TrackingId, Listed)>, Refusal> {
     let Some(id) = tracking_id(asked) else {
         return Ok(None);
     };
     let listed = app.store.request(&id.to_string())?;
-    let is_meant = |listed: &Listed| {
-        listed.project == asked.project.id() && listed.kind == asked.kind.as_str()
-    };
+    let is_meant = |listed: &Listed| listed.project == asked.project.id();
     Ok(listed.filter(is_meant).map(|listed| (id, listed)))
 }
 
@@ -106,15 +104,11 @@ fn segment(asked: &Asked) -> &str {
 pub(super) fn status(app: &App, asked: &Asked) -> Result<Response, Refusal> {
     let Some((id, listed)) = named(app, asked)? else {
         let state = RequestState::NotFound.as_str();
-        let body = answers::status(asked.kind, segment(asked), state, None, &[], None);
+        let body = answers::status(segment(asked), state, None, &[]);
         return Ok(http::json(StatusCode::OK, &body));
     };
     let status = asked.project.engine()?.status(id, app.now())?;
-    let state = if status.is_damaged {
-        "UNKNOWN"
-    } else {
-        status.state.as_str()
-    };
+    let state = word_of(&status);
     if status.state.as_str() != listed.state && has_ended(status.state) {
         app.store
             .change(|db| crate::project::note_status(db, &status))?;
@@ -127,14 +121,7 @@ pub(super) fn status(app: &App, asked: &Asked) -> Result<Response, Refusal> {
         // They were wiped when it ended.
         _ => Vec::new(),
     };
-    let body = answers::status(
-        asked.kind,
-        &listed.tracking_id,
-        state,
-        Some(&listed),
-        &ids,
-        None,
-    );
+    let body = answers::status(&listed.tracking_id, state, Some(&listed), &ids);
     Ok(http::json(StatusCode::OK, &body))
 }
 

@@ -4,7 +4,7 @@
 //!   who calls (401) ─> which project, as what (400, 403) ─> how often (429) ─> the body (400, 413) ─> effect
 //! ```
 //!
-//! * `calls`: the five operations, and what else is offered on the same paths
+//! * `calls`: the operations
 //! * `asked`: who calls about what
 //! * `wish`: the body of a request
 //! * `refusal`: answers other than success
@@ -19,7 +19,6 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
-use efface::request::Kind;
 
 use crate::app::{App, NoAnswer};
 use crate::http::{self, BodyFault};
@@ -38,26 +37,25 @@ use refusal::Refusal;
 /// The description of the API, as it is served.
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// What is offered where.
-const PLACES: [(Kind, &str); 1] = [(Kind::Delete, "/api/app/data-deletions/v3.0")];
+/// Where deletions are filed.
+const DELETIONS: &str = "/api/app/data-deletions/v3.0";
 
 type Call = fn(&App, &Asked) -> Result<Response, Refusal>;
 
 /// The routes of the API.
 pub(crate) fn routes() -> Router<Arc<App>> {
     let mut router = Router::new().route("/api/openapi.json", get(openapi));
-    for (kind, base) in PLACES {
-        let on = |call: Call| {
-            move |State(app): State<Arc<App>>, request: Request| serve(app, kind, call, request)
-        };
-        // Clients end paths with a slash or without.
-        for slash in ["", "/"] {
-            let all = post(on(calls::create));
-            let one = get(on(calls::status)).delete(on(calls::cancel));
-            router = router
-                .route(&format!("{base}{slash}"), strictly(all))
-                .route(&format!("{base}/{{tracking_id}}{slash}"), strictly(one));
-        }
+    let on = |call: Call| move |State(app): State<Arc<App>>, request| serve(app, call, request);
+    // Clients end paths with a slash or without.
+    for slash in ["", "/"] {
+        let all = post(on(calls::create));
+        let one = get(on(calls::status)).delete(on(calls::cancel));
+        router = router
+            .route(&format!("{DELETIONS}{slash}"), strictly(all))
+            .route(
+                &format!("{DELETIONS}/{{tracking_id}}{slash}"),
+                strictly(one),
+            );
     }
     router
 }
@@ -92,17 +90,12 @@ pub(crate) fn nowhere() -> Response {
 }
 
 /// The answer to a call.
-async fn serve(app: Arc<App>, kind: Kind, call: Call, request: Request) -> Response {
-    let answer = carry_out(app, kind, call, request).await;
+async fn serve(app: Arc<App>, call: Call, request: Request) -> Response {
+    let answer = carry_out(app, call, request).await;
     answer.unwrap_or_else(Refusal::answer)
 }
 
-async fn carry_out(
-    app: Arc<App>,
-    kind: Kind,
-    call: Call,
-    request: Request,
-) -> Result<Response, Refusal> {
+async fn carry_out(app: Arc<App>, call: Call, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let unanswered = |why: NoAnswer| {
         let refusal = Refusal::new(http::no_answer(why), "too many calls at once; ask again");
@@ -114,20 +107,19 @@ async fn carry_out(
     });
     let (parts, known) = known.await.map_err(unanswered)?;
     let (caller, project) = known?;
-    let body = http::read_body(&app, &parts.headers, body).await;
-    let body = body.map_err(|fault| match fault {
-        BodyFault::TooLarge => Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!(
-                "the body has more than {} bytes; send fewer ids at once",
-                app.config.limits.body_bytes
-            ),
-        ),
-        BodyFault::TooSlow => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
-        BodyFault::Broken => Refusal::new(StatusCode::BAD_REQUEST, "the body broke off"),
+    let bytes_max = app.config.limits.body_bytes;
+    let body = http::read_body(&app, &parts.headers, body, bytes_max).await;
+    let body = body.map_err(|fault| {
+        let told = match fault {
+            BodyFault::TooLarge => {
+                format!("the body has more than {bytes_max} bytes; send fewer ids at once")
+            }
+            BodyFault::TooSlow => "the body came too slowly".to_owned(),
+            BodyFault::Broken => "the body broke off".to_owned(),
+        };
+        Refusal::new(fault.status(), told)
     })?;
     let asked = Asked {
-        kind,
         caller,
         project,
         parts,

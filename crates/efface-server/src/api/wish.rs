@@ -3,14 +3,14 @@
 use axum::http::StatusCode;
 use efface::limits;
 use efface::request::subjects::ID_BYTES_MAX;
-use efface::request::{Disclosure, Kind, Regulation, Subjects};
+use efface::request::{Disclosure, Regulation, Subjects};
 use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
 use crate::wish::Wish;
 
 /// What a body asks for.
-pub(super) fn read(kind: Kind, body: &[u8]) -> Result<Wish, Refusal> {
+pub(super) fn read(body: &[u8]) -> Result<Wish, Refusal> {
     let refuse = |why: &str| Refusal::new(StatusCode::BAD_REQUEST, why);
     let body: Value = serde_json::from_slice(body)
         // The error's own text could quote the body.
@@ -45,7 +45,6 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<Wish, Refusal> {
         ));
     }
     Ok(Wish {
-        kind,
         regulation: regulation.unwrap_or_default(),
         disclosure: disclosure.unwrap_or_default(),
         subjects: subjects(&body)?,

@@ -17,6 +17,9 @@ use crate::store::access;
 use crate::store::audit::{self, Note};
 use crate::store::people;
 
+/// Bytes of a form that somebody unknown sends.
+const FORM_BYTES_MAX: usize = 64 << 10;
+
 #[derive(Template)]
 #[template(path = "login.html")]
 struct Login<'a> {
@@ -59,18 +62,18 @@ fn page(email: &str, status: StatusCode, fault: Option<&'static str>) -> Result<
     render(status, &page)
 }
 
-pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
-    page("", StatusCode::OK, None).unwrap_or_else(|trouble| trouble.answer(&app))
+pub(super) async fn show() -> Response {
+    page("", StatusCode::OK, None).unwrap_or_else(Trouble::answer)
 }
 
 pub(super) async fn login(State(app): State<Arc<App>>, request: Request) -> Response {
     let entered = enter(&app, request, |app, form, _| check_login(app, form));
-    entered.await.unwrap_or_else(|trouble| trouble.answer(&app))
+    entered.await.unwrap_or_else(Trouble::answer)
 }
 
 pub(super) async fn set_password(State(app): State<Arc<App>>, request: Request) -> Response {
     let entered = enter(&app, request, accept);
-    entered.await.unwrap_or_else(|trouble| trouble.answer(&app))
+    entered.await.unwrap_or_else(Trouble::answer)
 }
 
 /// Reads a form of somebody who isn't logged in, and works on it; passwords take their turn.
@@ -80,7 +83,7 @@ async fn enter(
     work: fn(&App, &Form, &str) -> Result<Response, Trouble>,
 ) -> Result<Response, Trouble> {
     let (parts, body) = request.into_parts();
-    let form = read_form(app, &parts, body).await?;
+    let form = read_form(app, &parts, body, FORM_BYTES_MAX).await?;
     if !is_from_here(app, &parts.headers) {
         return Err(Trouble::problem(
             StatusCode::FORBIDDEN,
@@ -106,7 +109,7 @@ fn check_login(app: &App, form: &Form) -> Result<Response, Trouble> {
     } else {
         typed
     };
-    // Worked out in every case, so that the time tells nothing.
+    // Worked out in every case, so that the time does not tell whether there is such a person.
     let is_right = password::is_right(typed, stored);
     let Some(found) = found else {
         return page(email, StatusCode::UNAUTHORIZED, Some(WRONG));
@@ -153,11 +156,11 @@ pub(super) fn logout(app: &Arc<App>, visit: &Visit) -> Result<Response, Trouble>
 pub(super) async fn welcome(State(app): State<Arc<App>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let made = app.blocking(move |app| {
-        let person = invited(app, &path)?;
+        let person = invited(app, link_in(&path))?;
         welcome_page(&person, StatusCode::OK, None)
     });
     let made = made.await.map_err(unanswered).and_then(|made| made);
-    made.unwrap_or_else(|trouble| trouble.answer(&app))
+    made.unwrap_or_else(Trouble::answer)
 }
 
 fn welcome_page(
@@ -175,21 +178,28 @@ fn welcome_page(
     render(status, &page)
 }
 
+/// The one-time link that a path ends with.
+fn link_in(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+fn used_or_old() -> Trouble {
+    Trouble::problem(
+        StatusCode::NOT_FOUND,
+        "This link was used already, or is too old. Ask an owner of your project for a new one.",
+    )
+}
+
 /// Whom a link is for.
-fn invited(app: &App, path: &str) -> Result<people::Person, Trouble> {
-    let link = path.rsplit('/').next().unwrap_or_default();
+fn invited(app: &App, link: &str) -> Result<people::Person, Trouble> {
     let person = app.store.invited(link, app.now())?;
     let person = person.filter(|person| !person.is_disabled);
-    person.ok_or_else(|| {
-        Trouble::problem(
-            StatusCode::NOT_FOUND,
-            "This link was used already, or is too old. Ask an owner of your project for a new one.",
-        )
-    })
+    person.ok_or_else(used_or_old)
 }
 
 fn accept(app: &App, form: &Form, path: &str) -> Result<Response, Trouble> {
-    let person = invited(app, path)?;
+    let link = link_in(path);
+    let person = invited(app, link)?;
     let bad = StatusCode::BAD_REQUEST;
     let name = form.text("name").trim();
     if name.is_empty() || name.len() > 400 || name.chars().any(char::is_control) {
@@ -203,10 +213,17 @@ fn accept(app: &App, form: &Form, path: &str) -> Result<Response, Trouble> {
         return welcome_page(&person, bad, Some("The two passwords differ."));
     }
     let stored = password::hash(typed)?;
-    app.store.change(|db| {
-        people::set_password(db, person.id, &stored)?;
-        people::set_name(db, person.id, name)
+    let is_first = app.store.change(|db| {
+        let is_first = access::take_invitation(db, link)?;
+        if is_first {
+            people::set_password(db, person.id, &stored)?;
+            people::set_name(db, person.id, name)?;
+        }
+        Ok(is_first)
     })?;
+    if !is_first {
+        return Err(used_or_old());
+    }
     begin(
         app,
         person.id,

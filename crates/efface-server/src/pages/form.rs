@@ -4,6 +4,8 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
 
+use crate::http::BodyFault;
+
 /// Fields that a form may have.
 const FIELDS_MAX: usize = 64;
 
@@ -13,13 +15,9 @@ pub(crate) struct Form {
     fields: Vec<(String, Vec<u8>)>,
 }
 
-/// The form can't be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Unreadable;
-
 impl Form {
     /// Reads a body of either type that browsers send.
-    pub(crate) async fn read(headers: &HeaderMap, body: Bytes) -> Result<Self, Unreadable> {
+    pub(crate) async fn read(headers: &HeaderMap, body: Bytes) -> Result<Self, BodyFault> {
         let kind = headers
             .get(CONTENT_TYPE)
             .and_then(|kind| kind.to_str().ok());
@@ -39,14 +37,14 @@ impl Form {
         }
     }
 
-    async fn read_parts(body: &[u8], boundary: String) -> Result<Self, Unreadable> {
+    async fn read_parts(body: &[u8], boundary: String) -> Result<Self, BodyFault> {
         let mut parts = multer::Multipart::with_reader(body, boundary);
         let mut fields = Vec::new();
-        while let Some(part) = parts.next_field().await.map_err(|_| Unreadable)? {
+        while let Some(part) = parts.next_field().await.map_err(|_| BodyFault::Broken)? {
             let name = part.name().unwrap_or_default().to_owned();
-            let value = part.bytes().await.map_err(|_| Unreadable)?;
+            let value = part.bytes().await.map_err(|_| BodyFault::Broken)?;
             if fields.len() == FIELDS_MAX {
-                return Err(Unreadable);
+                return Err(BodyFault::Broken);
             }
             fields.push((name, value.to_vec()));
         }

@@ -7,14 +7,14 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
 use efface::plan::PlanReport;
-use efface::request::{Disclosure, Kind, Regulation, Subjects, Unknown};
+use efface::request::{Disclosure, Regulation, Subjects, Unknown};
 
 use super::form::Form;
 use super::frame::Frame;
 use super::trouble::{Trouble, render, sentence, told};
-use super::visit::{Visit, go};
+use super::visit::{Visit, go, unanswered};
 use super::words;
-use crate::app::App;
+use crate::app::{App, NoAnswer};
 use crate::error::{Error, Result};
 use crate::filing::{self, Filer, NotFiled};
 use crate::preview::{Counted, Preview};
@@ -30,7 +30,6 @@ const LISTED: usize = 100;
 /// What was typed, without ids.
 #[derive(Default)]
 struct Typed {
-    kind: String,
     regulation: String,
     project: String,
     disclosure: String,
@@ -45,7 +44,6 @@ struct New {
     projects: Vec<(u64, String)>,
     typed: Typed,
     faults: Vec<(&'static str, String)>,
-    exports: bool,
 }
 
 impl New {
@@ -87,7 +85,6 @@ struct Previewed {
     regulation: String,
     disclosure: &'static str,
     window: String,
-    is_delete: bool,
     fault: Option<String>,
 }
 
@@ -119,7 +116,6 @@ fn page(
         projects,
         typed,
         faults,
-        exports: filing::EXPORTS,
     };
     render(status, &page)
 }
@@ -146,7 +142,6 @@ pub(super) fn subjects(form: &Form) -> Result<Subjects, (&'static str, String)> 
 pub(super) fn count(app: &Arc<App>, visit: &Visit) -> Result<Response, Trouble> {
     let form = &visit.form;
     let typed = Typed {
-        kind: form.text("kind").to_owned(),
         regulation: form.text("regulation").to_owned(),
         project: form.text("project").to_owned(),
         disclosure: form.text("disclosure").to_owned(),
@@ -155,42 +150,41 @@ pub(super) fn count(app: &Arc<App>, visit: &Visit) -> Result<Response, Trouble> 
     let id = form.number("project").ok_or_else(Trouble::not_found)?;
     let project = visit.project(app, id, Role::Admin)?;
     let mut faults = Vec::new();
-    let kind = choice::<Kind>(form, "kind", "Choose a delete or an export.", &mut faults);
     let regulation = choice::<Regulation>(form, "regulation", "Choose a law.", &mut faults);
     let disclosure =
         choice::<Disclosure>(form, "disclosure", "Choose how much of it.", &mut faults);
     let subjects = subjects(form).map_err(|fault| faults.push(fault)).ok();
-    if typed.suppress && (kind != Some(Kind::Delete) || disclosure != Some(Disclosure::Data)) {
+    if typed.suppress && disclosure != Some(Disclosure::Data) {
         faults.push((
             "suppress",
             "Only a delete of data can keep rows from coming back.".to_owned(),
         ));
     }
-    let (Some(kind), Some(regulation), Some(disclosure), Some(subjects), true) =
-        (kind, regulation, disclosure, subjects, faults.is_empty())
+    let (Some(regulation), Some(disclosure), Some(subjects), true) =
+        (regulation, disclosure, subjects, faults.is_empty())
     else {
         return page(app, visit, typed, faults);
     };
     let wish = Wish {
-        kind,
         regulation,
         disclosure,
         subjects,
         suppress: typed.suppress,
         subject_request_id: None,
     };
-    let now = app.now();
+    let place = Arc::clone(&app.previews_counted).try_acquire_owned();
+    let place = place.map_err(|_| unanswered(NoAnswer::Busy))?;
     let person = visit.session.person.id;
-    let (id, preview) = app.previews.add(person, project.id(), wish, now)?;
-    let (of, project) = (Arc::clone(&preview), Arc::clone(project));
-    let counting = Arc::clone(app);
+    let (id, preview) = app.previews.add(person, project.id(), wish, app.now())?;
+    let (counting, project) = (Arc::clone(app), Arc::clone(project));
     let thread = std::thread::Builder::new().name("preview".to_owned());
     let started = thread.spawn(move || {
-        let counted = match plan(&counting, &project, &of.wish) {
-            Ok(report) => Counted::Done(Arc::new(report)),
+        let counted = match plan(&counting, &project, &preview.wish) {
+            Ok(report) => Counted::Done(report),
             Err(error) => Counted::Failed(told(&error).1),
         };
-        of.counted.send_replace(counted);
+        *preview.counted() = counted;
+        drop(place);
     });
     started.map_err(|source| Error::Io {
         doing: "start",
@@ -224,7 +218,7 @@ fn plan(app: &App, project: &Project, wish: &Wish) -> Result<PlanReport> {
 /// The preview that a path names, if it is the visitor's.
 fn named(app: &App, visit: &Visit) -> Result<(String, Arc<Preview>), Trouble> {
     let id = visit.segment(2);
-    let preview = app.previews.get(id, visit.session.person.id);
+    let preview = app.previews.get(id, visit.session.person.id, app.now());
     let gone = "This preview is gone: it was sent, dropped, or older than 30 minutes. File the request again.";
     let preview = preview.ok_or_else(|| Trouble::problem(StatusCode::NOT_FOUND, gone))?;
     Ok((id.to_owned(), preview))
@@ -233,7 +227,7 @@ fn named(app: &App, visit: &Visit) -> Result<(String, Arc<Preview>), Trouble> {
 pub(super) fn preview(app: &Arc<App>, visit: &Visit) -> Result<Response, Trouble> {
     let (id, preview) = named(app, visit)?;
     let started = std::time::Instant::now();
-    while matches!(*preview.counted.borrow(), Counted::NotYet) && started.elapsed() < WAIT {
+    while matches!(*preview.counted(), Counted::NotYet) && started.elapsed() < WAIT {
         std::thread::sleep(Duration::from_millis(20));
     }
     show_preview(app, visit, &id, &preview, StatusCode::OK, None)
@@ -248,30 +242,23 @@ fn show_preview(
     fault: Option<String>,
 ) -> Result<Response, Trouble> {
     let project = visit.project(app, preview.project, Role::Admin)?;
-    let counted = preview.counted.borrow().clone();
-    let report = match counted {
+    let report = match &*preview.counted() {
         Counted::NotYet => Seen::NotYet,
-        Counted::Failed(text) => Seen::Failed(text),
-        Counted::Done(report) => Seen::Done(counts(&report, project.config.unknown)),
+        Counted::Failed(text) => Seen::Failed(text.clone()),
+        Counted::Done(report) => Seen::Done(counts(report, project.config.unknown)),
     };
     let wish = &preview.wish;
-    let count = wish.subjects.len();
-    let people = if count == 1 {
-        "1 person".to_owned()
-    } else {
-        format!("{} people", words::count(count as u64))
-    };
+    let people = words::people(wish.subjects.len() as u64);
     let page = Previewed {
         frame: visit.frame("Preview", "requests").narrow(),
         csrf: visit.csrf.clone(),
         id: id.to_owned(),
         report,
-        words: format!("{} {people}", words::kind(wish.kind.as_str())),
+        words: format!("Delete {people}"),
         project: project.config.name.clone(),
         regulation: wish.regulation.as_str().to_uppercase(),
         disclosure: words::disclosure(wish.disclosure.as_str()),
         window: project.config.window.describe(),
-        is_delete: wish.kind == Kind::Delete,
         fault,
     };
     render(status, &page)
@@ -325,12 +312,12 @@ pub(super) fn send(app: &Arc<App>, visit: &Visit) -> Result<Response, Trouble> {
         let fault = Some(fault.to_owned());
         show_preview(app, visit, &id, &preview, StatusCode::BAD_REQUEST, fault)
     };
-    if !matches!(*preview.counted.borrow(), Counted::Done(_)) {
+    if !matches!(*preview.counted(), Counted::Done(_)) {
         return again("It is not counted yet.");
     }
     let wish = &preview.wish;
     let typed = visit.form.number::<usize>("confirm");
-    if wish.kind == Kind::Delete && typed != Some(wish.subjects.len()) {
+    if typed != Some(wish.subjects.len()) {
         return again("To confirm, type the number of people that stands above.");
     }
     // A form that is sent twice is one request.

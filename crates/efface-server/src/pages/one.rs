@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::filing;
 use crate::http;
-use crate::project::{Project, has_ended};
+use crate::project::{Project, has_ended, word_of};
 use crate::store::people::Role;
 use crate::store::requests::Listed;
 
@@ -90,23 +90,13 @@ fn page(
         app.store
             .change(|db| crate::project::note_status(db, &status))?;
     }
-    let state = if status.is_damaged {
-        "UNKNOWN"
-    } else {
-        status.state.as_str()
-    };
+    let state = word_of(&status);
     let told = match (visit.query.text("sent"), visit.query.text("cancelled")) {
         ("yes", _) if !has_ended => {
             Some("It was sent. You can leave this page: nothing else is to be done.")
         }
         (_, "yes") => Some("It was cancelled. Nothing was touched."),
         _ => None,
-    };
-    let count = words::count(listed.subjects);
-    let people = if listed.subjects == 1 {
-        "1 person".to_owned()
-    } else {
-        format!("{count} people")
     };
     let outcomes = status.outcomes.iter().take(LISTED).map(|one| {
         let rows = words::count(one.rows);
@@ -116,7 +106,11 @@ fn page(
     let page = Page {
         frame: visit.frame("Request", "requests"),
         csrf: visit.csrf.clone(),
-        words: format!("{} of {people}", words::kind(&listed.kind)),
+        words: format!(
+            "{} of {}",
+            words::kind(&listed.kind),
+            words::people(listed.subjects)
+        ),
         project: project.config.name.clone(),
         regulation: listed.regulation.to_uppercase(),
         disclosure: words::disclosure(&listed.disclosure),

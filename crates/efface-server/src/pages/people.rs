@@ -11,6 +11,7 @@ use super::frame::Frame;
 use super::trouble::{Trouble, render};
 use super::visit::Visit;
 use crate::app::App;
+use crate::project::Project;
 use crate::store::access;
 use crate::store::audit::{self, Note};
 use crate::store::people::{self, Person, Role};
@@ -73,6 +74,34 @@ impl Said {
             ..Self::default()
         }
     }
+
+    fn link(app: &App, email: &str, link: &str) -> Self {
+        Self {
+            link: Some((email.to_owned(), invitation_url(app, link))),
+            ..Self::default()
+        }
+    }
+
+    /// What was done, unless it would have left a project without an owner.
+    fn unless_last(is_done: bool, told: String) -> Self {
+        if is_done {
+            Self::told(told)
+        } else {
+            Self::fault(LAST)
+        }
+    }
+}
+
+fn role_told(email: &str, role: Role, project: &Project) -> String {
+    let role = role.as_str();
+    format!("{email} is {role} of {} now.", project.config.name)
+}
+
+/// Whether the visitor is an owner of each project in which a person has a role. A link or a lock counts in all of
+/// them, so nobody else gives one.
+fn owns_all(visit: &Visit, person: &Person) -> bool {
+    let mut roles = person.roles.iter();
+    roles.all(|(project, _)| visit.session.person.role(*project) == Some(Role::Owner))
 }
 
 pub(super) fn show(app: &Arc<App>, visit: &Visit) -> Result<Response, Trouble> {
@@ -157,7 +186,7 @@ pub(super) fn add(app: &Arc<App>, visit: &Visit) -> Result<Response, Trouble> {
         );
     }
     // Who can log in already needs no link.
-    let is_new = known.is_none_or(|person| !person.has_password);
+    let is_new = known.is_none_or(|person| !person.has_password && owns_all(visit, person));
     let now = app.now();
     let link = app.store.change(|db| {
         let person = people::add(db, email, email, now)?;
@@ -176,15 +205,8 @@ pub(super) fn add(app: &Arc<App>, visit: &Visit) -> Result<Response, Trouble> {
         }
     })?;
     let said = match link {
-        Some(link) => Said {
-            link: Some((email.to_owned(), invitation_url(app, &link))),
-            ..Said::default()
-        },
-        None => Said::told(format!(
-            "{email} is {} of {} now.",
-            role.as_str(),
-            project.config.name
-        )),
+        Some(link) => Said::link(app, email, &link),
+        None => Said::told(role_told(email, role, project)),
     };
     page(app, visit, said)
 }
@@ -219,11 +241,6 @@ pub(super) fn change(app: &Arc<App>, visit: &Visit) -> Result<Response, Trouble>
     let person = person.filter(|person| person.role(id).is_some());
     let person = person.ok_or_else(Trouble::not_found)?;
     let email = &person.email;
-    // A link or a lock counts in every project, so it takes an owner of each that the person has a role in.
-    let owns_all = || {
-        let mut roles = person.roles.iter();
-        roles.all(|(project, _)| visit.session.person.role(*project) == Some(Role::Owner))
-    };
     let is_last = |db: &rusqlite::Connection| -> crate::error::Result<bool> {
         Ok(person.role(id) == Some(Role::Owner) && people::other_owners(db, person.id, id)? == 0)
     };
@@ -239,36 +256,18 @@ pub(super) fn change(app: &Arc<App>, visit: &Visit) -> Result<Response, Trouble>
                 note(db, app, visit, id, ("role given", email, role.as_str()))?;
                 Ok(true)
             })?;
-            let told = format!(
-                "{email} is {} of {} now.",
-                role.as_str(),
-                project.config.name
-            );
-            page(
-                app,
-                visit,
-                if is_done {
-                    Said::told(told)
-                } else {
-                    Said::fault(LAST)
-                },
-            )
+            let told = role_told(email, role, project);
+            page(app, visit, Said::unless_last(is_done, told))
         }
-        "link" | "disable" | "enable" if !owns_all() => page(app, visit, Said::fault(NOT_ALL)),
+        "link" | "disable" | "enable" if !owns_all(visit, &person) => {
+            page(app, visit, Said::fault(NOT_ALL))
+        }
         "link" => {
             let link = app.store.change(|db| {
                 note(db, app, visit, id, ("one-time link made", email, ""))?;
                 access::invite(db, person.id, now)
             })?;
-            let link = Some((email.clone(), invitation_url(app, &link)));
-            page(
-                app,
-                visit,
-                Said {
-                    link,
-                    ..Said::default()
-                },
-            )
+            page(app, visit, Said::link(app, email, &link))
         }
         "disable" => {
             let is_done = app.store.change(|db| {
@@ -282,15 +281,7 @@ pub(super) fn change(app: &Arc<App>, visit: &Visit) -> Result<Response, Trouble>
                 Ok(true)
             })?;
             let told = format!("{email} is shut out: sessions and tokens open nothing any more.");
-            page(
-                app,
-                visit,
-                if is_done {
-                    Said::told(told)
-                } else {
-                    Said::fault(LAST)
-                },
-            )
+            page(app, visit, Said::unless_last(is_done, told))
         }
         "enable" => {
             app.store.change(|db| {

@@ -23,9 +23,8 @@ const PAGE: u64 = 50;
 const CSV_MAX: u64 = 100_000;
 
 /// What is looked for.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Filter {
-    kind: String,
     project: Option<u64>,
     regulation: String,
     state: String,
@@ -55,7 +54,6 @@ struct Requests {
     csrf: String,
     may_request: bool,
     projects: Vec<(u64, String)>,
-    tabs: [(&'static str, &'static str); 3],
     states: [(&'static str, &'static str); 6],
     filter: Filter,
     searched: bool,
@@ -80,16 +78,6 @@ impl Requests {
     fn is_project(&self, id: &u64) -> bool {
         self.filter.project == Some(*id)
     }
-
-    /// The address of a tab.
-    fn tab(&self, kind: &str) -> String {
-        let other = Filter {
-            kind: kind.to_owned(),
-            page: 0,
-            ..self.filter.copy()
-        };
-        other.address("/requests")
-    }
 }
 
 impl Filter {
@@ -104,7 +92,6 @@ impl Filter {
         let is_of_id = |letter: char| letter.is_ascii_hexdigit() || letter == '-';
         let id = query.text("id").trim().to_lowercase();
         Self {
-            kind: word("kind", &["delete", "export"]),
             project: query.number("project"),
             regulation: word("regulation", &["gdpr", "ccpa"]),
             state: word("state", &states),
@@ -115,18 +102,6 @@ impl Filter {
                 String::new()
             },
             page: query.number("page").unwrap_or(0),
-        }
-    }
-
-    fn copy(&self) -> Self {
-        Self {
-            kind: self.kind.clone(),
-            project: self.project,
-            regulation: self.regulation.clone(),
-            state: self.state.clone(),
-            due: self.due.clone(),
-            id: self.id.clone(),
-            page: self.page,
         }
     }
 
@@ -142,9 +117,8 @@ impl Filter {
             .filter(|page| *page > 0)
             .map(|page| page.to_string());
         for (name, value) in [
-            ("kind", self.kind.as_str()),
             ("project", project.as_deref().unwrap_or_default()),
-            ("regulation", &self.regulation),
+            ("regulation", self.regulation.as_str()),
             ("state", &self.state),
             ("due", &self.due),
             ("id", &self.id),
@@ -167,7 +141,6 @@ impl Filter {
         let is_meant = |id: &u64| self.project.is_none_or(|project| project == *id);
         Wanted {
             projects: seen.iter().map(|(id, _)| *id).filter(is_meant).collect(),
-            kind: self.kind.clone(),
             regulation: self.regulation.clone(),
             state: self.state.clone(),
             due_before: match self.due.as_str() {
@@ -265,7 +238,7 @@ fn page(
     let at = |page: u64| {
         Filter {
             page,
-            ..filter.copy()
+            ..filter.clone()
         }
         .address("/requests")
     };
@@ -273,7 +246,6 @@ fn page(
         frame: visit.frame("Requests", "requests"),
         csrf: visit.csrf.clone(),
         may_request: visit.projects(app, Role::Admin).next().is_some(),
-        tabs: [("", "All"), ("delete", "Deletions"), ("export", "Exports")],
         states: STATES,
         searched,
         overdue,
@@ -286,7 +258,7 @@ fn page(
         older: (offset + count < total && !searched).then(|| at(filter.page + 1)),
         csv: Filter {
             page: 0,
-            ..filter.copy()
+            ..filter.clone()
         }
         .address("/requests.csv"),
         filter,
@@ -373,8 +345,8 @@ mod tests {
     #[test]
     fn what_is_no_tracking_id_is_not_put_into_an_address() {
         let filter = Filter::of(&Form::parse(
-            b"id=ada%40example.com&state=odd&kind=delete&page=2",
+            b"id=ada%40example.com&state=odd&due=soon&page=2",
         ));
-        assert_eq!(filter.address("/requests"), "/requests?kind=delete&page=2");
+        assert_eq!(filter.address("/requests"), "/requests?due=soon&page=2");
     }
 }

@@ -10,9 +10,9 @@ use jiff::SignedDuration;
 use super::door::fault_of;
 use super::frame::Frame;
 use super::trouble::{Trouble, render};
-use super::visit::{Visit, set_cookie};
+use super::visit::{Visit, set_cookie, unanswered};
 use super::words;
-use crate::app::App;
+use crate::app::{App, NoAnswer};
 use crate::password;
 use crate::store::access::{self, WARNED};
 use crate::store::audit::{self, Note};
@@ -204,6 +204,8 @@ pub(super) fn set_password(app: &Arc<App>, visit: &Visit) -> Result<Response, Tr
     if let Some(fault) = fault_of(new) {
         return page(app, visit, None, None, Some(fault));
     }
+    let turn = app.passwords.try_acquire();
+    let _turn = turn.map_err(|_| unanswered(NoAnswer::Busy))?;
     let found = app.store.credentials(&person.email, now)?;
     let found = found.filter(|found| found.is_open && old.len() <= password::LEN_MAX);
     let stored = found.as_ref().and_then(|found| found.password.as_deref());

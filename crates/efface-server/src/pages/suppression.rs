@@ -89,7 +89,7 @@ pub(super) fn change(app: &Arc<App>, visit: &Visit) -> Result<Response, Trouble>
             engine.suppress(&request, Suppress::default(), now)?,
         )
     };
-    let detail = format!("{count} ids given, {changed} changed");
+    let detail = format!("ids given: {count}, changed: {changed}");
     app.note(visit.who(), what, Some(project.id()), "", &detail)?;
     let told = match (what, changed) {
         (_, 0) => "The list is as it was.".to_owned(),

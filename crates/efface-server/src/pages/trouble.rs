@@ -6,7 +6,6 @@ use axum::response::Response;
 use efface::ErrorKind;
 
 use super::frame::Frame;
-use crate::app::App;
 use crate::error::Error;
 use crate::http;
 
@@ -38,12 +37,12 @@ impl Trouble {
     }
 
     /// The page that says it.
-    pub(super) fn answer(self, app: &App) -> Response {
+    pub(super) fn answer(self) -> Response {
         match self {
-            Self::Problem(status, text) => problem(app, status, &text),
+            Self::Problem(status, text) => problem(status, &text),
             Self::Failed(error) => {
                 let (status, text) = told(&error);
-                problem(app, status, &text)
+                problem(status, &text)
             }
         }
     }
@@ -116,7 +115,7 @@ struct Problem<'a> {
 }
 
 /// A page that says what went wrong.
-pub(crate) fn problem(_app: &App, status: StatusCode, text: &str) -> Response {
+pub(crate) fn problem(status: StatusCode, text: &str) -> Response {
     let title = match status {
         StatusCode::NOT_FOUND => "Not found",
         StatusCode::FORBIDDEN => "Not allowed",

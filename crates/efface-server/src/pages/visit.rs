@@ -135,37 +135,35 @@ pub(super) fn is_from_here(app: &App, headers: &HeaderMap) -> bool {
     is_own_site && origin.is_none_or(|origin| origin == app.config.public_url.as_str())
 }
 
-/// Reads the form that was sent.
+/// Reads the form that was sent, of up to `bytes_max` bytes.
 pub(super) async fn read_form(
     app: &App,
     parts: &Parts,
     body: axum::body::Body,
+    bytes_max: usize,
 ) -> Result<Form, Trouble> {
-    let unreadable = || Trouble::problem(StatusCode::BAD_REQUEST, "The form could not be read.");
-    let body = read_body(app, &parts.headers, body).await;
-    let body = body.map_err(|fault| match fault {
-        BodyFault::TooLarge => Trouble::Problem(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!(
-                "The file is larger than {} bytes. Split it.",
-                app.config.limits.body_bytes
-            ),
-        ),
-        BodyFault::TooSlow => Trouble::problem(
-            StatusCode::REQUEST_TIMEOUT,
-            "The form came too slowly. Try again.",
-        ),
-        BodyFault::Broken => unreadable(),
-    })?;
-    let form = Form::read(&parts.headers, body).await;
-    form.map_err(|_| unreadable())
+    let body = read_body(app, &parts.headers, body, bytes_max).await;
+    let form = match body {
+        Ok(body) => Form::read(&parts.headers, body).await,
+        Err(fault) => Err(fault),
+    };
+    form.map_err(|fault| {
+        let told = match fault {
+            BodyFault::TooLarge => {
+                format!("What was sent is larger than {bytes_max} bytes. Split the file.")
+            }
+            BodyFault::TooSlow => "The form came too slowly. Try again.".to_owned(),
+            BodyFault::Broken => "The form could not be read.".to_owned(),
+        };
+        Trouble::Problem(fault.status(), told)
+    })
 }
 
 /// Serves a page to people who are logged in.
 pub(super) async fn serve(app: Arc<App>, page: Page, request: Request) -> Response {
     match carry_out(&app, page, request).await {
         Ok(response) => response,
-        Err(trouble) => trouble.answer(&app),
+        Err(trouble) => trouble.answer(),
     }
 }
 
@@ -189,7 +187,7 @@ async fn carry_out(app: &Arc<App>, page: Page, request: Request) -> Result<Respo
     let csrf = app.keys.form(&session.hash);
     let is_change = !matches!(parts.method, Method::GET | Method::HEAD);
     let form = if is_change {
-        read_form(app, &parts, body).await?
+        read_form(app, &parts, body, app.config.limits.body_bytes).await?
     } else {
         Form::default()
     };

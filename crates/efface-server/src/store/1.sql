@@ -65,8 +65,10 @@ CREATE TABLE request (
     ended_at INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX request_project ON request (project, tracking_id);
-CREATE UNIQUE INDEX request_of_client ON request (project, subject_request_id) WHERE subject_request_id IS NOT NULL;
+-- not UNIQUE: the command may repeat one, and that must hide no request
+CREATE INDEX request_of_client ON request (project, subject_request_id) WHERE subject_request_id IS NOT NULL;
 CREATE INDEX request_open ON request (project, due) WHERE ended_at IS NULL;
+CREATE INDEX request_waiting ON request (project, tracking_id) WHERE ended_at IS NULL;
 
 CREATE TABLE request_subject (
     -- under the service's key

@@ -75,6 +75,12 @@ pub(crate) fn invite(db: &Connection, person: i64, now: Timestamp) -> Result<Str
     Ok(text)
 }
 
+/// Takes a one-time link away. Gives whether it was there: of two who use it at the same time, only one finds it.
+pub(crate) fn take_invitation(db: &Connection, text: &str) -> Result<bool> {
+    let taken = db.execute("DELETE FROM invitation WHERE hash = ?1", [hash(text)])?;
+    Ok(taken == 1)
+}
+
 /// Makes a token. Gives its text, which is never shown again.
 pub(crate) fn make_token(
     db: &Connection,

@@ -98,14 +98,31 @@ impl Store {
         Ok(lines.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Checks every seal.
+    /// Checks every seal. Others use the database between every thousand of them.
     pub(crate) fn check_audit(&self, key: &Hash) -> Result<Chain> {
-        let db = self.db();
-        let mut all = db.prepare_cached(
-            "SELECT number, at, who, what, project, about, detail, hash FROM audit ORDER BY number",
-        )?;
-        let mut rows = all.query([])?;
         let (mut lines, mut previous) = (0, [0; 32]);
+        loop {
+            let before = lines;
+            if let Some(line) = self.check_lines(key, &mut lines, &mut previous)? {
+                return Ok(Chain::Broken { line });
+            }
+            if lines == before {
+                let head = encode(&previous);
+                return Ok(Chain::Whole { lines, head });
+            }
+        }
+    }
+
+    /// Checks the seals of the next lines. Gives the line at which the chain is broken.
+    fn check_lines(&self, key: &Hash, lines: &mut i64, previous: &mut Hash) -> Result<Option<i64>> {
+        let db = self.db();
+        let mut next = db.prepare_cached(
+            "SELECT number, at, who, what, project, about, detail, hash FROM audit
+             WHERE number > ?1 ORDER BY number LIMIT 1000",
+        )?;
+        // A line before the first is none of ours.
+        let after = if *lines == 0 { i64::MIN } else { *lines };
+        let mut rows = next.query([after])?;
         while let Some(row) = rows.next()? {
             let stored: Hash = row.get(7)?;
             let line = line(row)?;
@@ -117,13 +134,12 @@ impl Store {
                 about: &line.about,
                 detail: &line.detail,
             };
-            if line.number != lines + 1 || seal(key, &previous, line.number, &note) != stored {
-                return Ok(Chain::Broken { line: lines + 1 });
+            if line.number != *lines + 1 || seal(key, previous, line.number, &note) != stored {
+                return Ok(Some(*lines + 1));
             }
-            (lines, previous) = (line.number, stored);
+            (*lines, *previous) = (line.number, stored);
         }
-        let head = encode(&previous);
-        Ok(Chain::Whole { lines, head })
+        Ok(None)
     }
 }
 
@@ -150,25 +166,29 @@ mod tests {
         for damage in [
             "UPDATE audit SET detail = 'other' WHERE number = 2",
             "DELETE FROM audit WHERE number = 2",
-            "UPDATE audit SET number = 9 WHERE number = 3",
+            "UPDATE audit SET number = 9999 WHERE number = 3",
             "UPDATE audit SET who = 'ab', what = 'c' WHERE number = 2",
+            "INSERT INTO audit SELECT 0, at, who, what, project, about, detail, hash FROM audit WHERE number = 1",
+            "UPDATE audit SET detail = 'other' WHERE number = 2500",
         ] {
             let dir = tempfile::tempdir().unwrap();
             let store = Store::open(dir.path()).unwrap();
             let key = [7; 32];
-            for what in ["one", "two", "three"] {
-                let line = Note {
-                    at: Timestamp::UNIX_EPOCH,
-                    who: "a",
-                    what,
-                    project: Some(1),
-                    about: "",
-                    detail: "",
-                };
-                store.change(|db| note(db, &key, &line)).unwrap();
-            }
+            let line = Note {
+                at: Timestamp::UNIX_EPOCH,
+                who: "a",
+                what: "logged in",
+                project: Some(1),
+                about: "",
+                detail: "",
+            };
+            let all = store.change(|db| (0..2500).try_for_each(|_| note(db, &key, &line)));
+            all.unwrap();
             let whole = store.check_audit(&key).unwrap();
-            assert!(matches!(whole, Chain::Whole { lines: 3, .. }), "{whole:?}");
+            assert!(
+                matches!(whole, Chain::Whole { lines: 2500, .. }),
+                "{whole:?}"
+            );
             store.db().execute_batch(damage).unwrap();
             let broken = store.check_audit(&key).unwrap();
             assert!(

@@ -18,7 +18,7 @@ pub(crate) enum Role {
     Member,
     /// Sees requests and evidence.
     Auditor,
-    /// Also files, cancels and approves requests.
+    /// Also files and cancels requests.
     Admin,
     /// Also says who has which role.
     Owner,
@@ -44,8 +44,8 @@ impl Role {
     /// What it lets a person do, in words for people.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
-            Self::Owner => "files and approves requests, and says who has which role",
-            Self::Admin => "files and approves requests",
+            Self::Owner => "files and cancels requests, and says who has which role",
+            Self::Admin => "files and cancels requests",
             Self::Auditor => "sees requests, evidence and the audit log",
             Self::Member => "sees nothing here",
         }
@@ -140,7 +140,7 @@ pub(crate) fn set_role(db: &Connection, person: i64, project: u64, role: Role) -
     Ok(())
 }
 
-/// How many other people are owners of a project and can log in.
+/// How many other people are owners of a project and aren't shut out.
 pub(crate) fn other_owners(db: &Connection, person: i64, project: u64) -> Result<u32> {
     Ok(db.query_row(
         "SELECT count(*) FROM role JOIN person ON person.id = role.person

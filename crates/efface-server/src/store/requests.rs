@@ -3,6 +3,7 @@
 //! The queue and the receipts of a dataset are the truth. A row here is written before its request is handed over and
 //! is brought up to date from there, also for requests that the command handed over.
 
+use efface::tracking::TrackingId;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
@@ -34,7 +35,6 @@ pub(crate) struct Listed {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
     pub(crate) projects: Vec<u64>,
-    pub(crate) kind: String,
     pub(crate) regulation: String,
     pub(crate) state: String,
     /// Only those that are due before this time and have not ended.
@@ -110,7 +110,7 @@ pub(crate) fn enter(
 
 /// Takes out a request that was never handed over.
 pub(crate) fn forget(db: &Connection, tracking_id: &str) -> Result<()> {
-    db.execute("DELETE FROM answered WHERE tracking_id = ?1", [tracking_id])?;
+    take_back(db, tracking_id)?;
     db.execute("DELETE FROM request WHERE tracking_id = ?1", [tracking_id])?;
     Ok(())
 }
@@ -120,29 +120,30 @@ pub(crate) fn set_state(
     db: &Connection,
     tracking_id: &str,
     state: &str,
-    due: Timestamp,
+    due: Option<Timestamp>,
     ended_at: Option<Timestamp>,
 ) -> Result<()> {
     let mut update = db.prepare_cached(
-        "UPDATE request SET state = ?2, due = ?3, ended_at = ?4 WHERE tracking_id = ?1
+        "UPDATE request SET state = ?2, due = coalesce(?3, due), ended_at = ?4 WHERE tracking_id = ?1
          AND (state <> ?2 OR due <> ?3 OR ended_at IS NOT ?4)",
     )?;
     update.execute(params![
         tracking_id,
         state,
-        micros(due),
+        due.map(micros),
         ended_at.map(micros)
     ])?;
     Ok(())
 }
 
-/// The answer to a key that a client drew, with the hash of what it asked then.
+/// The answer since then to a key that a client drew, with the hash of what it asked. Older ones are forgotten.
 pub(crate) fn answered(
     db: &Connection,
-    project: u64,
-    person: i64,
+    (project, person): (u64, i64),
     key: &Hash,
+    since: Timestamp,
 ) -> Result<Option<(Hash, String)>> {
+    db.execute("DELETE FROM answered WHERE at < ?1", [micros(since)])?;
     let mut found = db.prepare_cached(
         "SELECT asked, tracking_id FROM answered WHERE project = ?1 AND person = ?2 AND key = ?3",
     )?;
@@ -152,16 +153,14 @@ pub(crate) fn answered(
     Ok(found.optional()?)
 }
 
-/// Remembers an answer, and forgets those from before `since`.
+/// Remembers an answer.
 pub(crate) fn remember(
     db: &Connection,
     (project, person): (u64, i64),
     (key, asked): (&Hash, &Hash),
     tracking_id: &str,
     now: Timestamp,
-    since: Timestamp,
 ) -> Result<()> {
-    db.execute("DELETE FROM answered WHERE at < ?1", [micros(since)])?;
     db.execute(
         "INSERT INTO answered (project, person, key, asked, tracking_id, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![number(project), person, key, asked, tracking_id, micros(now)],
@@ -195,15 +194,6 @@ pub(crate) fn conflicts(
     Ok((at, tracking_ids))
 }
 
-/// Requests of a project that have not ended.
-pub(crate) fn open(db: &Connection, project: u64) -> Result<Vec<String>> {
-    let mut found = db.prepare_cached(
-        "SELECT tracking_id FROM request WHERE project = ?1 AND ended_at IS NULL ORDER BY tracking_id",
-    )?;
-    let ids = found.query_map([number(project)], |row| row.get(0))?;
-    Ok(ids.collect::<rusqlite::Result<_>>()?)
-}
-
 /// How many requests of a project have not ended.
 pub(crate) fn count_open(db: &Connection, project: u64) -> Result<usize> {
     let count: i64 = db.query_row(
@@ -222,12 +212,41 @@ pub(crate) fn is_taken(db: &Connection, project: u64, subject_request_id: &str) 
 }
 
 /// Whether a request is listed.
-pub(crate) fn is_known(db: &Connection, tracking_id: &str) -> Result<bool> {
+pub(crate) fn is_listed(db: &Connection, tracking_id: &str) -> Result<bool> {
     let mut found = db.prepare_cached("SELECT 1 FROM request WHERE tracking_id = ?1")?;
     Ok(found.exists([tracking_id])?)
 }
 
+/// Takes an answer back that was not given.
+pub(crate) fn take_back(db: &Connection, tracking_id: &str) -> Result<()> {
+    db.execute("DELETE FROM answered WHERE tracking_id = ?1", [tracking_id])?;
+    Ok(())
+}
+
 impl Store {
+    /// Whether a request is listed.
+    pub(crate) fn is_listed(&self, tracking_id: &str) -> Result<bool> {
+        is_listed(&self.db(), tracking_id)
+    }
+
+    /// Requests of a project that have not ended, behind the request `after` and up to `last`.
+    pub(crate) fn open_requests(
+        &self,
+        project: u64,
+        after: Option<TrackingId>,
+        last: Option<TrackingId>,
+    ) -> Result<Vec<String>> {
+        let db = self.db();
+        let mut found = db.prepare_cached(
+            "SELECT tracking_id FROM request WHERE project = ?1 AND ended_at IS NULL
+             AND tracking_id > ?2 AND (?3 IS NULL OR tracking_id <= ?3)",
+        )?;
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let last = last.map(|id| id.to_string());
+        let ids = found.query_map(params![number(project), after, last], |row| row.get(0))?;
+        Ok(ids.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// One request.
     pub(crate) fn request(&self, tracking_id: &str) -> Result<Option<Listed>> {
         let db = self.db();
@@ -306,7 +325,6 @@ impl Wanted {
                 conditions.push(format!("{column} = ?{}", values.len()));
             }
         };
-        is("kind", &self.kind);
         is("regulation", &self.regulation);
         is("state", &self.state);
         if let Some(before) = self.due_before {

@@ -237,6 +237,14 @@ async fn the_same_key_gives_the_first_answer() {
         .body(Body::from(wish(&["p1"])));
     let again = place.send(request.unwrap()).await;
     assert_eq!(first.body, again.body);
+    // After a day the key is free.
+    place.pass(24 * 3600);
+    let request = Request::post(format!("/api/app{DELETIONS}?token={PROJECT}"))
+        .header(AUTHORIZATION, format!("Bearer {token}"))
+        .header("Idempotency-Key", "k1")
+        .body(Body::from(wish(&["p4"])));
+    let other = place.send(request.unwrap()).await;
+    assert_ne!(task(&other), task(&first));
 }
 
 #[tokio::test]
