@@ -16,6 +16,7 @@
 //! * Before the first conditional write, the store is seen to refuse one whose condition fails.
 //! * An object is read in the version in which it was listed (`If-Match`), or not at all.
 
+mod above;
 mod cache;
 mod counts;
 mod failure;

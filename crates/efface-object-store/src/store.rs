@@ -363,6 +363,11 @@ impl Store {
         Ok(names)
     }
 
+    /// The prefix, without a slash at its ends.
+    pub(crate) fn prefix(&self) -> &str {
+        self.inner.prefix.as_ref()
+    }
+
     /// The directories above the prefix, from the nearest to the bucket (`""`).
     pub(crate) fn above(&self) -> Vec<String> {
         let mut above = Vec::new();
@@ -374,18 +379,25 @@ impl Store {
         above
     }
 
-    /// Names of objects directly in a directory of the bucket, from the first page of its list.
-    pub(crate) async fn first_names(self, directory: String) -> io::Result<Vec<String>> {
-        const PAGE: usize = 1000;
+    /// The first thing that `finds` makes of the path below there of an object in a directory of the bucket.
+    pub(crate) async fn find_in<T>(
+        self,
+        directory: String,
+        finds: impl Fn(&str) -> Option<T> + Send,
+    ) -> io::Result<Option<T>> {
         let below = Path::parse(directory).map_err(io::Error::other)?;
         let _turn = self.turn().await?;
-        let listed = self.inner.objects.list(Some(&below)).take(PAGE);
-        let listed: Vec<ObjectMeta> = listed
-            .try_collect()
-            .await
-            .map_err(self.failed(Action::List))?;
-        let names = listed.iter().filter_map(|meta| meta.location.filename());
-        Ok(names.map(str::to_owned).collect())
+        let listed = self.inner.objects.list(Some(&below));
+        let mut listed = listed.map_err(self.failed(Action::List));
+        while let Some(meta) = listed.next().await {
+            let location = meta?.location;
+            let path = location.as_ref().strip_prefix(below.as_ref());
+            let path = path.and_then(|path| path.strip_prefix('/'));
+            if let Some(found) = path.and_then(&finds) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// Begins an object of several parts.

@@ -14,11 +14,11 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use efface::error::{Catalog, Error, Result, is_replaced};
+use efface::error::{Error, Result, is_replaced};
 use efface::file_system::{is_temporary, is_temporary_of, temporary_path};
 use efface::io::{Mapped, ReadAt};
 use efface::state::State;
-use efface::table::directory::{FileKind, is_shard, kind_of, list_names, sidecars};
+use efface::table::directory::{FileKind, is_shard, kind_of, sidecars};
 use efface::table::{
     CommitUnit, Committed, Replacement, ShardRef, ShardVersion, Snapshot, Staging, Table,
 };
@@ -27,6 +27,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, PutPayload};
 use uuid::Uuid;
 
+use crate::above::Above;
 use crate::cache::Cache;
 use crate::reads::ObjectReads;
 use crate::spool::{PART_BYTES, parts};
@@ -37,19 +38,17 @@ use crate::version::{Expected, Found};
 /// Replacements that are done at a time.
 const COMMITS_AT_A_TIME: usize = 8;
 
-/// Lists of the bucket that are asked for at a time.
-const LISTS_AT_A_TIME: usize = 16;
-
 /// Longer objects are sent from a mapped file, not from memory.
 const IN_MEMORY_BYTES_MAX: u64 = PART_BYTES;
 
-/// Bytes at the end of two objects that are compared: the footer, or most of it.
+/// Bytes at the end of two objects that are compared first: the footer, or most of it.
 const END_BYTES: u64 = 64 << 10;
 
 /// The shards below a prefix.
 #[derive(Clone)]
 pub struct ObjectTable {
     store: Store,
+    above: Above,
     cache: Cache,
     waiting: Waiting,
     /// Files that were listed last and may describe the bytes of single shards.
@@ -62,6 +61,7 @@ impl ObjectTable {
     /// All shards below the prefix of `store`. What is long and about to be sent lies in `cache` for as long.
     pub fn new(store: Store, cache: Cache) -> Self {
         Self {
+            above: Above::new(store.clone()),
             store,
             cache,
             waiting: Waiting::default(),
@@ -76,34 +76,6 @@ impl ObjectTable {
 
     fn sidecars(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.sidecars.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A list of files that lies above the prefix.
-    fn list_above(&self) -> Result<Option<Catalog>> {
-        let places = self.store.above().into_iter().flat_map(|above| {
-            list_names().map(move |name| {
-                let directory = format!("{above}/{name}");
-                (name, directory.trim_start_matches('/').to_owned())
-            })
-        });
-        let store = self.store.clone();
-        let listed = stream::iter(places.collect::<Vec<_>>())
-            .map(move |(name, directory)| {
-                let names = store.clone().first_names(directory.clone());
-                async move { Ok((name, directory, names.await?)) }
-            })
-            .buffered(LISTS_AT_A_TIME);
-        let listed = self.store.runtime().wait(listed.try_collect::<Vec<_>>());
-        let listed = listed.map_err(Error::io("list", &self.name()))?;
-        let found = listed.into_iter().find_map(|(name, directory, files)| {
-            let mut kinds = files.iter().map(|file| kind_of(&format!("{name}/{file}")));
-            let catalog = kinds.find_map(|kind| kind.catalog)?;
-            Some(Catalog {
-                path: format!("/{directory} of the bucket"),
-                ..catalog
-            })
-        });
-        Ok(found)
     }
 
     fn is_ours(&self, name: &str) -> bool {
@@ -131,23 +103,36 @@ impl ObjectTable {
         Ok(bytes::Bytes::from_owner(MappedBytes(mapped)).into())
     }
 
-    /// Removes what describes the bytes of an object that is about to be replaced.
-    async fn remove_sidecars(&self, path: &str) -> Result<Vec<String>> {
-        let listed = self.sidecars().clone();
-        let mut gone = Vec::new();
-        for sidecar in sidecars(path).filter(|sidecar| listed.contains(sidecar)) {
-            let removed = self.store.clone().delete(self.key(&sidecar)?).await;
-            removed.map_err(Error::io("remove", &sidecar))?;
-            gone.push(sidecar);
-        }
-        Ok(gone)
+    /// What was listed that describes the bytes of the object at `path`.
+    fn sidecars_of(&self, path: &str) -> Vec<String> {
+        let listed = self.sidecars();
+        sidecars(path)
+            .filter(|sidecar| listed.contains(sidecar))
+            .collect()
     }
 
-    /// Carries out one replacement; gives the sidecars that went if the shard was still the same.
-    async fn replace(self, replacement: Replacement) -> Result<Option<Vec<String>>> {
-        let sidecars = self.remove_sidecars(&replacement.old.path).await?;
-        let is_done = self.replace_one(replacement).await?;
-        Ok(is_done.then_some(sidecars))
+    async fn remove(&self, path: &str) -> Result<()> {
+        let removed = self.store.clone().delete(self.key(path)?).await;
+        removed.map_err(Error::io("remove", path))
+    }
+
+    async fn is_as_before(&self, old: &ShardRef) -> Result<bool> {
+        let head = self.store.clone().head(self.key(&old.path)?).await;
+        let found = head.map_err(Error::io("look at", &old.path))?;
+        Ok(found.is_some_and(|(found, _)| ShardVersion::Tag(found.tag) == old.version))
+    }
+
+    /// Carries out one replacement; says whether the shard was still the same, and which sidecars went.
+    async fn replace(self, replacement: Replacement) -> Result<(bool, Vec<String>)> {
+        let sidecars = self.sidecars_of(&replacement.old.path);
+        // They stay beside what somebody else has written.
+        if !sidecars.is_empty() && !self.is_as_before(&replacement.old).await? {
+            return Ok((false, Vec::new()));
+        }
+        for sidecar in &sidecars {
+            self.remove(sidecar).await?;
+        }
+        Ok((self.replace_one(replacement).await?, sidecars))
     }
 
     async fn replace_one(&self, replacement: Replacement) -> Result<bool> {
@@ -158,14 +143,10 @@ impl ObjectTable {
         };
         let key = self.key(&old.path)?;
         let Some(name) = new else {
-            let head = self.store.clone().head(key.clone()).await;
-            let found = head.map_err(failed("look at"))?;
-            if found.is_none_or(|(found, _)| found.tag != *tag) {
+            if !self.is_as_before(&old).await? {
                 return Ok(false);
             }
-            let removed = self.store.clone().delete(key).await;
-            removed.map_err(failed("remove"))?;
-            return Ok(true);
+            return self.remove(&old.path).await.map(|()| true);
         };
         let staged = self.staged(&name).await?;
         let (this, of, file) = (self.clone(), name.clone(), Arc::clone(&staged.file));
@@ -194,7 +175,7 @@ impl ObjectTable {
         Ok(is_done)
     }
 
-    /// Whether the object is the staged one, as far as length and footer tell.
+    /// Whether the object is the staged one, to its last byte. What is another mostly differs at its end.
     async fn is_there(&self, key: Path, staged: &Staged) -> io::Result<bool> {
         let len = staged.file.len();
         let Some((found, _)) = self.store.clone().head(key.clone()).await? else {
@@ -203,19 +184,24 @@ impl ObjectTable {
         if found.bytes != len {
             return Ok(false);
         }
-        let end = len.saturating_sub(END_BYTES)..len;
-        let (file, start) = (Arc::clone(&staged.file), end.start);
-        let read = tokio::task::spawn_blocking(move || {
-            let mut ours = vec![0; usize::try_from(len - start).unwrap_or(0)];
-            file.read_at(start, &mut ours).map(|()| ours)
-        });
-        let ours = read.await.map_err(io::Error::other)??;
-        let theirs = self.store.clone().range(key, found.tag, end).await;
-        match theirs {
-            Ok(theirs) => Ok(theirs == ours),
-            Err(error) if is_replaced(&error) => Ok(false),
-            Err(error) => Err(error),
+        let (mut end, mut bytes) = (len, END_BYTES);
+        while end > 0 {
+            let range = end.saturating_sub(bytes)..end;
+            (end, bytes) = (range.start, PART_BYTES);
+            let (file, at) = (Arc::clone(&staged.file), range.clone());
+            let read = tokio::task::spawn_blocking(move || file.read_ranges(&[at]));
+            let ours = read.await.map_err(io::Error::other)??;
+            let range = self
+                .store
+                .clone()
+                .range(key.clone(), found.tag.clone(), range);
+            match range.await {
+                Ok(theirs) if ours.first() == Some(&theirs) => {}
+                Err(error) if !is_replaced(&error) => return Err(error),
+                Ok(_) | Err(_) => return Ok(false),
+            }
         }
+        Ok(true)
     }
 
     /// A new shard that waits here, or that another process shared.
@@ -325,7 +311,7 @@ impl Table for ObjectTable {
         }
         *self.sidecars() = sidecars;
         if snapshot.managed_by.is_none() {
-            snapshot.managed_by = self.list_above()?;
+            snapshot.managed_by = self.above.list()?;
         }
         snapshot
             .shards
@@ -334,11 +320,9 @@ impl Table for ObjectTable {
     }
 
     fn check_changeable(&self) -> Result<()> {
-        let above = Snapshot {
-            managed_by: self.list_above()?,
-            ..Snapshot::default()
-        };
-        above.check_changeable()
+        self.above
+            .list()?
+            .map_or(Ok(()), |catalog| Err(Error::ManagedTable { catalog }))
     }
 
     fn find(&self, path: &str) -> Result<Option<ShardRef>> {
@@ -422,24 +406,39 @@ impl Table for ObjectTable {
     fn commit(&self, base: &Snapshot, replacements: &[Replacement]) -> Result<Committed> {
         base.check_changeable()?;
         let runtime = self.store.runtime();
+        let mut committed = Committed::default();
         for path in &base.summaries {
-            let removed = runtime.wait(self.store.clone().delete(self.key(path)?));
-            removed.map_err(Error::io("remove", path))?;
+            committed.sidecars.extend(self.sidecars_of(path));
         }
+        let removals = base.summaries.iter().chain(&committed.sidecars);
+        let removals: Vec<String> = removals.cloned().collect();
+        let this = self.clone();
+        let removed = runtime.wait(async move {
+            for path in removals {
+                if let Err(error) = this.remove(&path).await {
+                    return Ok(Err(error));
+                }
+            }
+            Ok(Ok(()))
+        });
+        removed.map_err(Error::io("write", &self.name()))??;
         let this = self.clone();
         let replacements: Vec<Replacement> = replacements.to_vec();
         let work = stream::iter(replacements)
             .map(move |replacement| this.clone().replace(replacement))
             .buffered(COMMITS_AT_A_TIME)
-            .collect::<Vec<Result<Option<Vec<String>>>>>();
+            .collect::<Vec<Result<(bool, Vec<String>)>>>();
         let done = runtime.wait(async move { Ok(work.await) });
         let done = done.map_err(Error::io("write", &self.name()))?;
-        let mut committed = Committed::default();
         let mut first = Ok(());
         for (position, done) in done.into_iter().enumerate() {
             match done {
-                Ok(Some(sidecars)) => committed.sidecars.extend(sidecars),
-                Ok(None) => committed.changed.push(position),
+                Ok((is_done, sidecars)) => {
+                    committed.sidecars.extend(sidecars);
+                    if !is_done {
+                        committed.changed.push(position);
+                    }
+                }
                 Err(error) => first = first.and(Err(error)),
             }
         }

@@ -331,8 +331,7 @@ fn every_request_of_a_delete_can_fail_before_and_after_it_is_carried_out() {
     let id = someone();
     let before = shards(&lake());
     let (after, requests) = expected(&id, delete);
-    // Each takes several deletes below.
-    assert!((20..300).contains(&requests), "{requests} requests");
+    assert!((20..150).contains(&requests), "{requests} requests");
     for number in 0..requests {
         for fault in [Fault::Before, Fault::After] {
             let objects = lake();
